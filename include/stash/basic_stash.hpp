@@ -1,0 +1,183 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <stash/clock.hpp>
+#include <stash/concepts.hpp>
+#include <stash/detail/lock.hpp>
+#include <stash/detail/time.hpp>
+#include <stash/error.hpp>
+#include <stash/json_serializer.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <stash/storage/atomic_file.hpp>
+#include <stash/storage/memory.hpp>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// A record as `look_up` found it. `value`, `saved_at` and `age` are there if and only if it is intact.
+template <class T>
+struct lookup_result {
+  record_state state = record_state::absent;
+  std::optional<T> value{};
+  std::optional<time_point> saved_at{};
+  std::optional<std::chrono::microseconds> age{};  ///< never negative
+};
+
+namespace detail {
+
+/// Calls `f`; an error that names no key yet gets `k` and `operation`.
+template <class F>
+decltype(auto) about(key const& k, char const* operation, F f) {
+  try {
+    return f();
+  } catch (error const& e) {
+    if (!e.subject().empty()) throw;
+    throw error{e.code(), operation, std::string(k.str()), e.detail()};
+  }
+}
+
+}  // namespace detail
+
+/// Values by key, kept as `Storage` keeps bytes, as `Serializer` writes them, aged by `Clock`.
+///
+/// What a saved value survives is said by the storage. Every member may be called from many threads at
+/// once. Reads take no lock and never write; `save` and `clear` hold the key's lock for their duration and
+/// wait up to a second for another short operation on it.
+///
+///     stash::file_stash store{"/var/lib/etl/stash"};
+///     store.save("orders", dictionary);
+///     if (auto saved = store.load("orders")) use(*saved);
+template <storage_policy Storage, class Serializer = json_serializer, clock_policy Clock = std::chrono::system_clock>
+class basic_stash {
+ public:
+  using storage_type = Storage;
+  using serializer_type = Serializer;
+  using clock_type = Clock;
+
+  basic_stash()
+    requires std::default_initializable<Storage>
+  = default;
+
+  explicit basic_stash(Storage storage, Serializer serializer = {}, Clock clock = {})
+      : storage_(std::move(storage)), serializer_(std::move(serializer)), clock_(std::move(clock)) {}
+
+  /// Passes its arguments to the storage: `file_stash store{"/var/lib/etl/stash"};`
+  template <class A, class... R>
+    requires std::constructible_from<Storage, A, R...> && (!std::same_as<std::remove_cvref_t<A>, basic_stash>) &&
+             (!std::same_as<std::remove_cvref_t<A>, Storage>)
+  explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
+
+  /// Saves `value` under `k`, in place of what is there.
+  ///
+  /// On return the record survives what the storage promises to survive (see its class comment).
+  ///
+  /// Throws `error`: `errc::unserializable`, `errc::too_large` (nothing was written); `errc::busy`: a guard holds
+  /// `k`; `errc::indeterminate`: old or new may stand; or the operating system's error as it came. Unless it
+  /// is `errc::indeterminate`, the earlier record stands unchanged.
+  template <class T = typename Serializer::value_type>
+  void save(key const& k, T const& value) {
+    check_type<T>();
+    record r{detail::about(k, "save", [&] { return serializer_.serialize(value); }), {}};
+    auto const lock = detail::acquire(storage_, k, detail::short_wait, "save");
+    r.saved_at = now();
+    storage_.put(k, r);
+  }
+
+  /// The value under `k`; nullopt: absent or corrupt (`look_up` tells which).
+  ///
+  /// Throws `error`: `errc::mismatch`: whole bytes that are not a `T`; `errc::too_large`; or the operating
+  /// system's error. Changes nothing.
+  template <class T = typename Serializer::value_type>
+  std::optional<T> load(key const& k) const {
+    return look_up<T>(k).value;
+  }
+
+  /// As `load`, with the reason why there is no value, the time and the age. `state` corrupt comes without
+  /// value, time and age.
+  template <class T = typename Serializer::value_type>
+  lookup_result<T> look_up(key const& k) const {
+    check_type<T>();
+    lookup_result<T> result;
+    auto const found = read(k);
+    result.state = found.state;
+    if (found.value) {
+      result.saved_at = found.value->saved_at;
+      result.age = detail::age_between(found.value->saved_at, now());
+      result.value.emplace(
+          detail::about(k, "load", [&] { return serializer_.template deserialize<T>(found.value->payload); }));
+    }
+    return result;
+  }
+
+  /// Removes the record, corrupt or not; false: there was none. Where the storage does not exist yet (no
+  /// directory, table or file), it is not made.
+  ///
+  /// Throws `errc::busy`: a guard holds `k`; `errc::indeterminate`; or the operating system's error. Unless it is
+  /// `errc::indeterminate`, the record stands.
+  bool clear(key const& k) {
+    if constexpr (requires(Storage const& s) { { s.exists() } -> std::convertible_to<bool>; }) {
+      if (!storage_.exists()) return false;
+    }
+    auto const lock = detail::acquire(storage_, k, detail::short_wait, "clear");
+    return storage_.erase(k);
+  }
+
+  /// How long ago the record was saved, never negative; nullopt: absent or corrupt. Throws as the storage's `get`.
+  std::optional<std::chrono::microseconds> age(key const& k) const {
+    auto const found = read(k);
+    if (!found.value) return std::nullopt;
+    return detail::age_between(found.value->saved_at, now());
+  }
+
+  /// All records, corrupt ones too. Throws what the storage throws.
+  std::vector<entry> entries() const { return storage_.entries(); }
+  /// All that was set aside and not purged.
+  std::vector<entry> set_aside_entries() const { return storage_.set_aside_entries(); }
+  /// Destroys what was set aside at least `older_than` ago, by the system's clock; how many that were.
+  std::size_t purge(std::chrono::microseconds older_than) { return storage_.purge(older_than); }
+
+  Storage& storage() noexcept { return storage_; }
+  Storage const& storage() const noexcept { return storage_; }
+  Serializer const& serializer() const noexcept { return serializer_; }
+  Clock const& clock() const noexcept { return clock_; }
+
+ private:
+  template <class T>
+  static constexpr void check_type() {
+    static_assert(serializer_policy<Serializer, T>,
+                  "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
+                  "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it)");
+  }
+
+  time_point now() const { return std::chrono::floor<std::chrono::microseconds>(clock_.now()); }
+
+  lookup_result<record> read(key const& k) const {
+    lookup_result<record> result;
+    try {
+      result.value = storage_.get(k);
+      if (result.value) result.state = record_state::intact;
+    } catch (boost::system::system_error const& problem) {
+      if (problem.code() != errc::corrupt) throw;
+      result.state = record_state::corrupt;
+    }
+    return result;
+  }
+
+  [[no_unique_address]] Storage storage_{};
+  [[no_unique_address]] Serializer serializer_{};
+  [[no_unique_address]] Clock clock_{};
+};
+
+/// A file a key; survives the power cut.
+using file_stash = basic_stash<atomic_file_storage>;
+/// In memory; survives exceptions.
+using memory_stash = basic_stash<memory_storage>;
+
+}  // namespace stash::inline v1

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <concepts>
+#include <chrono>
+#include <optional>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/delete_guard.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::ckan {
+
+/// A place where a resource is a table with a Data Dictionary. `id` is a std::string_view; failure is thrown.
+///
+/// | expression             | effect and result                                                                    |
+/// | ---------------------- | ------------------------------------------------------------------------------------ |
+/// | `d.describe(id)`       | the fields of a whole table; nullopt: there is none, or one that is marked unfinished |
+/// | `d.create(id, fields)` | the table and its dictionary in one transaction, marked unfinished                   |
+/// | `d.finish(id)`         | takes the mark away; durable                                                         |
+/// | `d.drop(id)`           | removes the table, marked or not, with its dictionary; idempotent                    |
+/// | `d.check(id, fields)`  | optional: throws where `create` would refuse the fields; changes nothing             |
+///
+/// It is as durable as the stash: a committed reload that a power cut takes back would be a loss.
+template <class D>
+concept datastore = requires(D& d, std::string_view id, fields const& f) {
+  { d.describe(id) } -> std::same_as<std::optional<fields>>;
+  d.create(id, f);
+  d.finish(id);
+  d.drop(id);
+};
+
+struct reload_options {
+  type_mapping types{};
+  guard_options guard{};
+};
+
+struct reload_report {
+  stash::origin origin;
+  std::optional<std::chrono::microseconds> age;  ///< of an adopted record
+  std::vector<std::string> unplaced;  ///< fields with info that the new headers do not have; their record was set aside
+};
+
+/// Makes an empty whole table that has the dictionary, in place of a missing or unfinished one: what `reload`
+/// does on failure, and the restore to give to `stash::recover`. Idempotent. Throws what the datastore throws.
+template <datastore Datastore>
+void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types = {}) {
+  fields const restored = restored_fields(dictionary, types);
+  d.drop(id);
+  d.create(id, restored);
+  d.finish(id);
+}
+
+namespace detail {
+
+/// One reload, and how far it came.
+template <class Datastore>
+class reloading {
+ public:
+  reloading(Datastore& d, std::string_view id, type_mapping const& types) : datastore_(d), id_(id), types_(types) {}
+
+  /// nullopt: no table, or one in which nobody typed anything.
+  std::optional<data_dictionary> live() {
+    before_ = datastore_.describe(id_);
+    if (!before_) return std::nullopt;
+    data_dictionary dictionary = dictionary_of(*before_);
+    if (dictionary.empty()) return std::nullopt;
+    return dictionary;
+  }
+
+  void restore(data_dictionary const& dictionary) {
+    if (!stands_whole()) recreate(datastore_, id_, dictionary, types_);
+  }
+
+  template <class Load>
+  void rebuild(fields const& headers, Load& load) {
+    step_ = step::dropping;
+    datastore_.drop(id_);
+    step_ = step::dropped;
+    datastore_.create(id_, headers);
+    load(headers);
+    datastore_.finish(id_);
+  }
+
+  bool drop_was_attempted() const noexcept { return step_ != step::none; }
+
+  /// After a failure where there is no dictionary to restore: leaves no half-built table.
+  void remove_half_built() noexcept {
+    try {
+      if (!stands_whole()) datastore_.drop(id_);
+    } catch (...) {  // it is marked, so nobody takes it for live, and the next reload drops it
+    }
+  }
+
+ private:
+  enum class step { none, dropping, dropped };
+
+  /// A drop that threw and left the table as it was, or a table that was finished though `finish` threw.
+  bool stands_whole() const {
+    std::optional<fields> const now = datastore_.describe(id_);
+    return now && (step_ == step::dropped || now == before_);
+  }
+
+  Datastore& datastore_;
+  std::string_view id_;
+  type_mapping const& types_;
+  std::optional<fields> before_;
+  step step_ = step::none;
+};
+
+inline std::vector<std::string> missing_from(fields const& headers, data_dictionary const& dictionary) {
+  std::vector<std::string> result;
+  for (auto const& member : dictionary) {
+    auto const same = [&](field const& f) { return f.id == member.key(); };
+    if (std::none_of(headers.begin(), headers.end(), same)) result.emplace_back(member.key());
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// Drops the table of `resource_id` and builds it anew from `headers` and `load`, keeping its Data Dictionary.
+///
+/// In order: describe, guard, annotate, (check), drop, create, load, finish, commit. `load(fields const&)` gets
+/// the annotated fields; when it returns, the rows are durable. Two reloads of a resource exclude each other:
+/// the second throws `errc::busy`.
+///
+/// Throws what fails, with the dictionary safe: before the drop, nothing was touched (the record stays for a
+/// later run); after it, the half-built table is gone, and stands anew with zero rows and the dictionary where
+/// there is one (`event_kind::restored`; or `restore_failed`, and the record is kept). A table that stands whole
+/// all the same, because the drop did nothing or the reload was already finished, stays.
+///
+/// Where a process dies in it, the next `reload` adopts the record, or `stash::recover` with `recreate` restores.
+///
+/// Info for fields that `headers` does not have is not thrown away: its record is set aside on commit.
+template <class Datastore, class Stash, class Load>
+reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields headers, Load load,
+                     reload_options options = {}) {
+  static_assert(datastore<Datastore>, "stash: the datastore needs describe, create, finish and drop (see ckan::datastore)");
+  static_assert(std::invocable<Load&, fields const&>, "stash: load must be callable with the created fields");
+  detail::reloading<Datastore> job{d, resource_id, options.types};
+  delete_guard guard{stash, resource_id, [&] { return job.live(); },
+                     [&](data_dictionary const& dictionary) { job.restore(dictionary); }, options.guard};
+  reload_report report{guard.origin(), guard.age(), {}};
+  try {
+    if (data_dictionary const* const dictionary = guard.value()) {
+      annotate(headers, *dictionary, options.types);
+      report.unplaced = detail::missing_from(headers, *dictionary);
+    }
+    if constexpr (requires { d.check(resource_id.str(), headers); }) d.check(resource_id.str(), headers);
+    job.rebuild(headers, load);
+  } catch (...) {
+    if (!job.drop_was_attempted()) {
+      guard.release();
+    } else if (guard.value() == nullptr) {
+      job.remove_half_built();
+    }
+    throw;
+  }
+  if (report.unplaced.empty()) {
+    guard.commit();
+  } else {
+    stash::detail::guard_access::commit_and_set_aside(guard, "unplaced");
+  }
+  return report;
+}
+
+}  // namespace stash::inline v1::ckan

@@ -1,0 +1,246 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/process.hpp>
+#include <stash/detail/sqlite.hpp>
+#include <stash/error.hpp>
+#include <stash/json_serializer.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::ckan {
+
+/// Resources as tables of one SQLite file, each with its Data Dictionary. Link with sqlite3.
+///
+/// A resource is a table of its name, with `_id INTEGER PRIMARY KEY` before its fields; `numeric` fields have
+/// NUMERIC affinity, all others TEXT. The fields, their dictionary and the unfinished mark are rows of
+/// `_stash_field` and `_stash_resource`. The file is in WAL mode with synchronous=FULL (or in DELETE mode with
+/// EXTRA where WAL cannot be had), so what a call did survives a power cut when it returns.
+///
+/// One thread at a time may use an object; several objects and processes may use a file, and wait up to a
+/// minute for each other. In a forked child an inherited one must not be used; destroying it does nothing.
+///
+///     stash::ckan::sqlite_datastore d{"datastore.sqlite"};
+///     d.create("orders", {{"id", "text", {}}});
+///     d.finish("orders");
+///
+/// Errors: `stash::error` with SQLite's code and message, the resource as subject; then nothing was changed.
+class sqlite_datastore {
+ public:
+  class loader;
+
+  /// Opens the file, and makes it where there is none.
+  explicit sqlite_datastore(std::string const& file) : db_(file) {
+    ::sqlite3_busy_timeout(db_.get(), 60'000);
+    stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
+    bool const wal = mode.step() && mode.text(0) == "wal";
+    mode.reset();
+    db_.execute(wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA", "open", file);
+  }
+  sqlite_datastore(sqlite_datastore&&) noexcept = default;
+  ~sqlite_datastore() {
+    if (!owner_.is_current()) db_.abandon();
+  }
+
+  /// The fields of a whole table, in column order; nullopt: none, or an unfinished one. Throws
+  /// `errc::mismatch` where a table of that name, in any letter case, stands there that is not this resource's.
+  std::optional<fields> describe(std::string_view id) const {
+    refuse_foreign_table(id, "describe");
+    if (!has_resources()) return std::nullopt;
+    statement state{db_, "SELECT finished FROM _stash_resource WHERE id = ?", "describe", id};
+    if (!state.bind(id).step() || state.integer(0) == 0) return std::nullopt;
+    fields result;
+    statement row{db_, "SELECT id, type, info, beside FROM _stash_field WHERE resource_id = ? ORDER BY position",
+                  "describe", id};
+    row.bind(id);
+    while (row.step()) {
+      field f{row.text(0).value_or(""), row.text(1).value_or(""), std::nullopt, {}};
+      if (auto const info = row.text(2)) f.info = json_.deserialize<boost::json::object>(*info);
+      if (auto const beside = row.text(3)) f.beside = json_.deserialize<boost::json::object>(*beside);
+      result.push_back(std::move(f));
+    }
+    return result;
+  }
+
+  /// Throws `errc::mismatch` for what `create` would refuse: a table that is not ours, a reserved resource id, no
+  /// or too many fields, a field name that is empty, begins with "_" (CKAN reserves these) or has a NUL, or two that
+  /// are equal when their ASCII letters are folded to one case, as SQLite does.
+  void check(std::string_view id, fields const& columns) const {
+    refuse_foreign_table(id, "check");
+    if (folded(id).starts_with("sqlite_")) refuse("check", id, "SQLite reserves names that begin with sqlite_");
+    auto const most = static_cast<std::size_t>(::sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, -1)) - 1;
+    if (columns.empty()) refuse("check", id, "no fields");
+    if (columns.size() > most) refuse("check", id, "more than " + std::to_string(most) + " fields");
+    std::vector<std::string> names;
+    for (field const& f : columns) {
+      if (f.id.empty()) refuse("check", id, "a field without a name");
+      if (f.id.front() == '_') refuse("check", id, "field \"" + f.id + "\": names that begin with _ are reserved");
+      if (f.id.find('\0') != f.id.npos) refuse("check", id, "a field name with a NUL byte");
+      names.push_back(folded(f.id));
+    }
+    std::sort(names.begin(), names.end());
+    auto const twice = std::adjacent_find(names.begin(), names.end());
+    if (twice != names.end()) refuse("check", id, "field \"" + *twice + "\" stands there twice");
+  }
+
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, and where
+  /// the resource exists.
+  void create(std::string_view id, fields const& columns) {
+    check(id, columns);
+    transaction all{db_, "create", id};
+    db_.execute(
+        "CREATE TABLE IF NOT EXISTS _stash_resource (id TEXT PRIMARY KEY, finished INTEGER NOT NULL);"
+        "CREATE TABLE IF NOT EXISTS _stash_field (resource_id TEXT NOT NULL, position INTEGER NOT NULL,"
+        " id TEXT NOT NULL, type TEXT NOT NULL, info TEXT, beside TEXT, PRIMARY KEY (resource_id, position))",
+        "create", id);
+    std::string sql = "CREATE TABLE " + stash::detail::sql_name(id) + " (_id INTEGER PRIMARY KEY";
+    for (field const& f : columns) {
+      sql += ", " + stash::detail::sql_name(f.id) + (f.type == "numeric" ? " NUMERIC" : " TEXT");
+    }
+    db_.execute(sql + ")", "create", id);
+    statement{db_, "INSERT INTO _stash_resource VALUES (?, 0)", "create", id}.bind(id).run();
+    statement row{db_, "INSERT INTO _stash_field VALUES (?, ?, ?, ?, ?, ?)", "create", id};
+    std::int64_t position = 0;
+    for (field const& f : columns) {
+      auto const info = f.info ? std::optional(json_.serialize(*f.info)) : std::nullopt;
+      auto const beside = f.beside.empty() ? std::nullopt : std::optional(json_.serialize(f.beside));
+      row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
+    }
+    all.commit();
+  }
+
+  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource.
+  void finish(std::string_view id) {
+    transaction all{db_, "finish", id};
+    if (!has_resources()) refuse("finish", id, "there is no such resource");
+    statement{db_, "UPDATE _stash_resource SET finished = 1 WHERE id = ?", "finish", id}.bind(id).run();
+    if (::sqlite3_changes(db_.get()) != 1) refuse("finish", id, "there is no such resource");
+    all.commit();
+  }
+
+  /// Removes the table, finished or not, and its dictionary. Nothing there: does nothing.
+  void drop(std::string_view id) {
+    refuse_foreign_table(id, "drop");
+    transaction all{db_, "drop", id};
+    db_.execute("DROP TABLE IF EXISTS " + stash::detail::sql_name(id), "drop", id);
+    if (has_resources()) {
+      for (char const* const sql : {"DELETE FROM _stash_field WHERE resource_id = ?", "DELETE FROM _stash_resource WHERE id = ?"}) {
+        statement{db_, sql, "drop", id}.bind(id).run();
+      }
+    }
+    all.commit();
+  }
+
+  /// Replaces the info of the fields that the dictionary names, all or none. Throws `errc::mismatch` where the
+  /// resource is not live, has no such field, or the dictionary has something that is no object.
+  void annotate(std::string_view id, data_dictionary const& dictionary) {
+    transaction all{db_, "annotate", id};
+    if (!describe(id)) refuse("annotate", id, "the resource is not live");
+    statement row{db_, "UPDATE _stash_field SET info = ? WHERE resource_id = ? AND id = ?", "annotate", id};
+    for (auto const& member : dictionary) {
+      std::string const name(member.key());
+      if (!member.value().is_object()) refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
+      std::string const info = json_.serialize(member.value().get_object());
+      row.bind(info).bind(id).bind(name).run();
+      if (::sqlite3_changes(db_.get()) != 1) refuse("annotate", id, "there is no field \"" + name + "\"");
+    }
+    all.commit();
+  }
+
+  /// How many rows the table has, finished or not.
+  std::uint64_t rows(std::string_view id) const {
+    statement count{db_, "SELECT count(*) FROM " + stash::detail::sql_name(id), "rows", id};
+    count.step();
+    return static_cast<std::uint64_t>(count.integer(0));
+  }
+
+ private:
+  using statement = stash::detail::sqlite_statement;
+  using transaction = stash::detail::sqlite_transaction;
+
+  [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {
+    throw error{errc::mismatch, operation, std::string(id), db_.file() + ": " + std::move(why)};
+  }
+
+  static std::string folded(std::string_view name) {
+    std::string result(name);
+    for (char& c : result) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    return result;
+  }
+
+  bool has_resources() const {
+    return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = '_stash_resource'", "describe", {}}.step();
+  }
+
+  void refuse_foreign_table(std::string_view id, char const* operation) const {
+    statement found{db_, "SELECT name FROM sqlite_schema WHERE name = ? COLLATE NOCASE", operation, id};
+    if (!found.bind(id).step()) return;
+    if (found.text(0) == id && has_resources()) {
+      statement ours{db_, "SELECT 1 FROM _stash_resource WHERE id = ?", operation, id};
+      if (ours.bind(id).step()) return;
+    }
+    refuse(operation, id, "table \"" + found.text(0).value_or("") + "\" is in the way and is not this resource's");
+  }
+
+  stash::detail::sqlite_connection db_;
+  json_serializer json_;
+  stash::detail::owned_by_process owner_;
+};
+
+/// Adds rows to a table. They are durable when `finish` returns; without it those since the last 10,000th are not
+/// there. Between these points no other process waits.
+///
+///     stash::ckan::sqlite_datastore::loader rows{d, "orders", fields};
+///     rows.add({{"1", std::nullopt}});
+///     rows.finish();
+class sqlite_datastore::loader {
+ public:
+  loader(sqlite_datastore& d, std::string_view id, fields const& columns)
+      : db_(d.db_), id_(id), columns_(columns.size()), insert_(d.db_, insert_into(id, columns), "load", id) {}
+
+  /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
+  void add(std::span<std::optional<std::string_view> const> values) {
+    if (values.size() != columns_) {
+      throw error{errc::mismatch, "load", id_, std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
+    }
+    if (!batch_) batch_.emplace(db_, "load", id_);
+    for (auto const& value : values) insert_.bind(value);
+    insert_.run();
+    if (++in_batch_ == 10'000) finish();
+  }
+
+  void finish() {
+    if (batch_) batch_->commit();
+    batch_.reset();
+    in_batch_ = 0;
+  }
+
+ private:
+  static std::string insert_into(std::string_view id, fields const& columns) {
+    std::string names, marks;
+    for (field const& f : columns) {
+      names += (names.empty() ? "" : ", ") + stash::detail::sql_name(f.id);
+      marks += marks.empty() ? "?" : ", ?";
+    }
+    return "INSERT INTO " + stash::detail::sql_name(id) + " (" + names + ") VALUES (" + marks + ")";
+  }
+
+  stash::detail::sqlite_connection const& db_;
+  std::string id_;
+  std::size_t columns_;
+  std::optional<stash::detail::sqlite_transaction> batch_;
+  statement insert_;
+  std::size_t in_batch_ = 0;
+};
+
+}  // namespace stash::inline v1::ckan

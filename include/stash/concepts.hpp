@@ -1,0 +1,84 @@
+#pragma once
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// The lock of one key. Movable; its destructor does not throw and releases.
+template <class L>
+concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && requires(L const& lock) {
+  { lock.held() } -> std::convertible_to<bool>;
+};
+
+/// Where the bytes go. Every member may be called from many threads at once, and `put`, `erase` and
+/// `set_aside` are called with the key's lock held (`basic_stash`, the guard and `recover` see to it).
+/// Below, `s` is an `S`, `cs` an `S const`; errors are thrown, best as `stash::error`.
+///
+/// | expression               | effect and result                                                                   |
+/// | ------------------------ | ----------------------------------------------------------------------------------- |
+/// | `S::lock_type`           | see `lock_policy`; `held()`: is the lock certainly still ours?                      |
+/// | `s.put(k, r)`            | on return `r` survives what the storage promises to survive; on a throw what stood  |
+/// |                          | there stands unchanged, except `errc::indeterminate`: old or new                    |
+/// | `cs.get(k)`              | the record; nullopt: absent; throws `errc::corrupt`, `errc::mismatch` (newer        |
+/// |                          | version), `errc::too_large`, or the I/O error as it is; creates nothing             |
+/// | `s.erase(k)`             | was there one? Idempotent; as durable as `put`, also where there was none           |
+/// | `cs.entries()`           | all that stands under keys, intact or corrupt; creates nothing                      |
+/// | `s.set_aside(k, reason)` | moves what stands there out of the way, never onto anything; where it went; as      |
+/// |                          | durable as `put` before it returns; nothing there: throws ENOENT                    |
+/// | `cs.set_aside_entries()` | all that was set aside; creates nothing                                             |
+/// | `s.purge(older_than)`    | destroys what was set aside at least so long ago; how many                          |
+/// | `s.try_lock(k)`          | the key's lock, exclusive among threads and processes that share the storage;       |
+/// |                          | nullopt: another holds it; throws when it cannot tell                               |
+///
+/// A storage may also have these; the library uses them where they are:
+///
+/// | expression            | effect and result                                                                      |
+/// | --------------------- | -------------------------------------------------------------------------------------- |
+/// | `cs.exists()`         | false: its directory (table, file) was not made yet, so there is nothing to erase      |
+/// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves                          |
+/// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
+/// | `cs.path(k)`          | where a person finds the record                                                        |
+template <class S>
+concept storage_policy = std::movable<S> && requires { typename S::lock_type; } && lock_policy<typename S::lock_type> &&
+    requires(S& s, S const& cs, key const& k, record const& r, std::string_view reason, std::chrono::microseconds t) {
+      { s.put(k, r) } -> std::same_as<void>;
+      { cs.get(k) } -> std::same_as<std::optional<record>>;
+      { s.erase(k) } -> std::same_as<bool>;
+      { cs.entries() } -> std::same_as<std::vector<entry>>;
+      { s.set_aside(k, reason) } -> std::same_as<std::string>;
+      { cs.set_aside_entries() } -> std::same_as<std::vector<entry>>;
+      { s.purge(t) } -> std::same_as<std::size_t>;
+      { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
+    };
+
+/// Values of type `T` to bytes and back. Used through `const`, from many threads at once.
+///
+/// | expression                | effect and result                                                              |
+/// | ------------------------- | ------------------------------------------------------------------------------ |
+/// | `Z::value_type`           | the `T` that is meant where none is named                                      |
+/// | `z.serialize(v)`          | bytes from which `deserialize` makes the same value; throws                    |
+/// |                           | `errc::unserializable` where there are none                                    |
+/// | `z.deserialize<T>(bytes)` | the value; throws `errc::mismatch`: these bytes are not a `T`                  |
+template <class Z, class T>
+concept serializer_policy = requires(Z const& z, T const& v, std::string_view bytes) {
+  typename Z::value_type;
+  { z.serialize(v) } -> std::same_as<std::string>;
+  { z.template deserialize<T>(bytes) } -> std::same_as<T>;
+};
+
+/// Tells the time, UTC. `now()` is a `std::chrono::sys_time` of any resolution; called from many threads at
+/// once. It may jump: the library destroys nothing because of its age, and no age is ever negative.
+template <class C>
+concept clock_policy = requires(C const& c) {
+  { std::chrono::floor<std::chrono::microseconds>(c.now()) } -> std::same_as<time_point>;
+};
+
+}  // namespace stash::inline v1

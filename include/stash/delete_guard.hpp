@@ -1,0 +1,361 @@
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <concepts>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <ranges>
+#include <stash/basic_stash.hpp>
+#include <stash/detail/lock.hpp>
+#include <stash/detail/observer.hpp>
+#include <stash/detail/process.hpp>
+#include <stash/event.hpp>
+#include <stash/key.hpp>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace stash::inline v1 {
+
+/// Where a guard's value came from.
+enum class origin {
+  live,     ///< from the resource
+  adopted,  ///< from the record of an earlier run that did not end well
+  none      ///< there is no value: nothing to restore
+};
+
+struct guard_options {
+  /// true: what keeps the save from happening while the live value is at hand is told (`save_failed`), and the
+  /// job goes on; then an exception in this process still restores, but nothing survives its death. Never
+  /// forgiven: a key that is busy, a lock that cannot be judged (EMFILE), a record that cannot be read or
+  /// kept when there is no live value.
+  bool best_effort = false;
+  /// true: a restore that returned removes the record; false: it stays for the next run.
+  bool clear_after_restore = false;
+  /// Called for every event, in the thread where it happens. What it throws is dropped.
+  std::function<void(event const&)> observer{};
+  /// How long to wait for another guard of the same key before `errc::busy`.
+  std::chrono::milliseconds wait_for_lock{0};
+};
+
+namespace detail {
+
+template <class T>
+struct unwrapped {
+  using type = T;
+};
+template <class T>
+struct unwrapped<std::optional<T>> {
+  using type = T;
+};
+template <class T>
+inline constexpr bool is_optional = !std::same_as<T, typename unwrapped<T>::type>;
+
+/// The T of a `live` that returns T or std::optional<T>.
+template <std::invocable Live>
+using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live>>>::type;
+
+template <class T>
+inline constexpr bool is_initializer_list = false;
+template <class T>
+inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
+
+/// A look at bytes or elements that somebody else owns: gone with the resource.
+template <class T>
+inline constexpr bool is_view = std::ranges::view<T> || is_initializer_list<T> ||
+                                (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T>);
+
+struct guard_access;
+
+}  // namespace detail
+
+/// A scope guard around a destructive step, whose undo outlives the process.
+///
+/// The constructor saves the live value, or adopts the record that an earlier run left, and returns only
+/// when that record would survive what the storage promises: then destroy and rebuild. `commit()` when what
+/// was built is as durable as the record. Every other way out of the scope calls `restore` with the value;
+/// and where the process dies, the next guard of the key or `recover` has it.
+///
+/// It holds the key's lock for its whole life: a second guard of the key, in any thread or process, gets
+/// `errc::busy`. One thread at a time may use a guard. The stash must outlive it. In a forked child an
+/// inherited guard does nothing, and `commit` and `rollback` throw `errc::busy`.
+///
+///     stash::delete_guard guard{store, "orders", [&] { return catalog.dictionary("orders"); },
+///                               [&](auto const& saved) { catalog.ensure("orders", saved); }};
+///     catalog.drop("orders");
+///     load("orders.csv", guard.value());
+///     guard.commit();
+///
+/// `live` must not report a half-built resource. `restore` may be called though nothing was destroyed yet,
+/// and again after half a restore: it leaves a whole resource whole, is durable when it returns, and
+/// reports failure by throwing.
+template <class Stash, class T, class Restore>
+class delete_guard {
+  static_assert(!std::is_void_v<T>, "stash: live must return the value to save, or a std::optional of it, not void");
+  static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
+                "stash: live must return the value itself, not a pointer: what it points to goes with the resource");
+  static_assert(!detail::is_view<T>,
+                "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
+  static_assert(!detail::is_optional<T>, "stash: live must return T or std::optional<T>, not a nested optional");
+  static_assert(serializer_policy<typename Stash::serializer_type, T>,
+                "stash: the stash's serializer cannot turn what live returns into bytes and back");
+  static_assert(std::invocable<Restore&, T const&>,
+                "stash: restore must be callable with what live returns, as T const&");
+  static_assert(!std::invocable<Restore&, T const&> || std::is_void_v<std::invoke_result_t<Restore&, T const&>>,
+                "stash: restore must return void: it reports failure by throwing");
+
+ public:
+  /// Locks `k`, calls `live` once, then saves, adopts, or finds that there is nothing to restore:
+  ///
+  /// | live value | record         | result                                                            |
+  /// | ---------- | -------------- | ----------------------------------------------------------------- |
+  /// | yes        | none, the same | saved; origin `live`                                              |
+  /// | yes        | another value  | the old one is set aside (`superseded`), then as above            |
+  /// | no         | intact         | adopted, and put again as durable as a save; origin `adopted`     |
+  /// | any        | corrupt        | set aside (`corrupt`), then as if there were none                 |
+  /// | no         | none           | origin `none`                                                     |
+  ///
+  /// Throws what `live` throws; `errc::busy`; for a record that cannot be read, is no T or is too large, what
+  /// reading it throws; what saving or setting aside throws. Then nothing was restored, no record was
+  /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
+  template <std::invocable Live>
+  [[nodiscard]] delete_guard(Stash& stash, key k, Live&& live, Restore restore, guard_options options = {})
+      : stash_(stash), key_(std::move(k)), restore_(std::move(restore)), options_(std::move(options)),
+        record_(stash.storage(), key_) {
+    std::exception_ptr const no_lock = lock();
+    std::optional<T> value = std::forward<Live>(live)();
+    if (value) {
+      save(std::move(*value), no_lock);
+    } else if (no_lock) {
+      go_on_with_nothing(no_lock);
+    } else {
+      adopt();
+    }
+  }
+
+  delete_guard(delete_guard const&) = delete;
+  delete_guard& operator=(delete_guard const&) = delete;
+
+  /// Rolls back, unless committed, rolled back or released. A restore that throws is told to the observer
+  /// (`restore_failed`), the record stays, and the program goes on.
+  ~delete_guard() {
+    if (done_ || !owner_.is_current()) return;
+    try {
+      roll_back();
+    } catch (...) {  // told; an exception from here would end the program
+    }
+  }
+
+  /// What a rollback would restore; null: nothing. Valid until destruction, after `commit()` too.
+  T const* value() const noexcept { return value_ ? &*value_ : nullptr; }
+  stash::origin origin() const noexcept { return origin_; }
+  /// Of an adopted record, when it was adopted; else nullopt.
+  std::optional<std::chrono::microseconds> age() const noexcept { return age_; }
+
+  /// Destroys the record: what was built stands. From here on nothing will be restored, even if this throws.
+  /// After a commit, rollback or release it does nothing.
+  ///
+  /// Throws what the storage's `erase` throws, and `errc::busy` where the lock was lost to another: then the
+  /// record may stand, and a later guard finds it.
+  void commit() { end(nullptr); }
+
+  /// Restores now. After a commit, rollback or release it does nothing.
+  ///
+  /// Throws what `restore` throws, and `errc::busy` where the lock was lost to another (then restore was not
+  /// called). The record stays then, and the destructor does not try again.
+  void rollback() {
+    refuse_in_child("rollback");
+    if (!done_) roll_back();
+  }
+
+  /// Leaves the record for a later run: nothing is restored. Where the save had failed there is none, and the
+  /// observer is told so again.
+  void release() noexcept {
+    if (done_ || !owner_.is_current()) return;
+    done_ = true;
+    if (save_error_) {
+      tell(event_kind::save_failed, {.error = save_error_});
+    } else {
+      tell(event_kind::released);
+    }
+  }
+
+ private:
+  friend detail::guard_access;
+
+  /// The error that forbids a lock at all, where `best_effort` forgives it.
+  std::exception_ptr lock() {
+    try {
+      record_.lock(options_.wait_for_lock, "delete_guard");
+    } catch (boost::system::system_error const& problem) {
+      if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;
+      return std::current_exception();
+    }
+    return nullptr;
+  }
+
+  static bool no_lock_can_be_made(boost::system::error_code const& code) {
+    namespace os = boost::system::errc;
+    if (code == errc::unsafe_directory) return true;
+    for (auto const one : {os::read_only_file_system, os::permission_denied, os::operation_not_permitted,
+                           os::no_space_on_device, os::not_a_directory}) {
+      if (code == one) return true;
+    }
+    return code == boost::system::error_code(EDQUOT, boost::system::system_category());
+  }
+
+  void save(T&& value, std::exception_ptr const& no_lock) {
+    value_.emplace(std::move(value));
+    origin_ = stash::origin::live;
+    try {
+      if (no_lock) std::rethrow_exception(no_lock);
+      record r{detail::about(key_, "save", [&] { return stash_.serializer().serialize(*value_); }), {}};
+      auto const old = look();
+      if (old && old->payload != r.payload) set_aside(event_kind::superseded, "superseded", old->saved_at);
+      clearable_ = true;  // from here on, what stands there is ours or nothing
+      r.saved_at = now();
+      record_.put(std::move(r), "delete_guard");
+    } catch (...) {
+      save_error_ = std::current_exception();
+      tell(event_kind::save_failed, {.where = place(), .error = save_error_});
+      if (!options_.best_effort || is_busy(save_error_)) throw;
+      return;
+    }
+    tell(event_kind::saved, {.where = place()});
+  }
+
+  void adopt() {
+    auto const old = look();
+    clearable_ = true;
+    if (!old) return;
+    auto const& serializer = stash_.serializer();
+    value_.emplace(detail::about(key_, "load", [&] { return serializer.template deserialize<T>(old->payload); }));
+    age_ = detail::age_between(old->saved_at, now());
+    try {
+      record_.put(*old, "delete_guard");  // its writer may have died before it was durable
+    } catch (...) {
+      tell(event_kind::save_failed, {.where = place(), .error = std::current_exception()});
+      throw;
+    }
+    origin_ = stash::origin::adopted;
+    tell(event_kind::adopted, {.age = age_, .where = place()});
+  }
+
+  /// No live value and no lock: only a certain "there is no record" lets the job go on.
+  void go_on_with_nothing(std::exception_ptr const& no_lock) {
+    bool const nothing_there = !stash_.storage().get(key_);
+    save_error_ = no_lock;
+    tell(event_kind::save_failed, {.where = place(), .error = no_lock});
+    if (!nothing_there) std::rethrow_exception(no_lock);
+  }
+
+  /// The record; a corrupt one is set aside and counts as none.
+  std::optional<record> look() {
+    try {
+      return record_.look();
+    } catch (boost::system::system_error const& problem) {
+      if (problem.code() != errc::corrupt) throw;
+    }
+    set_aside(event_kind::corrupt, "corrupt", std::nullopt);
+    return std::nullopt;
+  }
+
+  void set_aside(event_kind kind, char const* reason, std::optional<time_point> saved_at) {
+    std::string const where = record_.set_aside(reason, "delete_guard");
+    std::optional<std::chrono::microseconds> age;
+    if (saved_at) age = detail::age_between(*saved_at, now());
+    tell(kind, {.age = age, .where = where});
+  }
+
+  void roll_back() {
+    done_ = true;
+    if (!value_) return;
+    try {
+      if (record_.was_locked()) record_.ensure_held("rollback");
+      restore_(std::as_const(*value_));
+    } catch (...) {
+      tell(event_kind::restore_failed, {.where = place(), .error = std::current_exception()});
+      throw;
+    }
+    tell(event_kind::restored, {.age = age_});
+    if (!options_.clear_after_restore || !record_.was_locked() || !clearable_) return;
+    try {
+      record_.erase("rollback");
+    } catch (...) {
+      tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()});
+    }
+  }
+
+  /// Commits; with a reason the record is set aside instead of destroyed.
+  void end(char const* reason) {
+    refuse_in_child("commit");
+    if (done_) return;
+    done_ = true;
+    std::string where;
+    try {
+      if (record_.was_locked() && clearable_) {
+        if (reason != nullptr && value_ && !save_error_) where = record_.set_aside(reason, "commit");
+        record_.erase("commit");  // where there is none too: an earlier removal may not be durable yet
+      }
+    } catch (...) {
+      tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()});
+      throw;
+    }
+    tell(event_kind::committed, {.where = where});
+  }
+
+  void refuse_in_child(char const* operation) const {
+    if (!owner_.is_current()) throw detail::busy(operation, key_, "the guard belongs to the parent process");
+  }
+
+  static bool is_busy(std::exception_ptr const& problem) {
+    try {
+      std::rethrow_exception(problem);
+    } catch (boost::system::system_error const& e) {
+      return e.code() == errc::busy;
+    } catch (...) {
+      return false;
+    }
+  }
+
+  time_point now() const { return std::chrono::floor<std::chrono::microseconds>(stash_.clock().now()); }
+  std::string place() const noexcept { return detail::place_of(stash_.storage(), key_); }
+  void tell(event_kind kind, detail::event_details details = {}) noexcept {
+    detail::tell(options_.observer, kind, key_, std::move(details));
+  }
+
+  Stash& stash_;
+  key key_;
+  Restore restore_;
+  guard_options options_;
+  detail::locked_record<typename Stash::storage_type> record_;
+  std::optional<T> value_;
+  stash::origin origin_ = stash::origin::none;
+  std::optional<std::chrono::microseconds> age_;
+  std::exception_ptr save_error_;
+  bool clearable_ = false;  // what stands under the key may be destroyed by this guard
+  bool done_ = false;
+  detail::owned_by_process owner_;
+};
+
+template <class Stash, std::invocable Live, class Restore>
+delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
+    -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;
+
+namespace detail {
+
+/// For `ckan::reload`, which may have to keep what it could not place.
+struct guard_access {
+  template <class Guard>
+  static void commit_and_set_aside(Guard& guard, char const* reason) {
+    guard.end(reason);
+  }
+};
+
+}  // namespace detail
+
+}  // namespace stash::inline v1

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <pwd.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <boost/filesystem/path.hpp>
+#include <boost/system/errc.hpp>
+#include <cstdlib>
+#include <stash/error.hpp>
+#include <string>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// Where a file stash keeps its records unless it is told: the first of
+///
+/// - `$STASH_DIR`
+/// - `$STATE_DIRECTORY`, which systemd sets for a service; of several the first
+/// - `$XDG_STATE_HOME/stash`
+/// - `.local/state/stash` under `$HOME`, or under the home that the user database has
+///
+/// A variable that is empty counts as unset, and so does a relative one of the last two (XDG Base Directory
+/// Specification). Never the temporary directory: many machines empty it at boot. Touches nothing.
+/// Throws ENOENT where there is none of these. Not to be called while another thread changes the environment.
+inline boost::filesystem::path default_directory() {
+  auto const variable = [](char const* name) {
+    char const* const value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (auto const given = variable("STASH_DIR"); !given.empty()) return given;
+  if (auto const state = variable("STATE_DIRECTORY"); !state.empty() && state.front() != ':') {
+    return state.substr(0, state.find(':'));
+  }
+  if (auto const xdg = variable("XDG_STATE_HOME"); xdg.starts_with('/')) return boost::filesystem::path(xdg) / "stash";
+  auto home = variable("HOME");
+  if (!home.starts_with('/')) {
+    std::vector<char> buffer(16384);
+    passwd entry = {};
+    passwd* found = nullptr;
+    int const failed = ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
+    home = failed == 0 && found != nullptr && found->pw_dir != nullptr ? found->pw_dir : "";
+  }
+  if (home.starts_with('/')) return boost::filesystem::path(home) / ".local/state/stash";
+  throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory), "default_directory",
+              {}, "this user has no home; set STASH_DIR"};
+}
+
+}  // namespace stash::inline v1

@@ -1,0 +1,176 @@
+#pragma once
+
+#include <boost/filesystem/path.hpp>
+#include <boost/system/error_code.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <stash/detail/file_name.hpp>
+#include <stash/detail/posix_file_ops.hpp>
+#include <stash/error.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// What is being done, for the errors that end it.
+struct operation {
+  std::string_view name, subject;
+
+  [[noreturn]] void fail(int os_error, std::string_view call, std::string_view path) const {
+    throw error{{os_error, boost::system::system_category()}, std::string(name), std::string(subject),
+                std::string(call).append(" ").append(path)};
+  }
+  [[noreturn]] void fail(errc code, std::string_view path, std::string_view why) const {
+    throw error{code, std::string(name), std::string(subject), std::string(path).append(": ").append(why)};
+  }
+};
+
+/// Calls again as long as a signal interrupted.
+template <class Call>
+auto retried(Call call) {
+  for (;;) {
+    auto const result = call();
+    if (result != -1 || errno != EINTR) return result;
+  }
+}
+
+/// An open descriptor.
+template <class Ops>
+class descriptor {
+ public:
+  descriptor(Ops const& ops, int fd) noexcept : ops_(&ops), fd_(fd) {}
+  descriptor(descriptor&& other) noexcept : ops_(other.ops_), fd_(std::exchange(other.fd_, -1)) {}
+  descriptor& operator=(descriptor&&) = delete;
+  ~descriptor() {
+    if (fd_ >= 0) ops_->close(fd_);
+  }
+  int get() const noexcept { return fd_; }
+  /// -1 and `errno`: what was written may be lost. The descriptor is gone either way.
+  int close() noexcept { return ops_->close(std::exchange(fd_, -1)); }
+
+ private:
+  Ops const* ops_;
+  int fd_;
+};
+
+/// A stash directory, open: ours alone, and not reached through a link in its last component.
+template <class Ops>
+class directory {
+ public:
+  /// nullopt: there is none. Throws `errc::unsafe_directory` or the operating system's error.
+  static std::optional<directory> open(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+    int const fd = retried([&] { return ops.open(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW); });
+    struct stat s;
+    if (fd < 0) {
+      int const failed = errno;
+      if (failed == ENOENT) return std::nullopt;
+      if ((failed == ENOTDIR || failed == ELOOP) && ops.lstat(AT_FDCWD, path.c_str(), &s) == 0 && S_ISLNK(s.st_mode)) {
+        op.fail(errc::unsafe_directory, path.native(), "a symbolic link");
+      }
+      op.fail(failed, "open", path.native());
+    }
+    directory opened{ops, fd, path, op};
+    if (ops.fstat(fd, &s) != 0) opened.fail("fstat");
+    if (s.st_uid != ops.user()) {
+      op.fail(errc::unsafe_directory, path.native(), "owned by user " + std::to_string(s.st_uid) + ", not by us");
+    }
+    if ((s.st_mode & 022) != 0) op.fail(errc::unsafe_directory, path.native(), "others may write to it");
+    return opened;
+  }
+
+  /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut.
+  static directory make(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+    directory made = open_or_make(ops, path, op);
+    // The lock file is made last. Where it is missing, whoever made the directory may have died before it was
+    // synced into its parent, and all that is saved in it could vanish with it.
+    struct stat s;
+    if (ops.lstat(made.get(), lock_file_name, &s) != 0) {
+      if (errno != ENOENT) made.fail("lstat", lock_file_name);
+      sync_into_parent(ops, path, op);
+      int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
+      if (fd < 0) made.fail("open", lock_file_name);
+      ops.close(fd);
+    }
+    return made;
+  }
+
+  static constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+
+  int get() const noexcept { return fd_.get(); }
+  std::string path_of(std::string_view name) const { return (path_ / std::string(name)).native(); }
+
+  /// Throws what `errno` says of `call` on `name`.
+  [[noreturn]] void fail(std::string_view call, std::string_view name = {}) const {
+    int const failed = errno;
+    op_.fail(failed, call, name.empty() ? path_.native() : path_of(name));
+  }
+
+  /// -1 and `errno`: nobody knows which of the changes in it are durable.
+  int sync() const noexcept {
+    return retried([&] { return ops_->fsync(get()); });
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    if (ops_->list(get(), result) != 0) fail("list");
+    return result;
+  }
+
+  std::uint64_t random() const {
+    std::uint64_t n = 0;
+    if (retried([&] { return ops_->random(&n, sizeof n); }) != 0) fail("getrandom");
+    return n;
+  }
+
+ private:
+  directory(Ops const& ops, int fd, boost::filesystem::path const& path, operation const& op)
+      : ops_(&ops), fd_(ops, fd), path_(path), op_(op) {}
+
+  static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+    if (auto found = open(ops, path, op)) return std::move(*found);
+    make_levels(ops, path, op);
+    if (auto found = open(ops, path, op)) return std::move(*found);
+    op.fail(ENOENT, "open", path.native());  // removed again
+  }
+
+  /// Each level is synced into its parent before the next is made in it.
+  static void make_levels(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+    auto const parent = path.parent_path();
+    if (parent == path || parent.empty()) op.fail(ENOENT, "mkdir", path.native());
+    if (ops.mkdir(path.c_str()) != 0) {
+      if (errno == ENOENT) {
+        make_levels(ops, parent, op);
+        if (ops.mkdir(path.c_str()) != 0 && errno != EEXIST) op.fail(errno, "mkdir", path.native());
+      } else if (errno != EEXIST) {  // EEXIST: another made it just now
+        op.fail(errno, "mkdir", path.native());
+      }
+    }
+    // The parent too may be the last work of one who died before it was synced.
+    if (parent.has_parent_path() && parent != parent.parent_path()) sync_into_parent(ops, parent, op);
+    sync_into_parent(ops, path, op);
+  }
+
+  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+    auto const parent = path.parent_path();
+    auto const open = [&](boost::filesystem::path const& p) {
+      return retried([&] { return ops.open(AT_FDCWD, p.c_str(), O_RDONLY | O_DIRECTORY); });
+    };
+    int fd = open(parent);
+    bool const readable = fd >= 0 || errno != EACCES;
+    if (!readable) fd = open(path);  // one may make directories where one may not read
+    if (fd < 0) op.fail(errno, "open", parent.native());
+    descriptor<Ops> const opened{ops, fd};
+    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) != 0) op.fail(errno, "fsync", parent.native());
+  }
+
+  Ops const* ops_;
+  descriptor<Ops> fd_;
+  boost::filesystem::path path_;
+  operation op_;
+};
+
+}  // namespace stash::inline v1::detail

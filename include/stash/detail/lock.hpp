@@ -1,0 +1,100 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <stash/error.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace stash::inline v1::detail {
+
+/// How long `save`, `clear` and `recover` wait for another short operation.
+inline constexpr std::chrono::milliseconds short_wait{1000};
+
+inline error busy(char const* operation, key const& k, char const* why) {
+  return error{errc::busy, operation, std::string(k.str()), why};
+}
+
+/// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
+template <class Storage>
+typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait, char const* operation) {
+  using namespace std::chrono_literals;
+  auto const start = std::chrono::steady_clock::now();
+  for (std::chrono::nanoseconds pause = 1ms;; pause = std::min<std::chrono::nanoseconds>(2 * pause, 50ms)) {
+    if (auto lock = storage.try_lock(k)) return std::move(*lock);
+    auto const waited = std::chrono::steady_clock::now() - start;
+    if (waited >= wait) throw busy(operation, k, "its lock is held by another guard, thread or process");
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(pause, wait - waited));
+  }
+}
+
+/// A key's lock together with what its holder knows to stand under the key, so that a lock that was lost on the
+/// way (the file deleted, the session ended) can be told from one under which somebody else went on.
+template <class Storage>
+class locked_record {
+ public:
+  locked_record(Storage& storage, key k) : storage_(storage), key_(std::move(k)) {}
+
+  void lock(std::chrono::milliseconds wait, char const* operation) {
+    lock_.emplace(acquire(storage_, key_, wait, operation));
+    locked_ = true;
+  }
+  bool was_locked() const noexcept { return locked_; }
+
+  /// Reads the record, and remembers it as what stands there. Throws as `Storage::get`.
+  std::optional<record> const& look() {
+    known_ = storage_.get(key_);
+    return known_;
+  }
+
+  void put(record r, char const* operation) {
+    ensure_held(operation);
+    storage_.put(key_, r);
+    known_ = std::move(r);
+  }
+  bool erase(char const* operation) {
+    ensure_held(operation);
+    bool const was_there = storage_.erase(key_);
+    known_.reset();
+    return was_there;
+  }
+  std::string set_aside(char const* reason, char const* operation) {
+    ensure_held(operation);
+    std::string where = storage_.set_aside(key_, reason);
+    known_.reset();
+    return where;
+  }
+
+  /// Returns if the lock is ours, or was lost, could be taken again, and the record is byte for byte what it
+  /// was. Else throws `errc::busy`, or what kept it from telling; nothing was changed.
+  void ensure_held(char const* operation) {
+    if (lock_ && lock_->held()) return;
+    lock_.reset();
+    auto again = storage_.try_lock(key_);
+    if (!again) throw busy(operation, key_, "its lock was lost and is held by another now");
+    if (!stands_unchanged()) throw busy(operation, key_, "its lock was lost and another changed the record");
+    lock_.emplace(std::move(*again));
+  }
+
+ private:
+  bool stands_unchanged() const {
+    try {
+      return storage_.get(key_) == known_;
+    } catch (boost::system::system_error const& problem) {
+      if (problem.code() == errc::corrupt) return false;
+      throw;
+    }
+  }
+
+  Storage& storage_;
+  key key_;
+  std::optional<typename Storage::lock_type> lock_;
+  std::optional<record> known_;
+  bool locked_ = false;
+};
+
+}  // namespace stash::inline v1::detail

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <stash/event.hpp>
+#include <stash/key.hpp>
+#include <string>
+#include <string_view>
+
+namespace stash::inline v1::detail {
+
+using observer = std::function<void(event const&)>;
+
+/// What comes with an event, beside its kind and key.
+struct event_details {
+  std::optional<std::chrono::microseconds> age{};
+  std::string_view where{};
+  std::exception_ptr error{};
+};
+
+/// What the observer throws is dropped: telling must not change what happens.
+inline void tell(observer const& to, event_kind kind, key const& k, event_details d = {}) noexcept {
+  if (!to) return;
+  try {
+    to(event{kind, k, d.age, d.where, d.error});
+  } catch (...) {
+  }
+}
+
+/// Where a person finds the record of `k`; empty where the storage cannot say.
+template <class Storage>
+std::string place_of(Storage const& storage, key const& k) noexcept {
+  if constexpr (requires { storage.path(k).native(); }) {
+    try {
+      return storage.path(k).native();
+    } catch (...) {
+    }
+  }
+  return {};
+}
+
+}  // namespace stash::inline v1::detail

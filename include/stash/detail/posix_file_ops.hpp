@@ -1,0 +1,163 @@
+#pragma once
+
+#include <fcntl.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/random.h>
+#elif defined(__APPLE__)
+#include <sys/random.h>
+#endif
+
+#include <cerrno>
+#include <cstddef>
+#include <new>
+#include <stash/detail/process.hpp>
+#include <string>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// Every system call that the atomic file storage makes, and the only place that makes one. A test puts
+/// another class with the same members in, and plays a full disk or a power cut.
+///
+/// Each is the POSIX call of that name unless it says more: -1 and `errno` on failure, no retry. Stateless;
+/// thread safe. Whatever stands in for it is copied into storages and locks, and is called through `const`.
+struct posix_file_ops {
+  int open(int directory, char const* name, int flags, mode_t mode = 0) const noexcept {
+    return ::openat(directory, name, flags | O_CLOEXEC, mode);
+  }
+  int close(int fd) const noexcept { return ::close(fd); }
+  ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
+  ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }
+
+  /// To the medium, not just to the drive's cache.
+  int fsync(int fd) const noexcept {
+#if defined(__APPLE__)
+    return ::fcntl(fd, F_FULLFSYNC);
+#else
+    return ::fsync(fd);
+#endif
+  }
+  /// The whole file system of `fd`, for a directory that may not be opened. ENOSYS where there is no such call.
+  int syncfs(int fd) const noexcept {
+#if defined(__linux__)
+    return ::syncfs(fd);
+#else
+    (void)fd;
+    errno = ENOSYS;
+    return -1;
+#endif
+  }
+
+  int fstat(int fd, struct stat* s) const noexcept { return ::fstat(fd, s); }
+  /// Of the link itself where `name` is one.
+  int lstat(int directory, char const* name, struct stat* s) const noexcept {
+    return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);
+  }
+  int fchmod(int fd, mode_t mode) const noexcept { return ::fchmod(fd, mode); }
+  /// A directory of mode 0700, whatever the umask says.
+  int mkdir(char const* path) const noexcept {
+    if (::mkdir(path, 0700) != 0) return -1;
+    struct stat s;
+    if (::lstat(path, &s) == 0 && (s.st_mode & 0700) == 0700) return 0;
+    return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);
+  }
+
+  int rename(int directory, char const* from, char const* to) const noexcept {
+    return ::renameat(directory, from, directory, to);
+  }
+  /// EEXIST where `to` exists; ENOSYS or EINVAL where kernel or file system do not have it.
+  int rename_noreplace(int directory, char const* from, char const* to) const noexcept {
+#if defined(__linux__) && defined(RENAME_NOREPLACE)
+    return ::renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+#else
+    (void)directory, (void)from, (void)to;
+    errno = ENOSYS;
+    return -1;
+#endif
+  }
+  int link(int directory, char const* from, char const* to) const noexcept {
+    return ::linkat(directory, from, directory, to, 0);
+  }
+  int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
+
+  /// The names in the directory that `fd` has open, "." and ".." too.
+  int list(int fd, std::vector<std::string>& names) const {
+    int const copy = ::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (copy < 0) return -1;
+    DIR* const stream = ::fdopendir(copy);
+    if (stream == nullptr) {
+      int const failed = errno;
+      ::close(copy);
+      errno = failed;
+      return -1;
+    }
+    struct closer {
+      DIR* stream;
+      ~closer() { ::closedir(stream); }
+    };
+    int failed = 0;
+    {
+      closer const at_end{stream};
+      for (;;) {
+        errno = 0;
+        dirent const* const one = ::readdir(stream);
+        if (one == nullptr) break;
+        names.emplace_back(one->d_name);
+      }
+      failed = errno;
+    }
+    errno = failed;
+    return failed == 0 ? 0 : -1;
+  }
+
+  /// `open` for a file that will be locked: a forked child closes its copy (see `detail::lock_table`).
+  int open_lock(int directory, char const* name, int flags, mode_t mode) const noexcept {
+    try {
+      return detail::lock_table::instance().open([&] { return open(directory, name, flags, mode); });
+    } catch (std::bad_alloc const&) {
+      errno = ENOMEM;
+      return -1;
+    }
+  }
+  /// An exclusive lock on the byte at `offset`, without waiting: EAGAIN or EACCES where another has it. It
+  /// belongs to the open file description, so closing another descriptor of the file does not drop it.
+  int lock_byte(int fd, off_t offset) const noexcept { return set_lock(fd, F_WRLCK, offset); }
+  /// Releases, also where a child that was not made by fork(3) still has a copy of the descriptor, and closes.
+  void close_lock(int fd, off_t offset) const noexcept {
+    detail::lock_table::instance().close(fd, [&](int f) {
+      set_lock(f, F_UNLCK, offset);
+      ::close(f);
+    });
+  }
+
+  /// `size` bytes that no other process gets too.
+  int random(void* to, std::size_t size) const noexcept {
+#if defined(__linux__)
+    return ::getrandom(to, size, 0) == static_cast<ssize_t>(size) ? 0 : -1;
+#else
+    return ::getentropy(to, size);
+#endif
+  }
+  uid_t user() const noexcept { return ::geteuid(); }
+
+ private:
+  static int set_lock(int fd, short type, off_t offset) noexcept {
+#if !defined(F_OFD_SETLK)
+#error "stash needs open-file-description locks (F_OFD_SETLK): Linux 3.15, macOS, POSIX.1-2024"
+#endif
+    struct flock wanted = {};
+    wanted.l_type = type;
+    wanted.l_whence = SEEK_SET;
+    wanted.l_start = offset;
+    wanted.l_len = 1;
+    return ::fcntl(fd, F_OFD_SETLK, &wanted);
+  }
+};
+
+}  // namespace stash::inline v1

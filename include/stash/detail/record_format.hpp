@@ -1,0 +1,98 @@
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <stash/detail/file_name.hpp>
+#include <stash/detail/quoted.hpp>
+#include <stash/detail/time.hpp>
+#include <stash/detail/xxh64.hpp>
+#include <stash/error.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+
+// A record as bytes: a header line and the payload with a newline behind it.
+//
+//     {"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":17,"xxh64":"<16 hex digits>"}
+//     {"id":{"label":1}}
+//
+// The checksum is XXH64 of the payload, seeded with XXH64 of the header line without its 16 digits (and
+// without the newline). It ends the header line in every version of the format, so that it can be checked
+// before anything else is believed.
+namespace stash::inline v1::detail {
+
+inline constexpr std::string_view checksum_field = ",\"xxh64\":\"";
+inline constexpr std::string_view header_end = "\"}";
+
+/// `prefix`: the header up to the digits.
+inline std::string checksum(std::string_view prefix, std::string_view payload) {
+  return hex16(xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end))));
+}
+
+/// The header line of `r`, its newline included.
+inline std::string header_line(key const& k, record const& r) {
+  std::string line = "{\"stash\":1,\"key\":" + quoted(k) + ",\"saved_at\":\"" + to_text(r.saved_at) +
+                     "\",\"bytes\":" + std::to_string(r.payload.size());
+  line += checksum_field;
+  line += checksum(line, r.payload);
+  line += header_end;
+  return line += '\n';
+}
+
+/// Takes `expected` off the front of `text`; false where it does not stand there.
+inline bool take(std::string_view& text, std::string_view expected) {
+  if (!text.starts_with(expected)) return false;
+  text.remove_prefix(expected.size());
+  return true;
+}
+
+struct record_parts {
+  std::string_view prefix;  // of the header, up to the checksum's digits
+  std::string_view payload;
+};
+
+/// Splits whole bytes into their parts; nullopt: the framing or the checksum is wrong.
+inline std::optional<record_parts> split(std::string_view bytes) {
+  auto const newline = bytes.find('\n');
+  if (newline == bytes.npos || !bytes.ends_with('\n') || newline + 1 == bytes.size()) return std::nullopt;
+  std::string_view line = bytes.substr(0, newline);
+  std::string_view const payload = bytes.substr(newline + 1, bytes.size() - newline - 2);
+  if (!line.ends_with(header_end) || line.size() < 16 + header_end.size()) return std::nullopt;
+  line.remove_suffix(header_end.size());
+  std::string_view const digits = line.substr(line.size() - 16);
+  line.remove_suffix(16);
+  if (!line.ends_with(checksum_field) || checksum(line, payload) != digits) return std::nullopt;
+  return record_parts{line, payload};
+}
+
+/// The record that `bytes` are; `where` is for the message.
+///
+/// Throws `errc::corrupt` (framing, checksum, another key: whatever `header_line` and `k` would not have
+/// made) and `errc::mismatch` (whole, but of another version).
+inline record parse_record(std::string_view bytes, key const& k, std::string_view operation, std::string_view where) {
+  auto const fail = [&](errc code, std::string_view why) {
+    return error{code, std::string(operation), std::string(k.str()), std::string(where).append(": ").append(why)};
+  };
+  auto const parts = split(bytes);
+  if (!parts) throw fail(errc::corrupt, "cut off or damaged");
+  std::string_view header = parts->prefix;
+  std::uint64_t version = 0;
+  if (!take(header, "{\"stash\":")) throw fail(errc::corrupt, "no header");
+  auto const [after_version, bad] = std::from_chars(header.data(), header.data() + header.size(), version);
+  if (bad != std::errc{}) throw fail(errc::corrupt, "no version");
+  if (version != 1) throw fail(errc::mismatch, "of format version " + std::to_string(version) + ", not 1");
+
+  header.remove_prefix(static_cast<std::size_t>(after_version - header.data()));
+  if (!take(header, ",\"key\":")) throw fail(errc::corrupt, "no key");
+  if (!take(header, quoted(k))) throw fail(errc::corrupt, "it is the record of another key");
+  if (!take(header, ",\"saved_at\":\"")) throw fail(errc::corrupt, "no time");
+  auto const saved_at = to_time(header.substr(0, header.find('"')));
+  if (!saved_at) throw fail(errc::corrupt, "no time");
+  record result{std::string(parts->payload), *saved_at};
+  std::string const expected = header_line(k, result);
+  if (!expected.starts_with(parts->prefix)) throw fail(errc::corrupt, "its header is not of the form of version 1");
+  return result;
+}
+
+}  // namespace stash::inline v1::detail

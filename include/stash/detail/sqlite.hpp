@@ -1,0 +1,154 @@
+#pragma once
+
+#include <sqlite3.h>
+
+#include <boost/system/error_category.hpp>
+#include <boost/system/error_code.hpp>
+#include <cstdint>
+#include <optional>
+#include <stash/error.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace stash::inline v1::detail {
+
+/// SQLite's result codes (https://sqlite.org/rescode.html).
+class sqlite_category_type final : public boost::system::error_category {
+ public:
+  constexpr sqlite_category_type() noexcept : error_category(0x57a5'4c0d'e9b1'6e03ULL) {}
+  char const* name() const noexcept override { return "sqlite"; }
+  std::string message(int code) const override { return ::sqlite3_errstr(code); }
+};
+
+inline boost::system::error_category const& sqlite_category() noexcept {
+  static constexpr sqlite_category_type instance;
+  return instance;
+}
+
+/// `name` as an identifier in SQL.
+inline std::string sql_name(std::string_view name) {
+  std::string out = "\"";
+  for (char const c : name) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out += '"';
+}
+
+/// One connection. Not thread safe.
+class sqlite_connection {
+ public:
+  /// Makes the file where there is none.
+  explicit sqlite_connection(std::string const& file) : file_(file) {
+    int const failed = ::sqlite3_open_v2(file.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+    if (failed != SQLITE_OK) {
+      std::string const why = db_ != nullptr ? ::sqlite3_errmsg(db_) : "out of memory";
+      ::sqlite3_close(db_);
+      throw error{{failed, sqlite_category()}, "open", file, why};
+    }
+    ::sqlite3_extended_result_codes(db_, 1);
+  }
+  sqlite_connection(sqlite_connection&& other) noexcept
+      : file_(std::move(other.file_)), db_(std::exchange(other.db_, nullptr)) {}
+  sqlite_connection& operator=(sqlite_connection&&) = delete;
+  ~sqlite_connection() { ::sqlite3_close(db_); }
+
+  sqlite3* get() const noexcept { return db_; }
+  std::string const& file() const noexcept { return file_; }
+  /// Lets go of it without closing: in a forked child, closing would take the parent's locks for its own.
+  void abandon() noexcept { db_ = nullptr; }
+
+  [[noreturn]] void fail(std::string_view operation, std::string_view subject) const {
+    throw error{{::sqlite3_extended_errcode(db_), sqlite_category()}, std::string(operation), std::string(subject),
+                file_ + ": " + ::sqlite3_errmsg(db_)};
+  }
+
+  void execute(std::string const& sql, std::string_view operation, std::string_view subject) const {
+    if (::sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) fail(operation, subject);
+  }
+
+ private:
+  std::string file_;
+  sqlite3* db_ = nullptr;
+};
+
+/// A prepared statement: `bind` each parameter in order, then `step` until it says false.
+class sqlite_statement {
+ public:
+  sqlite_statement(sqlite_connection const& db, std::string const& sql, std::string_view operation, std::string_view subject)
+      : db_(db), operation_(operation), subject_(subject) {
+    if (::sqlite3_prepare_v2(db.get(), sql.c_str(), -1, &statement_, nullptr) != SQLITE_OK) fail();
+  }
+  sqlite_statement(sqlite_statement const&) = delete;
+  sqlite_statement& operator=(sqlite_statement const&) = delete;
+  ~sqlite_statement() { ::sqlite3_finalize(statement_); }
+
+  /// nullopt binds NULL. The text must live until the last `step`.
+  sqlite_statement& bind(std::optional<std::string_view> text) {
+    int const failed = text ? ::sqlite3_bind_text64(statement_, ++bound_, text->data() != nullptr ? text->data() : "",
+                                                    text->size(), SQLITE_STATIC, SQLITE_UTF8)
+                            : ::sqlite3_bind_null(statement_, ++bound_);
+    if (failed != SQLITE_OK) fail();
+    return *this;
+  }
+  sqlite_statement& bind(std::int64_t n) {
+    if (::sqlite3_bind_int64(statement_, ++bound_, n) != SQLITE_OK) fail();
+    return *this;
+  }
+  /// Whether there is a row.
+  bool step() {
+    int const result = ::sqlite3_step(statement_);
+    if (result != SQLITE_ROW && result != SQLITE_DONE) fail();
+    return result == SQLITE_ROW;
+  }
+  /// For a statement that gives no rows; it can be bound again then.
+  void run() {
+    step();
+    reset();
+  }
+  void reset() {
+    ::sqlite3_reset(statement_);
+    bound_ = 0;
+  }
+  std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
+  /// nullopt: NULL.
+  std::optional<std::string> text(int column) const {
+    auto const* const bytes = reinterpret_cast<char const*>(::sqlite3_column_text(statement_, column));
+    if (bytes == nullptr) return std::nullopt;
+    return std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
+  }
+
+ private:
+  [[noreturn]] void fail() const { db_.fail(operation_, subject_); }
+
+  sqlite_connection const& db_;
+  std::string operation_, subject_;
+  sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;
+};
+
+/// Rolled back unless committed. Writes from its start, so that no lock has to be raised in it.
+class sqlite_transaction {
+ public:
+  sqlite_transaction(sqlite_connection const& db, std::string_view operation, std::string_view subject)
+      : db_(db), operation_(operation), subject_(subject) {
+    db_.execute("BEGIN IMMEDIATE", operation_, subject_);
+  }
+  sqlite_transaction(sqlite_transaction const&) = delete;
+  sqlite_transaction& operator=(sqlite_transaction const&) = delete;
+  ~sqlite_transaction() {
+    if (open_) ::sqlite3_exec(db_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+  void commit() {
+    db_.execute("COMMIT", operation_, subject_);
+    open_ = false;
+  }
+
+ private:
+  sqlite_connection const& db_;
+  std::string operation_, subject_;
+  bool open_ = true;
+};
+
+}  // namespace stash::inline v1::detail

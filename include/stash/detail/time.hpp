@@ -1,0 +1,126 @@
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+
+namespace stash::inline v1::detail {
+
+/// How long ago `then` was: never negative (clocks jump), and the greatest duration rather than an overflow.
+inline std::chrono::microseconds age_between(time_point then, time_point now) noexcept {
+  if (now <= then) return std::chrono::microseconds::zero();
+  std::int64_t age = 0;
+  if (__builtin_sub_overflow(now.time_since_epoch().count(), then.time_since_epoch().count(), &age)) {
+    return std::chrono::microseconds::max();
+  }
+  return std::chrono::microseconds{age};
+}
+
+inline constexpr std::int64_t micros_per_day = 86'400'000'000;
+
+/// Exactly `width` digits, more where the number is longer.
+inline void append_padded(std::string& out, std::int64_t n, std::size_t width) {
+  std::string const digits = std::to_string(n);
+  if (digits.size() < width) out.append(width - digits.size(), '0');
+  out += digits;
+}
+
+/// A day since 1970 as year, month, day. Not `std::chrono::year_month_day`, whose years end at 32767 while
+/// a `time_point` reaches 292277. The algorithm is Howard Hinnant's `civil_from_days`.
+struct civil_date {
+  std::int64_t year, month, day;
+
+  static civil_date of(std::int64_t days) noexcept {
+    days += 719'468;  // from 0000-03-01
+    std::int64_t const era = (days >= 0 ? days : days - 146'096) / 146'097;
+    std::int64_t const doe = days - era * 146'097;
+    std::int64_t const yoe = (doe - doe / 1460 + doe / 36'524 - doe / 146'096) / 365;
+    std::int64_t const doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    std::int64_t const mp = (5 * doy + 2) / 153;
+    std::int64_t const month = mp < 10 ? mp + 3 : mp - 9;
+    return {yoe + era * 400 + (month <= 2 ? 1 : 0), month, doy - (153 * mp + 2) / 5 + 1};
+  }
+
+  std::int64_t days() const noexcept {
+    std::int64_t const y = year - (month <= 2 ? 1 : 0);
+    std::int64_t const era = (y >= 0 ? y : y - 399) / 400;
+    std::int64_t const yoe = y - era * 400;
+    std::int64_t const doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return era * 146'097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719'468;
+  }
+};
+
+/// ISO 8601, UTC: `2026-11-22T14:44:21.123456Z`; compact, for file names, `20261122T144421.123456Z`.
+/// Every `time_point` has a text, in years beyond 0..9999 with a sign before the year.
+inline std::string to_text(time_point t, bool compact = false) {
+  std::int64_t const micros = t.time_since_epoch().count();
+  std::int64_t day = micros / micros_per_day;
+  std::int64_t rest = micros % micros_per_day;
+  if (rest < 0) {
+    rest += micros_per_day;
+    --day;
+  }
+  auto const date = civil_date::of(day);
+  std::string out;
+  if (date.year < 0) out += '-';
+  if (date.year > 9999) out += '+';
+  char const* const dash = compact ? "" : "-";
+  char const* const colon = compact ? "" : ":";
+  append_padded(out, date.year < 0 ? -date.year : date.year, 4);
+  append_padded(out += dash, date.month, 2);
+  append_padded(out += dash, date.day, 2);
+  append_padded(out += 'T', rest / 3'600'000'000, 2);
+  append_padded(out += colon, rest / 60'000'000 % 60, 2);
+  append_padded(out += colon, rest / 1'000'000 % 60, 2);
+  append_padded(out += '.', rest % 1'000'000, 6);
+  return out += 'Z';
+}
+
+/// Takes a number of `width` digits and what follows it, off the front of `text`.
+inline std::optional<std::int64_t> take_number(std::string_view& text, std::size_t width, std::string_view follows) {
+  std::int64_t n = 0;
+  if (text.size() < width + follows.size()) return std::nullopt;
+  auto const [end, failed] = std::from_chars(text.data(), text.data() + width, n);
+  if (failed != std::errc{} || end != text.data() + width) return std::nullopt;
+  text.remove_prefix(width);
+  if (!text.starts_with(follows)) return std::nullopt;
+  text.remove_prefix(follows.size());
+  return n;
+}
+
+/// What `to_text(t, compact)` wrote, and nothing else: the text must come out of the result again.
+inline std::optional<time_point> to_time(std::string_view text, bool compact = false) {
+  std::string_view left = text;
+  bool const negative = left.starts_with('-');
+  if (negative || left.starts_with('+')) left.remove_prefix(1);
+  auto const mark = left.find('T');
+  std::size_t const behind_year = compact ? 4 : 6;  // MMDD or -MM-DD
+  if (mark == left.npos || mark < behind_year || mark - behind_year > 6) return std::nullopt;
+  char const* const dash = compact ? "" : "-";
+  char const* const colon = compact ? "" : ":";
+  auto const year = take_number(left, mark - behind_year, dash), month = take_number(left, 2, dash),
+             day = take_number(left, 2, "T"), hour = take_number(left, 2, colon), minute = take_number(left, 2, colon),
+             second = take_number(left, 2, "."), micro = take_number(left, 6, "Z");
+  if (!year || !month || !day || !hour || !minute || !second || !micro || !left.empty()) return std::nullopt;
+  if (*month < 1 || *month > 12) return std::nullopt;
+  std::int64_t days = civil_date{negative ? -*year : *year, *month, *day}.days();
+  std::int64_t rest = ((*hour * 60 + *minute) * 60 + *second) * 1'000'000 + *micro;
+  if (days < 0) {  // towards zero, so that the earliest time_point does not overflow on the way
+    ++days;
+    rest -= micros_per_day;
+  }
+  std::int64_t micros = 0;
+  if (__builtin_mul_overflow(days, micros_per_day, &micros) || __builtin_add_overflow(micros, rest, &micros)) {
+    return std::nullopt;
+  }
+  time_point const result{std::chrono::microseconds{micros}};
+  if (to_text(result, compact) != text) return std::nullopt;
+  return result;
+}
+
+}  // namespace stash::inline v1::detail

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <boost/config.hpp>
+#include <boost/system/error_code.hpp>
+#include <boost/system/system_error.hpp>
+#include <stash/detail/quoted.hpp>
+#include <stash/version.hpp>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace stash::inline v1 {
+
+/// What can go wrong beside the operating system's own errors. None of these ever stands for "absent".
+enum class errc {
+  invalid_key = 1,   ///< the key is empty, "." or "..", too long, not UTF-8, or has a slash, backslash or control byte
+  unsafe_directory,  ///< the directory is a link, belongs to somebody else, or others may write to it
+  corrupt,           ///< the bytes are not a whole record of this key
+  mismatch,          ///< whole bytes, but of another type or of a newer version
+  unserializable,    ///< the value could not come back as it is; nothing was written
+  too_large,         ///< over the storage's cap
+  busy,              ///< the key's lock is held elsewhere, or was lost and the record is another's now
+  indeterminate      ///< a write that failed so late that the old or the new record may stand
+};
+
+namespace detail {
+
+class category final : public boost::system::error_category {
+ public:
+  // The id makes the category equal to itself across shared objects that hide their symbols.
+  constexpr category() noexcept : error_category(0x57a5'4c0d'e9b1'6e02ULL) {}
+  char const* name() const noexcept override { return "stash"; }
+  std::string message(int code) const override {
+    switch (static_cast<errc>(code)) {
+      case errc::invalid_key: return "invalid key";
+      case errc::unsafe_directory: return "unsafe directory";
+      case errc::corrupt: return "corrupt record";
+      case errc::mismatch: return "record of another type or version";
+      case errc::unserializable: return "value cannot be serialized without loss";
+      case errc::too_large: return "too large";
+      case errc::busy: return "busy: another guard or process holds the key";
+      case errc::indeterminate: return "indeterminate: the old or the new record may stand";
+    }
+    return "unknown stash error";
+  }
+};
+
+}  // namespace detail
+
+/// The category of `errc`. Thread safe; never destroyed.
+inline boost::system::error_category const& stash_category() noexcept {
+  static constexpr detail::category instance;
+  return instance;
+}
+
+/// Found by argument-dependent lookup when an `errc` becomes an `error_code`.
+inline boost::system::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), stash_category()}; }
+
+}  // namespace stash::inline v1
+
+template <>
+struct boost::system::is_error_code_enum<stash::errc> : std::true_type {};
+
+namespace stash::inline v1 {
+
+/// What the library throws. `code()` is an `errc`, or the operating system's error with `system_category`.
+///
+/// `what()` is one line: operation, key (or path), detail (the failed call and its path) and cause.
+class BOOST_SYMBOL_VISIBLE error : public boost::system::system_error {
+ public:
+  error(boost::system::error_code code, std::string operation, std::string subject = {}, std::string detail = {})
+      : system_error(code, describe(operation, subject, detail)),
+        operation_(std::move(operation)),
+        subject_(std::move(subject)),
+        detail_(std::move(detail)) {}
+
+  /// What was being done: `put`, `get`, `save`, `load`, `try_lock`, ...
+  std::string const& operation() const noexcept { return operation_; }
+  /// The key that it was done to; for what concerns no key, a path; empty where there is neither.
+  std::string const& subject() const noexcept { return subject_; }
+  /// The call that failed and its path, or what is wrong with the input; may be empty.
+  std::string const& detail() const noexcept { return detail_; }
+
+ private:
+  static std::string describe(std::string const& operation, std::string const& subject, std::string const& detail) {
+    std::string text = operation;
+    if (!subject.empty()) text += ' ' + detail::quoted(detail::printable(subject));
+    if (!detail.empty()) text += ": " + detail::printable(detail);
+    return text;
+  }
+
+  std::string operation_, subject_, detail_;
+};
+
+}  // namespace stash::inline v1

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <optional>
+#include <ostream>
+#include <stash/detail/quoted.hpp>
+#include <string_view>
+
+namespace stash::inline v1 {
+
+/// What guards and `recover` tell their observer.
+enum class event_kind {
+  saved,           ///< the live value is safe
+  save_failed,     ///< it is not; unless `best_effort`, the guard's constructor throws
+  adopted,         ///< an orphan is taken as the value; `age` is its age
+  superseded,      ///< another value stood there; it was set aside at `where`; `age` is its age
+  corrupt,         ///< what stood there is no whole record; the guard set it aside at `where`
+  restored,        ///< restore returned
+  restore_failed,  ///< restore threw, or the lock was lost to another; the record stays
+  committed,       ///< the record is gone, or set aside at `where`
+  clear_failed,    ///< after a restore or in a commit, the record could not be removed
+  released         ///< the record was left for a later run
+};
+
+/// `key` and `where` are valid during the observer's call only.
+struct event {
+  event_kind kind;
+  std::string_view key;
+  std::optional<std::chrono::microseconds> age;
+  std::string_view where;  ///< for a person: a path, a row; may be empty
+  std::exception_ptr error;
+};
+
+constexpr std::string_view to_string(event_kind kind) noexcept {
+  switch (kind) {
+    case event_kind::saved: return "saved";
+    case event_kind::save_failed: return "save_failed";
+    case event_kind::adopted: return "adopted";
+    case event_kind::superseded: return "superseded";
+    case event_kind::corrupt: return "corrupt";
+    case event_kind::restored: return "restored";
+    case event_kind::restore_failed: return "restore_failed";
+    case event_kind::committed: return "committed";
+    case event_kind::clear_failed: return "clear_failed";
+    case event_kind::released: return "released";
+  }
+  return "unknown";
+}
+
+/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`.
+inline std::ostream& operator<<(std::ostream& out, event const& e) {
+  out << "stash: " << to_string(e.kind) << ' ' << detail::quoted(detail::printable(e.key));
+  if (e.age) out << ", age " << std::chrono::floor<std::chrono::seconds>(*e.age).count() << " s";
+  if (!e.where.empty()) out << ", at " << detail::printable(e.where);
+  if (e.error) {
+    try {
+      std::rethrow_exception(e.error);
+    } catch (std::exception const& problem) {
+      out << ": " << detail::printable(problem.what());
+    } catch (...) {
+      out << ": something that is not a std::exception";
+    }
+  }
+  return out;
+}
+
+}  // namespace stash::inline v1

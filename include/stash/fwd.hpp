@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <stash/concepts.hpp>
+
+// Declarations, for headers that only name the library's types. Never declare them yourself: they live in an
+// inline namespace, and their template parameters may grow.
+namespace stash::inline v1 {
+
+enum class durability;
+enum class origin;
+enum class event_kind;
+struct event;
+struct file_options;
+struct guard_options;
+struct recover_options;
+struct recovery_report;
+struct json_serializer;
+class manual_clock;
+class memory_storage;
+struct posix_file_ops;
+template <class FileOps>
+class basic_atomic_file_storage;
+template <class T>
+struct lookup_result;
+template <storage_policy Storage, class Serializer, clock_policy Clock>
+class basic_stash;
+template <class Stash, class T, class Restore>
+class delete_guard;
+
+}  // namespace stash::inline v1

@@ -1,0 +1,229 @@
+#pragma once
+
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/conversion.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
+#include <boost/json/value_from.hpp>
+#include <boost/json/value_stack.hpp>
+#include <boost/json/value_to.hpp>
+#include <charconv>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <stash/detail/utf8.hpp>
+#include <stash/error.hpp>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1 {
+
+namespace detail {
+
+/// What basic_parser reports, as a `json::value`. Unlike `json::parse` of Boost 1.81, whose own conversion is
+/// off by one bit in about one double of ten, it reads doubles with `std::from_chars`, which is exact.
+class json_builder {
+ public:
+  using error_code = boost::system::error_code;
+  using view = boost::json::string_view;
+  static constexpr std::size_t max_object_size = boost::json::object::max_size();
+  static constexpr std::size_t max_array_size = boost::json::array::max_size();
+  static constexpr std::size_t max_key_size = boost::json::string::max_size();
+  static constexpr std::size_t max_string_size = boost::json::string::max_size();
+
+  boost::json::value release() { return stack_.release(); }
+
+  bool on_document_begin(error_code&) {
+    stack_.reset();
+    return true;
+  }
+  bool on_document_end(error_code&) { return true; }
+  bool on_object_begin(error_code&) { return true; }
+  bool on_object_end(std::size_t n, error_code&) { return stack_.push_object(n), true; }
+  bool on_array_begin(error_code&) { return true; }
+  bool on_array_end(std::size_t n, error_code&) { return stack_.push_array(n), true; }
+  bool on_key_part(view s, std::size_t, error_code&) { return stack_.push_chars(s), true; }
+  bool on_key(view s, std::size_t, error_code&) { return stack_.push_key(s), true; }
+  bool on_string_part(view s, std::size_t, error_code&) { return stack_.push_chars(s), true; }
+  bool on_string(view s, std::size_t, error_code&) { return stack_.push_string(s), true; }
+  bool on_number_part(view s, error_code&) { return digits_.append(s.data(), s.size()), true; }
+  bool on_int64(std::int64_t i, view, error_code&) {
+    digits_.clear();
+    return stack_.push_int64(i), true;
+  }
+  bool on_uint64(std::uint64_t u, view, error_code&) {
+    digits_.clear();
+    return stack_.push_uint64(u), true;
+  }
+  bool on_double(double, view s, error_code& failed) {
+    digits_.append(s.data(), s.size());
+    double exact = 0;
+    char const* const end = digits_.data() + digits_.size();
+    auto const [stop, problem] = std::from_chars(digits_.data(), end, exact);
+    if (problem != std::errc{} || stop != end) {  // out of range: not ours, we refuse infinities on save
+      failed = boost::json::error::exponent_overflow;
+      return false;
+    }
+    digits_.clear();
+    return stack_.push_double(exact), true;
+  }
+  bool on_bool(bool b, error_code&) { return stack_.push_bool(b), true; }
+  bool on_null(error_code&) { return stack_.push_null(), true; }
+  bool on_comment_part(view, error_code&) { return true; }
+  bool on_comment(view, error_code&) { return true; }
+
+ private:
+  boost::json::value_stack stack_;
+  std::string digits_;
+};
+
+/// The four types of Boost.JSON that need no conversion.
+template <class T>
+concept json_native = std::same_as<T, boost::json::value> || std::same_as<T, boost::json::object> ||
+                      std::same_as<T, boost::json::array> || std::same_as<T, boost::json::string>;
+
+template <class T>
+concept json_convertible =
+    json_native<T> || (boost::json::has_value_from<T>::value && boost::json::has_value_to<T>::value);
+
+}  // namespace detail
+
+/// Values as compact JSON (RFC 8259), without loss: what `serialize` accepts, `deserialize` gives back equal,
+/// every finite double bit for bit, objects in their order. Stateless, thread safe.
+///
+/// For `boost::json::value`, `object`, `array` and `string`, and any `T` that `value_from` and `value_to`
+/// know (BOOST_DESCRIBE_STRUCT, or a `tag_invoke` pair of your own).
+struct json_serializer {
+  using value_type = boost::json::value;
+  static constexpr std::size_t max_depth = 64;  ///< of arrays and objects in each other
+
+  /// Throws `errc::unserializable` for what JSON could not bring back: a NaN or an infinity, text that is not
+  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion back fails. What `value_from` of a
+  /// user's type throws comes through as it is.
+  template <detail::json_convertible T>
+  std::string serialize(T const& v) const {
+    if constexpr (detail::json_native<T>) {
+      checker{}.check(v);
+      return boost::json::serialize(v);
+    } else {
+      std::string bytes = serialize(boost::json::value(boost::json::value_from(v)));
+      try {
+        static_cast<void>(deserialize<T>(bytes));
+      } catch (error const& back) {
+        throw error{errc::unserializable, "serialize", {}, "the value does not convert back: " + back.detail()};
+      }
+      return bytes;
+    }
+  }
+
+  /// Throws `errc::mismatch`: these bytes are not JSON, or not that of a `T`. Of equal names in an object, which
+  /// `serialize` never writes, the last one counts.
+  template <detail::json_convertible T>
+  T deserialize(std::string_view bytes) const {
+    boost::json::value parsed = parse(bytes);  // parentheses below: braces would make an array of it in g++
+    if constexpr (std::same_as<T, boost::json::value>) {
+      return parsed;
+    } else if constexpr (std::same_as<T, boost::json::object>) {
+      if (parsed.is_object()) return std::move(parsed.get_object());
+      fail("not an object");
+    } else if constexpr (std::same_as<T, boost::json::array>) {
+      if (parsed.is_array()) return std::move(parsed.get_array());
+      fail("not an array");
+    } else if constexpr (std::same_as<T, boost::json::string>) {
+      if (parsed.is_string()) return std::move(parsed.get_string());
+      fail("not a string");
+    } else {
+      try {
+        return boost::json::value_to<T>(parsed);
+      } catch (std::bad_alloc const&) {
+        throw;
+      } catch (std::exception const& problem) {
+        fail(problem.what());
+      }
+    }
+  }
+
+ private:
+  [[noreturn]] static void fail(std::string detail) { throw error{errc::mismatch, "deserialize", {}, std::move(detail)}; }
+
+  static boost::json::value parse(std::string_view bytes) {
+    boost::json::parse_options options;
+    options.max_depth = max_depth;
+    boost::json::basic_parser<detail::json_builder> parser{options};
+    boost::system::error_code failed;
+    std::size_t const used = parser.write_some(false, bytes.data(), bytes.size(), failed);
+    if (failed) fail("byte " + std::to_string(used) + " of the JSON: " + failed.message());
+    if (used != bytes.size()) fail("something stands behind the JSON, at byte " + std::to_string(used));
+    return parser.handler().release();
+  }
+
+  /// Walks a value with a list of its own, not by recursion: the depth is what it has to find out.
+  class checker {
+   public:
+    void check(boost::json::value const& v) {
+      visit(v, 0);
+      walk();
+    }
+    void check(boost::json::object const& o) {
+      visit(o, 1);
+      walk();
+    }
+    void check(boost::json::array const& a) {
+      visit(a, 1);
+      walk();
+    }
+    void check(boost::json::string const& s) { check_text(s); }
+
+   private:
+    struct place {
+      boost::json::value const* container;
+      std::size_t depth;
+    };
+
+    void walk() {
+      while (!open_.empty()) {
+        auto const [v, depth] = open_.back();
+        open_.pop_back();
+        if (depth > max_depth) refuse("nested deeper than " + std::to_string(max_depth) + " levels");
+        if (v->is_object()) {
+          visit(v->get_object(), depth);
+        } else {
+          visit(v->get_array(), depth);
+        }
+      }
+    }
+    void visit(boost::json::object const& o, std::size_t depth) {
+      for (auto const& member : o) {
+        check_text(member.key());
+        visit(member.value(), depth);
+      }
+    }
+    void visit(boost::json::array const& a, std::size_t depth) {
+      for (auto const& element : a) visit(element, depth);
+    }
+    void visit(boost::json::value const& v, std::size_t depth) {
+      if (v.is_structured()) {
+        open_.push_back({&v, depth + 1});
+      } else if (v.is_string()) {
+        check_text(v.get_string());
+      } else if (v.is_double() && !std::isfinite(v.get_double())) {
+        refuse("a number that is not finite");
+      }
+    }
+    static void check_text(boost::json::string_view s) {
+      if (!detail::is_utf8({s.data(), s.size()})) refuse("text that is not UTF-8");
+    }
+    [[noreturn]] static void refuse(std::string why) {
+      throw error{errc::unserializable, "serialize", {}, std::move(why)};
+    }
+
+    std::vector<place> open_;
+  };
+};
+
+}  // namespace stash::inline v1

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <algorithm>
+#include <boost/system/errc.hpp>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stash/concepts.hpp>
+#include <stash/detail/file_name.hpp>
+#include <stash/detail/process.hpp>
+#include <stash/detail/time.hpp>
+#include <stash/error.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// Records in this process's memory, for tests and for jobs that need undo but not after their death.
+///
+/// What is put survives exceptions, and nothing else; a forked child has a copy of its own, without the
+/// locks. Every member may be called from many threads at once. Moving it keeps locks and records; a
+/// moved-from one can only be assigned to or destroyed. Fork while no other thread is inside it.
+///
+///     stash::basic_stash<stash::memory_storage> store;
+class memory_storage {
+  struct state;
+
+ public:
+  /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage.
+  class lock_type {
+   public:
+    lock_type(lock_type&&) noexcept = default;
+    lock_type& operator=(lock_type&& other) noexcept {
+      std::swap(state_, other.state_);
+      std::swap(key_, other.key_);
+      std::swap(owner_, other.owner_);
+      return *this;
+    }
+    ~lock_type() {
+      if (!state_ || !owner_.is_current()) return;
+      std::lock_guard const only{state_->mutex};
+      state_->locks.erase(key_);
+    }
+    /// Whether it was taken in this process.
+    bool held() const noexcept { return state_ != nullptr && owner_.is_current(); }
+
+   private:
+    friend memory_storage;
+    lock_type(std::shared_ptr<state> s, key k) : state_(std::move(s)), key_(std::move(k)) {}
+    std::shared_ptr<state> state_;
+    key key_;
+    detail::owned_by_process owner_;
+  };
+
+  memory_storage() : state_(std::make_shared<state>()) {}
+  memory_storage(memory_storage&&) noexcept = default;
+  memory_storage& operator=(memory_storage&&) noexcept = default;
+  ~memory_storage() = default;
+
+  /// Stores `r` in place of what is there. Throws `std::bad_alloc`: then what was there stands.
+  void put(key const& k, record const& r) {
+    record copy = r;
+    std::lock_guard const only{state_->mutex};
+    auto const found = state_->records.find(k);
+    if (found != state_->records.end()) {
+      found->second = std::move(copy);
+    } else {
+      state_->records.emplace(k, std::move(copy));
+    }
+  }
+
+  /// nullopt: there is none.
+  std::optional<record> get(key const& k) const {
+    std::lock_guard const only{state_->mutex};
+    auto const found = state_->records.find(k);
+    return found == state_->records.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  /// false: there was none.
+  bool erase(key const& k) {
+    std::lock_guard const only{state_->mutex};
+    return state_->records.erase(k) > 0;
+  }
+
+  /// All records, by key; always intact. `where` is "memory".
+  std::vector<entry> entries() const {
+    std::vector<entry> result;
+    {
+      std::lock_guard const only{state_->mutex};
+      for (auto const& [k, r] : state_->records) result.push_back(as_entry(k, r, "memory"));
+    }
+    std::sort(result.begin(), result.end(), [](entry const& a, entry const& b) { return a.key < b.key; });
+    return result;
+  }
+
+  /// Moves the record to those set aside and returns its name there. Throws ENOENT where there is none.
+  std::string set_aside(key const& k, std::string_view reason) {
+    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    std::lock_guard const only{state_->mutex};
+    auto const found = state_->records.find(k);
+    if (found == state_->records.end()) {
+      throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory), "set_aside",
+                  std::string(k.str())};
+    }
+    std::string where = "memory: " + detail::set_aside_name(k, "set_aside", reason, now, state_->aside_count);
+    state_->aside.push_back({now, as_entry(k, found->second, where), found->second});
+    ++state_->aside_count;
+    state_->records.erase(found);
+    return where;
+  }
+
+  /// All that was set aside and not purged, oldest first.
+  std::vector<entry> set_aside_entries() const {
+    std::vector<entry> result;
+    std::lock_guard const only{state_->mutex};
+    for (auto const& one : state_->aside) result.push_back(one.listed);
+    return result;
+  }
+
+  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many.
+  std::size_t purge(std::chrono::microseconds older_than) {
+    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    std::lock_guard const only{state_->mutex};
+    return std::erase_if(state_->aside, [&](auto const& one) {
+      return older_than.count() <= 0 || detail::age_between(one.when, now) >= older_than;
+    });
+  }
+
+  /// The lock of `k`, exclusive among the threads of this process; nullopt: another has it.
+  std::optional<lock_type> try_lock(key const& k) {
+    auto const here = detail::lock_table::instance().this_process();
+    lock_type lock{nullptr, k};
+    std::lock_guard const only{state_->mutex};
+    auto const [row, is_new] = state_->locks.try_emplace(k, here);
+    if (!is_new && row->second == here) return std::nullopt;
+    row->second = here;  // a row that came through a fork is nobody's here
+    lock.state_ = state_;
+    return lock;
+  }
+
+ private:
+  struct aside_record {
+    time_point when;
+    entry listed;
+    record bytes;
+  };
+  struct state {
+    std::mutex mutex;
+    std::unordered_map<key, record> records;
+    std::unordered_map<key, detail::process_id> locks;
+    std::vector<aside_record> aside;
+    std::uint64_t aside_count = 0;
+  };
+
+  static entry as_entry(key const& k, record const& r, std::string where) {
+    return {k, record_state::intact, r.saved_at, r.payload.size(), std::move(where)};
+  }
+
+  std::shared_ptr<state> state_;
+};
+
+}  // namespace stash::inline v1

@@ -1,0 +1,152 @@
+#pragma once
+
+#include <csv.h>
+#include <utf8.h>
+
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace example {
+
+/// The input is wrong; what() says where.
+struct input_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Reads CSV (RFC 4180, UTF-8, with or without a byte order mark; lines end with LF, CRLF or CR) row by row; the
+/// first row is the header. libcsv parses; this class counts the lines and refuses what cannot be loaded right.
+class csv_reader {
+ public:
+  using row = std::span<std::optional<std::string_view> const>;  // nullopt: an empty field without quotes
+
+  /// `on_row` is called for each record; the first call is for the header.
+  explicit csv_reader(std::function<void(row)> on_row) : on_row_(std::move(on_row)) {
+    if (csv_init(&parser_, CSV_STRICT | CSV_STRICT_FINI | CSV_EMPTY_IS_NULL) != 0) throw std::bad_alloc{};
+    csv_set_space_func(&parser_, [](unsigned char) { return 0; });  // spaces are data
+  }
+  csv_reader(csv_reader const&) = delete;
+  csv_reader& operator=(csv_reader const&) = delete;
+  ~csv_reader() { csv_free(&parser_); }
+
+  /// The next bytes of the file, cut anywhere. Throws `input_error`, and what `on_row` throws.
+  void feed(std::string_view bytes) {
+    if (at_start_) {
+      head_.append(bytes);
+      if (head_.size() < 3 && std::string_view("\xEF\xBB\xBF").starts_with(head_)) return;
+      at_start_ = false;
+      std::string const head = std::move(head_);
+      std::string_view text = head;
+      if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+      feed_lines(text);
+    } else {
+      feed_lines(bytes);
+    }
+  }
+
+  /// The file ends here. Throws as `feed`, and where there was no header.
+  void finish() {
+    if (at_start_) {  // shorter than a byte order mark
+      at_start_ = false;
+      feed_lines(head_ == "\xEF\xBB" || head_ == "\xEF" ? std::string_view(head_) : std::string_view{});
+    }
+    if (csv_fini(&parser_, &field_ends, &row_ends, this) != 0) fail_at(row_line_, "a quoted field does not end");
+    deliver();
+    if (columns_ == 0) throw input_error("the file is empty: not even a header");
+  }
+
+ private:
+  [[noreturn]] static void fail_at(std::uint64_t line, std::string const& what) {
+    throw input_error("line " + std::to_string(line) + ": " + what);
+  }
+
+  /// One physical line at a time, so that the callbacks know on which they are.
+  void feed_lines(std::string_view text) {
+    while (!text.empty()) {
+      auto const end = text.find_first_of("\r\n");
+      std::string_view const line = text.substr(0, end == text.npos ? text.size() : end + 1);
+      text.remove_prefix(line.size());
+      if (!in_row_) row_line_ = line_;
+      if (line.find('\0') != line.npos) fail_at(line_, "a NUL byte");
+      if (csv_parse(&parser_, line.data(), line.size(), &field_ends, &row_ends, this) != line.size()) {
+        if (csv_error(&parser_) == CSV_EPARSE) fail_at(line_, "a quote in the middle of a field");
+        throw std::runtime_error(csv_strerror(csv_error(&parser_)));
+      }
+      in_row_ = in_row_ || (line != "\n" && line != "\r");
+      deliver();
+      bool const second_half_of_crlf = after_cr_ && line == "\n";
+      after_cr_ = line.ends_with('\r');
+      if (after_cr_ || (line.ends_with('\n') && !second_half_of_crlf)) ++line_;
+    }
+  }
+
+  // libcsv is C: nothing may be thrown through it, so what fails in a callback waits for deliver().
+  static void field_ends(void* bytes, std::size_t size, void* self) noexcept {
+    auto& reader = *static_cast<csv_reader*>(self);
+    try {
+      if (bytes == nullptr) {
+        reader.fields_.emplace_back();
+      } else {
+        reader.fields_.emplace_back(std::string(static_cast<char const*>(bytes), size));
+      }
+    } catch (...) {
+      reader.failed_ = std::current_exception();
+    }
+  }
+  static void row_ends(int, void* self) noexcept { static_cast<csv_reader*>(self)->row_is_complete_ = true; }
+
+  void deliver() {
+    if (failed_) std::rethrow_exception(failed_);
+    if (!row_is_complete_) return;
+    row_is_complete_ = false;
+    in_row_ = false;
+    if (columns_ == 0) columns_ = fields_.size();
+    if (fields_.size() != columns_) {
+      fail_at(row_line_, std::to_string(fields_.size()) + " fields where the header has " + std::to_string(columns_));
+    }
+    views_.clear();
+    for (auto const& f : fields_) {
+      if (f && !utf8::is_valid(f->begin(), f->end())) fail_at(row_line_, "bytes that are not UTF-8");
+      views_.push_back(f ? std::optional<std::string_view>(*f) : std::nullopt);
+    }
+    on_row_(views_);
+    fields_.clear();
+  }
+
+  std::function<void(row)> on_row_;
+  csv_parser parser_;
+  std::string head_;  // the first bytes, until they are known to be a byte order mark or not
+  bool at_start_ = true, after_cr_ = false, in_row_ = false, row_is_complete_ = false;
+  std::uint64_t line_ = 1, row_line_ = 1;
+  std::size_t columns_ = 0;
+  std::vector<std::optional<std::string>> fields_;
+  std::vector<std::optional<std::string_view>> views_;
+  std::exception_ptr failed_;
+};
+
+/// Reads a whole file. Throws `input_error` where it cannot be opened or read, or is wrong.
+inline void read_csv(std::string const& path, std::function<void(csv_reader::row)> on_row) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw input_error(path + ": " + std::strerror(errno));
+  csv_reader reader{std::move(on_row)};
+  std::vector<char> block(1 << 16);
+  try {
+    while (file.read(block.data(), static_cast<std::streamsize>(block.size())) || file.gcount() > 0) {
+      reader.feed({block.data(), static_cast<std::size_t>(file.gcount())});
+    }
+    if (file.bad()) throw input_error(std::strerror(errno));
+    reader.finish();
+  } catch (input_error const& problem) {
+    throw input_error(path + ": " + problem.what());
+  }
+}
+
+}  // namespace example

@@ -1,0 +1,313 @@
+// Moves a CSV file into a table that is dropped and built anew each time, and keeps the words that people
+// typed into its Data Dictionary, whatever happens in between. Copy it and put your own datastore in.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/filesystem/operations.hpp>
+#include <boost/timer/progress_display.hpp>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <stash/ckan/reload.hpp>
+#include <stash/ckan/sqlite_datastore.hpp>
+#include <stash/stash.hpp>
+
+#include "csv_file.hpp"
+
+namespace {
+
+namespace json = boost::json;
+namespace ckan = stash::ckan;
+using example::input_error;
+
+enum exit_code { done = 0, failed = 1, bad_input = 2, not_restored = 3 };
+
+struct arguments {
+  std::string datastore, stash, resource, file, fail_at, crash_at;
+};
+
+/// Throws or dies at the step that the command line names, once.
+class fault {
+ public:
+  explicit fault(arguments const& a) : fail_at_(a.fail_at), crash_at_(a.crash_at) {}
+  void at(std::string_view step) {
+    if (step == crash_at_) ::raise(SIGKILL);
+    if (step == fail_at_) {
+      fail_at_.clear();
+      throw std::runtime_error("told to fail at " + std::string(step));
+    }
+  }
+
+ private:
+  std::string fail_at_, crash_at_;
+};
+
+/// The datastore, with the faults between its steps.
+class faulty_datastore {
+ public:
+  faulty_datastore(ckan::sqlite_datastore& d, fault& f) : datastore_(d), fault_(f) {}
+  std::optional<ckan::fields> describe(std::string_view id) { return datastore_.describe(id); }
+  void check(std::string_view id, ckan::fields const& f) {
+    datastore_.check(id, f);
+    fault_.at("before-drop");
+  }
+  void drop(std::string_view id) { datastore_.drop(id); }
+  void create(std::string_view id, ckan::fields const& f) {
+    fault_.at("after-drop");
+    datastore_.create(id, f);
+  }
+  void finish(std::string_view id) {
+    fault_.at("before-commit");
+    datastore_.finish(id);
+  }
+
+ private:
+  ckan::sqlite_datastore& datastore_;
+  fault& fault_;
+};
+
+void log(std::string const& line) { std::cerr << "pusher: " << line << '\n'; }
+void log_event(stash::event const& e) { std::cerr << e << '\n'; }
+
+std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
+
+/// FILE of "sqlite:FILE".
+std::string sqlite_file(std::string const& datastore) {
+  constexpr std::string_view scheme = "sqlite:";
+  if (!datastore.starts_with(scheme) || datastore.size() == scheme.size()) {
+    throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE");
+  }
+  return datastore.substr(scheme.size());
+}
+
+bool exists(std::string const& file) {
+  boost::system::error_code ignored;
+  return boost::filesystem::exists(file, ignored);
+}
+
+ckan::sqlite_datastore open_datastore(arguments const& a) {
+  try {
+    return ckan::sqlite_datastore{sqlite_file(a.datastore)};
+  } catch (stash::error const& problem) {
+    throw input_error(problem.what());
+  }
+}
+
+/// As `open_datastore`, but makes no file.
+std::optional<ckan::sqlite_datastore> open_existing(arguments const& a) {
+  if (!exists(sqlite_file(a.datastore))) return std::nullopt;
+  return open_datastore(a);
+}
+
+struct survey {
+  ckan::fields headers;
+  std::uint64_t records = 0;
+};
+
+/// Reads the whole file before anything is touched: what is wrong with it is found now.
+survey look_through(std::string const& file) {
+  if (!boost::filesystem::is_regular_file(file) && exists(file)) throw input_error(file + ": not a regular file");
+  survey result;
+  example::read_csv(file, [&](example::csv_reader::row row) {
+    if (!result.headers.empty()) {
+      ++result.records;
+      return;
+    }
+    for (auto const& name : row) {
+      if (!name || name->empty()) {
+        throw input_error("line 1: column " + std::to_string(result.headers.size() + 1) + " has no name");
+      }
+      for (auto const& other : result.headers) {
+        if (other.id == *name) throw input_error("line 1: two columns are named " + in_quotes(*name));
+      }
+      result.headers.push_back({std::string(*name), "text", std::nullopt, {}});
+    }
+  });
+  return result;
+}
+
+/// Loads the records; `expected` is what `look_through` counted.
+void load(ckan::sqlite_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected, fault& f) {
+  f.at("after-create");
+  std::unique_ptr<boost::timer::progress_display> bar;
+  if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(expected.records, std::cerr);
+  ckan::sqlite_datastore::loader rows{d, a.resource, created};
+  std::uint64_t line = 0;
+  example::read_csv(a.file, [&](example::csv_reader::row row) {
+    if (line++ == 0) return;  // the header
+    rows.add(row);
+    if (bar) ++*bar;
+    if (line - 1 == (expected.records + 1) / 2) f.at("mid-load");
+  });
+  if (line - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
+  rows.finish();
+}
+
+/// Whether the words are where they belong: in the table, or nobody typed any.
+bool dictionary_is_safe(ckan::sqlite_datastore& d, stash::file_stash const& store, arguments const& a) {
+  try {
+    auto const live = d.describe(a.resource);
+    if (live && !ckan::dictionary_of(*live).empty()) return true;
+    return store.look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
+  } catch (std::exception const&) {
+    return false;
+  }
+}
+
+exit_code push(arguments const& a) {
+  stash::key const resource = a.resource;
+  survey const csv = look_through(a.file);
+  if (csv.records == 0) {
+    log(a.file + " has no records: nothing to load, nothing touched");
+    return done;
+  }
+  stash::file_stash store{a.stash};
+  auto datastore = open_datastore(a);
+  try {
+    datastore.check(a.resource, csv.headers);
+  } catch (stash::error const& problem) {
+    throw input_error(problem.what());
+  }
+  fault f{a};
+  faulty_datastore steps{datastore, f};
+  try {
+    auto const report = ckan::reload(
+        steps, store, resource, csv.headers,
+        [&](ckan::fields const& created) { load(datastore, a, created, csv, f); }, {.guard = {.observer = log_event}});
+    log("loaded " + std::to_string(csv.records) + " rows into " + in_quotes(a.resource));
+    for (auto const& id : report.unplaced) {
+      log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
+    }
+    return done;
+  } catch (std::exception const& problem) {
+    log(problem.what());
+    auto const* const coded = dynamic_cast<stash::error const*>(&problem);
+    if (coded != nullptr && coded->code() == stash::errc::unsafe_directory) return bad_input;
+    if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
+    if (dictionary_is_safe(datastore, store, a)) return failed;
+    log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
+    return not_restored;
+  }
+}
+
+exit_code annotate(arguments const& a) {
+  std::ifstream file(a.file, std::ios::binary);
+  if (!file) throw input_error(a.file + ": " + std::strerror(errno));
+  std::string const text{std::istreambuf_iterator<char>(file), {}};
+  auto datastore = open_existing(a);
+  if (!datastore || !datastore->describe(a.resource)) {
+    log("resource " + in_quotes(a.resource) + " is not live");
+    return failed;
+  }
+  try {
+    datastore->annotate(a.resource, stash::json_serializer{}.deserialize<json::object>(text));
+  } catch (stash::error const& problem) {
+    if (problem.code() != stash::errc::mismatch) throw;
+    throw input_error(a.file + ": " + problem.what());
+  }
+  return done;
+}
+
+exit_code show(arguments const& a) {
+  auto datastore = open_existing(a);
+  auto const fields = datastore ? datastore->describe(a.resource) : std::nullopt;
+  if (!fields) {
+    log("resource " + in_quotes(a.resource) + " is not live");
+    return failed;
+  }
+  json::array described;
+  for (auto const& f : *fields) {
+    described.push_back({{"id", f.id}, {"type", f.type}, {"info", f.info ? json::value(*f.info) : json::value(nullptr)}});
+  }
+  json::object const all{{"resource_id", a.resource}, {"rows", datastore->rows(a.resource)}, {"fields", described}};
+  std::cout << stash::json_serializer{}.serialize(all) << '\n';
+  return done;
+}
+
+void print(stash::entry const& e, char const* place) {
+  auto const now = std::chrono::system_clock::now();
+  std::string age = "-";
+  if (e.saved_at) {
+    auto const seconds = std::chrono::floor<std::chrono::seconds>(now - *e.saved_at).count();
+    age = std::to_string(std::max<std::int64_t>(seconds, 0)) + " s";
+  }
+  char const* const state = e.state == stash::record_state::intact ? "intact" : "corrupt";
+  std::cout << e.key << '\t' << age << '\t' << e.bytes << " bytes\t" << state << place << e.where << '\n';
+}
+
+exit_code stashes(arguments const& a) {
+  stash::file_stash const store{a.stash};
+  for (auto const& e : store.entries()) print(e, "\tat ");
+  for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
+  return done;
+}
+
+exit_code recover(arguments const& a) {
+  stash::file_stash store{a.stash};
+  auto datastore = open_existing(a);
+  if (!datastore) throw input_error(a.datastore + ": there is no such file");
+  auto const report = stash::recover<ckan::data_dictionary>(
+      store, [&](stash::key const& k) { return datastore->describe(k).has_value(); },
+      [&](stash::key const& k, ckan::data_dictionary const& saved) { ckan::recreate(*datastore, k, saved); },
+      {.observer = log_event});
+  log(std::to_string(report.restored) + " restored, " + std::to_string(report.live) + " live, " +
+      std::to_string(report.busy) + " busy, " + std::to_string(report.corrupt) + " corrupt, " +
+      std::to_string(report.failed.size()) + " failed");
+  for (auto const& [k, problem] : report.failed) {
+    try {
+      std::rethrow_exception(problem);
+    } catch (std::exception const& e) {
+      log(in_quotes(k) + ": " + e.what());
+    }
+  }
+  return report.failed.empty() && report.corrupt == 0 ? done : not_restored;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  arguments a;
+  exit_code (*command)(arguments const&) = nullptr;
+  CLI::App app{"Loads CSV files into tables and keeps their Data Dictionaries"};
+  app.require_subcommand(1);
+  auto const add = [&](char const* name, char const* help, exit_code (*run)(arguments const&)) {
+    CLI::App* const sub = app.add_subcommand(name, help);
+    sub->callback([&command, run] { command = run; });
+    return sub;
+  };
+  auto const needs = [&](std::initializer_list<CLI::App*> subs, char const* option, std::string& value, char const* help) {
+    for (auto* const sub : subs) sub->add_option(option, value, help)->required();
+  };
+  auto* const pushing = add("push", "drop the table, if there is one, and load FILE.csv", push);
+  auto* const annotating = add("annotate", "type words into the Data Dictionary", annotate);
+  auto* const showing = add("show", "print a live resource as JSON", show);
+  auto* const listing = add("stashes", "list what is stashed, and what was set aside", stashes);
+  auto* const recovering = add("recover", "restore the dictionaries of jobs that died", recover);
+  needs({pushing, annotating, showing, recovering}, "--datastore", a.datastore, "sqlite:FILE");
+  needs({pushing, listing, recovering}, "--stash", a.stash, "the stash's directory");
+  needs({pushing, annotating, showing}, "--resource", a.resource, "the resource's id");
+  needs({pushing}, "FILE.csv", a.file, "the rows, UTF-8, with a header");
+  needs({annotating}, "DICTIONARY.json", a.file, "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
+  auto const steps = CLI::IsMember({"before-drop", "after-drop", "after-create", "mid-load", "before-commit"});
+  auto* const failing = pushing->add_option("--fail-at", a.fail_at, "throw at this step")->check(steps);
+  pushing->add_option("--crash-at", a.crash_at, "die of SIGKILL at this step")->check(steps)->excludes(failing);
+  try {
+    app.parse(argc, argv);
+  } catch (CLI::ParseError const& problem) {
+    return app.exit(problem) == 0 ? done : bad_input;
+  }
+  try {
+    return command(a);
+  } catch (input_error const& problem) {
+    log(problem.what());
+    return bad_input;
+  } catch (stash::error const& problem) {
+    log(problem.what());
+    bool const usage = problem.code() == stash::errc::invalid_key || problem.code() == stash::errc::unsafe_directory;
+    return usage ? bad_input : failed;
+  } catch (std::exception const& problem) {
+    log(problem.what());
+    return failed;
+  }
+}
