@@ -61,8 +61,7 @@ class basic_stash {
   using serializer_type = Serializer;
   using clock_type = Clock;
 
-  basic_stash()
-    requires std::default_initializable<Storage>
+  basic_stash() requires std::default_initializable<Storage>
   = default;
 
   explicit basic_stash(Storage storage, Serializer serializer = {}, Clock clock = {})
@@ -70,9 +69,9 @@ class basic_stash {
 
   /// Passes its arguments to the storage: `file_stash store{"/var/lib/etl/stash"};`
   template <class A, class... R>
-    requires std::constructible_from<Storage, A, R...> && (!std::same_as<std::remove_cvref_t<A>, basic_stash>) &&
-             (!std::same_as<std::remove_cvref_t<A>, Storage>)
-  explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
+  requires std::constructible_from<Storage, A, R...> &&(!std::same_as<std::remove_cvref_t<A>, basic_stash>)&&(
+      !std::same_as<std::remove_cvref_t<A>, Storage>)explicit basic_stash(A&& a, R&&... rest)
+      : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
 
   /// Saves `value` under `k`, in place of what is there.
   ///
@@ -122,7 +121,9 @@ class basic_stash {
   /// Throws `errc::busy`: a guard holds `k`; `errc::indeterminate`; or the operating system's error. Unless it is
   /// `errc::indeterminate`, the record stands.
   bool clear(key const& k) {
-    if constexpr (requires(Storage const& s) { { s.exists() } -> std::convertible_to<bool>; }) {
+    if constexpr (requires(Storage const& s) {
+                    { s.exists() } -> std::convertible_to<bool>;
+                  }) {
       if (!storage_.exists()) return false;
     }
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "clear");

@@ -17,7 +17,8 @@ namespace stash::inline v1 {
 class manual_clock {
  public:
   manual_clock() : manual_clock(time_point{}) {}
-  explicit manual_clock(time_point start) : micros_(std::make_shared<std::atomic<rep>>(start.time_since_epoch().count())) {}
+  explicit manual_clock(time_point start)
+      : micros_(std::make_shared<std::atomic<rep>>(start.time_since_epoch().count())) {}
 
   time_point now() const noexcept { return time_point{std::chrono::microseconds{micros_->load()}}; }
   void set(time_point t) noexcept { micros_->store(t.time_since_epoch().count()); }

@@ -47,17 +47,19 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.path(k)`          | where a person finds the record                                                        |
 template <class S>
-concept storage_policy = std::movable<S> && requires { typename S::lock_type; } && lock_policy<typename S::lock_type> &&
+concept storage_policy = std::movable<S> && requires {
+  typename S::lock_type;
+} && lock_policy<typename S::lock_type> &&
     requires(S& s, S const& cs, key const& k, record const& r, std::string_view reason, std::chrono::microseconds t) {
-      { s.put(k, r) } -> std::same_as<void>;
-      { cs.get(k) } -> std::same_as<std::optional<record>>;
-      { s.erase(k) } -> std::same_as<bool>;
-      { cs.entries() } -> std::same_as<std::vector<entry>>;
-      { s.set_aside(k, reason) } -> std::same_as<std::string>;
-      { cs.set_aside_entries() } -> std::same_as<std::vector<entry>>;
-      { s.purge(t) } -> std::same_as<std::size_t>;
-      { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
-    };
+  { s.put(k, r) } -> std::same_as<void>;
+  { cs.get(k) } -> std::same_as<std::optional<record>>;
+  { s.erase(k) } -> std::same_as<bool>;
+  { cs.entries() } -> std::same_as<std::vector<entry>>;
+  { s.set_aside(k, reason) } -> std::same_as<std::string>;
+  { cs.set_aside_entries() } -> std::same_as<std::vector<entry>>;
+  { s.purge(t) } -> std::same_as<std::size_t>;
+  { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
+};
 
 /// Values of type `T` to bytes and back. Used through `const`, from many threads at once.
 ///

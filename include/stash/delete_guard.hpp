@@ -5,17 +5,15 @@
 #include <concepts>
 #include <exception>
 #include <functional>
-#include <initializer_list>
 #include <optional>
-#include <ranges>
 #include <stash/basic_stash.hpp>
+#include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
 #include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -43,35 +41,8 @@ struct guard_options {
 };
 
 namespace detail {
-
-template <class T>
-struct unwrapped {
-  using type = T;
-};
-template <class T>
-struct unwrapped<std::optional<T>> {
-  using type = T;
-};
-template <class T>
-inline constexpr bool is_optional = !std::same_as<T, typename unwrapped<T>::type>;
-
-/// The T of a `live` that returns T or std::optional<T>.
-template <std::invocable Live>
-using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live>>>::type;
-
-template <class T>
-inline constexpr bool is_initializer_list = false;
-template <class T>
-inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
-
-/// A look at bytes or elements that somebody else owns: gone with the resource.
-template <class T>
-inline constexpr bool is_view = std::ranges::view<T> || is_initializer_list<T> ||
-                                (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T>);
-
 struct guard_access;
-
-}  // namespace detail
+}
 
 /// A scope guard around a destructive step, whose undo outlives the process.
 ///
@@ -98,8 +69,9 @@ class delete_guard {
   static_assert(!std::is_void_v<T>, "stash: live must return the value to save, or a std::optional of it, not void");
   static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
                 "stash: live must return the value itself, not a pointer: what it points to goes with the resource");
-  static_assert(!detail::is_view<T>,
-                "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
+  static_assert(
+      !detail::is_view<T>,
+      "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
   static_assert(!detail::is_optional<T>, "stash: live must return T or std::optional<T>, not a nested optional");
   static_assert(serializer_policy<typename Stash::serializer_type, T>,
                 "stash: the stash's serializer cannot turn what live returns into bytes and back");
@@ -124,7 +96,10 @@ class delete_guard {
   /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
   template <std::invocable Live>
   [[nodiscard]] delete_guard(Stash& stash, key k, Live&& live, Restore restore, guard_options options = {})
-      : stash_(stash), key_(std::move(k)), restore_(std::move(restore)), options_(std::move(options)),
+      : stash_(stash),
+        key_(std::move(k)),
+        restore_(std::move(restore)),
+        options_(std::move(options)),
         record_(stash.storage(), key_) {
     std::exception_ptr const no_lock = lock();
     std::optional<T> value = std::forward<Live>(live)();

@@ -32,14 +32,22 @@ class category final : public boost::system::error_category {
   char const* name() const noexcept override { return "stash"; }
   std::string message(int code) const override {
     switch (static_cast<errc>(code)) {
-      case errc::invalid_key: return "invalid key";
-      case errc::unsafe_directory: return "unsafe directory";
-      case errc::corrupt: return "corrupt record";
-      case errc::mismatch: return "record of another type or version";
-      case errc::unserializable: return "value cannot be serialized without loss";
-      case errc::too_large: return "too large";
-      case errc::busy: return "busy: another guard or process holds the key";
-      case errc::indeterminate: return "indeterminate: the old or the new record may stand";
+      case errc::invalid_key:
+        return "invalid key";
+      case errc::unsafe_directory:
+        return "unsafe directory";
+      case errc::corrupt:
+        return "corrupt record";
+      case errc::mismatch:
+        return "record of another type or version";
+      case errc::unserializable:
+        return "value cannot be serialized without loss";
+      case errc::too_large:
+        return "too large";
+      case errc::busy:
+        return "busy: another guard or process holds the key";
+      case errc::indeterminate:
+        return "indeterminate: the old or the new record may stand";
     }
     return "unknown stash error";
   }

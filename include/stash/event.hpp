@@ -34,16 +34,26 @@ struct event {
 
 constexpr std::string_view to_string(event_kind kind) noexcept {
   switch (kind) {
-    case event_kind::saved: return "saved";
-    case event_kind::save_failed: return "save_failed";
-    case event_kind::adopted: return "adopted";
-    case event_kind::superseded: return "superseded";
-    case event_kind::corrupt: return "corrupt";
-    case event_kind::restored: return "restored";
-    case event_kind::restore_failed: return "restore_failed";
-    case event_kind::committed: return "committed";
-    case event_kind::clear_failed: return "clear_failed";
-    case event_kind::released: return "released";
+    case event_kind::saved:
+      return "saved";
+    case event_kind::save_failed:
+      return "save_failed";
+    case event_kind::adopted:
+      return "adopted";
+    case event_kind::superseded:
+      return "superseded";
+    case event_kind::corrupt:
+      return "corrupt";
+    case event_kind::restored:
+      return "restored";
+    case event_kind::restore_failed:
+      return "restore_failed";
+    case event_kind::committed:
+      return "committed";
+    case event_kind::clear_failed:
+      return "clear_failed";
+    case event_kind::released:
+      return "released";
   }
   return "unknown";
 }

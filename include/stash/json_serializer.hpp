@@ -85,11 +85,11 @@ class json_builder {
 /// The four types of Boost.JSON that need no conversion.
 template <class T>
 concept json_native = std::same_as<T, boost::json::value> || std::same_as<T, boost::json::object> ||
-                      std::same_as<T, boost::json::array> || std::same_as<T, boost::json::string>;
+    std::same_as<T, boost::json::array> || std::same_as<T, boost::json::string>;
 
 template <class T>
-concept json_convertible =
-    json_native<T> || (boost::json::has_value_from<T>::value && boost::json::has_value_to<T>::value);
+concept json_convertible = json_native<T> ||
+    (boost::json::has_value_from<T>::value&& boost::json::has_value_to<T>::value);
 
 }  // namespace detail
 
@@ -149,7 +149,9 @@ struct json_serializer {
   }
 
  private:
-  [[noreturn]] static void fail(std::string detail) { throw error{errc::mismatch, "deserialize", {}, std::move(detail)}; }
+  [[noreturn]] static void fail(std::string detail) {
+    throw error{errc::mismatch, "deserialize", {}, std::move(detail)};
+  }
 
   static boost::json::value parse(std::string_view bytes) {
     boost::json::parse_options options;

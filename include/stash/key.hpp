@@ -27,9 +27,10 @@ class key {
 
   /// Implicit from whatever converts to `std::string_view`. Throws `error{errc::invalid_key}`.
   template <class S>
-    requires std::convertible_to<S const&, std::string_view> &&
-             (!std::same_as<std::remove_cvref_t<S>, key>) && (!std::same_as<std::remove_cvref_t<S>, std::nullptr_t>)
-  key(S const& text) : text_(validated(view(text))) {}
+  requires std::convertible_to<S const&, std::string_view> &&
+      (!std::same_as<std::remove_cvref_t<S>, key>)&&(!std::same_as<std::remove_cvref_t<S>, std::nullptr_t>)
+          key(S const& text)
+      : text_(validated(view(text))) {}
   key(std::nullptr_t) = delete;
 
   std::string_view str() const noexcept { return text_; }
@@ -42,8 +43,7 @@ class key {
 
   /// Comparison with plain text, which need not be a valid key: then they are just different.
   template <std::convertible_to<std::string_view> S>
-    requires(!std::same_as<S, key>)
-  friend bool operator==(key const& a, S const& b) {
+  requires(!std::same_as<S, key>) friend bool operator==(key const& a, S const& b) {
     return a.str() == std::string_view(b);
   }
 

@@ -17,8 +17,8 @@
 namespace stash::inline v1 {
 
 struct recover_options {
-  bool clear_after_restore = true;                    ///< false: a restored record stays
-  std::function<void(event const&)> observer{};       ///< what it throws is dropped
+  bool clear_after_restore = true;               ///< false: a restored record stays
+  std::function<void(event const&)> observer{};  ///< what it throws is dropped
 };
 
 /// What became of each record.
@@ -45,7 +45,7 @@ class recovery {
     for (auto const& e : stash_.entries()) {
       attempt(e.key, [&] { recover_one(e.key); });
     }
-    if constexpr (requires(typename Stash::storage_type& s, key const& k) { s.sweep(s.temporaries().front()); }) {
+    if constexpr (requires(typename Stash::storage_type & s, key const& k) { s.sweep(s.temporaries().front()); }) {
       for (auto const& k : stash_.storage().temporaries()) {
         attempt(k, [&] { sweep(k); });
       }
@@ -144,7 +144,8 @@ template <class T = detail::serializers_own, class Stash, class IsLive, class Re
 recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_options options = {}) {
   using own = typename Stash::serializer_type::value_type;
   using value = std::conditional_t<std::same_as<T, detail::serializers_own>, own, T>;
-  static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>, "stash: is_live must be callable as bool(key const&)");
+  static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,
+                "stash: is_live must be callable as bool(key const&)");
   static_assert(std::invocable<Restore&, key const&, value const&>,
                 "stash: restore must be callable as void(key const&, T const&)");
   static_assert(!std::invocable<Restore&, key const&, value const&> ||

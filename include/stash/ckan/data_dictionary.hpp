@@ -19,7 +19,8 @@ struct field {
   std::string id;
   std::string type;
   std::optional<boost::json::object> info;
-  boost::json::object beside{};  ///< what the datastore keeps next to info (CKAN 2.11: other plugins' keys, typed by people too)
+  boost::json::object
+      beside{};  ///< what the datastore keeps next to info (CKAN 2.11: other plugins' keys, typed by people too)
   friend bool operator==(field const&, field const&) = default;
 };
 using fields = std::vector<field>;
@@ -40,7 +41,8 @@ inline constexpr char beside_key[] = "_beside";
 
 /// The column type that the info asks for; nullopt: none, or one that is not known.
 inline std::optional<std::string> overridden_type(boost::json::object const& info, type_mapping const& types) {
-  static type_mapping const known = {{"text", "text"}, {"numeric", "numeric"}, {"timestamp", "timestamp"}, {"date", "date"}};
+  static type_mapping const known = {
+      {"text", "text"}, {"numeric", "numeric"}, {"timestamp", "timestamp"}, {"date", "date"}};
   auto const* const wanted = info.if_contains("type_override");
   if (wanted == nullptr || !wanted->is_string()) return std::nullopt;
   auto const& mapping = types.empty() ? known : types;

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <concepts>
 #include <chrono>
+#include <concepts>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/delete_guard.hpp>
@@ -137,7 +137,8 @@ inline std::vector<std::string> missing_from(fields const& headers, data_diction
 template <class Datastore, class Stash, class Load>
 reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields headers, Load load,
                      reload_options options = {}) {
-  static_assert(datastore<Datastore>, "stash: the datastore needs describe, create, finish and drop (see ckan::datastore)");
+  static_assert(datastore<Datastore>,
+                "stash: the datastore needs describe, create, finish and drop (see ckan::datastore)");
   static_assert(std::invocable<Load&, fields const&>, "stash: load must be callable with the created fields");
   detail::reloading<Datastore> job{d, resource_id, options.types};
   delete_guard guard{stash, resource_id, [&] { return job.live(); },

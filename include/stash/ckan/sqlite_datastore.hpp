@@ -132,7 +132,8 @@ class sqlite_datastore {
     transaction all{db_, "drop", id};
     db_.execute("DROP TABLE IF EXISTS " + stash::detail::sql_name(id), "drop", id);
     if (has_resources()) {
-      for (char const* const sql : {"DELETE FROM _stash_field WHERE resource_id = ?", "DELETE FROM _stash_resource WHERE id = ?"}) {
+      for (char const* const sql :
+           {"DELETE FROM _stash_field WHERE resource_id = ?", "DELETE FROM _stash_resource WHERE id = ?"}) {
         statement{db_, sql, "drop", id}.bind(id).run();
       }
     }
@@ -147,7 +148,8 @@ class sqlite_datastore {
     statement row{db_, "UPDATE _stash_field SET info = ? WHERE resource_id = ? AND id = ?", "annotate", id};
     for (auto const& member : dictionary) {
       std::string const name(member.key());
-      if (!member.value().is_object()) refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
+      if (!member.value().is_object())
+        refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
       std::string const info = json_.serialize(member.value().get_object());
       row.bind(info).bind(id).bind(name).run();
       if (::sqlite3_changes(db_.get()) != 1) refuse("annotate", id, "there is no field \"" + name + "\"");
@@ -211,7 +213,8 @@ class sqlite_datastore::loader {
   /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (values.size() != columns_) {
-      throw error{errc::mismatch, "load", id_, std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
+      throw error{errc::mismatch, "load", id_,
+                  std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
     }
     if (!batch_) batch_.emplace(db_, "load", id_);
     for (auto const& value : values) insert_.bind(value);

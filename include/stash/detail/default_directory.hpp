@@ -42,8 +42,10 @@ inline boost::filesystem::path default_directory() {
     home = failed == 0 && found != nullptr && found->pw_dir != nullptr ? found->pw_dir : "";
   }
   if (home.starts_with('/')) return boost::filesystem::path(home) / ".local/state/stash";
-  throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory), "default_directory",
-              {}, "this user has no home; set STASH_DIR"};
+  throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory),
+              "default_directory",
+              {},
+              "this user has no home; set STASH_DIR"};
 }
 
 }  // namespace stash::inline v1

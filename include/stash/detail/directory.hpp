@@ -21,7 +21,9 @@ struct operation {
   std::string_view name, subject;
 
   [[noreturn]] void fail(int os_error, std::string_view call, std::string_view path) const {
-    throw error{{os_error, boost::system::system_category()}, std::string(name), std::string(subject),
+    throw error{{os_error, boost::system::system_category()},
+                std::string(name),
+                std::string(subject),
                 std::string(call).append(" ").append(path)};
   }
   [[noreturn]] void fail(errc code, std::string_view path, std::string_view why) const {
@@ -93,7 +95,8 @@ class directory {
       sync_into_parent(ops, path, op);
       int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
       if (fd < 0) made.fail("open", lock_file_name);
-      ops.close(fd);
+      descriptor<Ops> const lock_file{ops, fd};
+      if (ops.fchmod(fd, 0600) != 0) made.fail("fchmod", lock_file_name);  // whatever the umask says
     }
     return made;
   }
@@ -164,7 +167,8 @@ class directory {
     if (!readable) fd = open(path);  // one may make directories where one may not read
     if (fd < 0) op.fail(errno, "open", parent.native());
     descriptor<Ops> const opened{ops, fd};
-    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) != 0) op.fail(errno, "fsync", parent.native());
+    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) != 0)
+      op.fail(errno, "fsync", parent.native());
   }
 
   Ops const* ops_;

@@ -104,11 +104,13 @@ inline std::optional<key> key_of_temporary(std::string_view name) {
   return decoded(name.substr(0, name.size() - behind_key));
 }
 
-/// The name for a record set aside. The reason is cut to 20 bytes as encoded, so that the name stays short enough.
+/// The name for a record set aside. The reason is cut where the name would exceed NAME_MAX, 255 bytes; the longest
+/// key leaves it ten.
 inline std::string set_aside_name(key const& k, std::string_view operation, std::string_view reason, time_point when,
                                   std::uint64_t random) {
-  std::string const why = percent_encoded(reason, false).substr(0, 20);
-  return encoded(k, operation) + '.' + why + '-' + to_text(when, true) + '-' + hex16(random);
+  std::string const head = encoded(k, operation) + '.';
+  std::string const tail = '-' + to_text(when, true) + '-' + hex16(random);
+  return head + percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size()) + tail;
 }
 
 /// The key of a record set aside, and when that was.

@@ -21,14 +21,16 @@ inline error busy(char const* operation, key const& k, char const* why) {
 
 /// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
 template <class Storage>
-typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait, char const* operation) {
+typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
+                                    char const* operation) {
   using namespace std::chrono_literals;
   auto const start = std::chrono::steady_clock::now();
-  for (std::chrono::nanoseconds pause = 1ms;; pause = std::min<std::chrono::nanoseconds>(2 * pause, 50ms)) {
+  for (std::chrono::milliseconds pause = 1ms;; pause = std::min<std::chrono::milliseconds>(2 * pause, 50ms)) {
     if (auto lock = storage.try_lock(k)) return std::move(*lock);
-    auto const waited = std::chrono::steady_clock::now() - start;
+    // In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
+    auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
     if (waited >= wait) throw busy(operation, k, "its lock is held by another guard, thread or process");
-    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(pause, wait - waited));
+    std::this_thread::sleep_for(std::min(pause, wait - waited));
   }
 }
 

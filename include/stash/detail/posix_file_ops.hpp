@@ -1,7 +1,7 @@
 #pragma once
 
-#include <fcntl.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>

@@ -60,7 +60,9 @@ class sqlite_connection {
   void abandon() noexcept { db_ = nullptr; }
 
   [[noreturn]] void fail(std::string_view operation, std::string_view subject) const {
-    throw error{{::sqlite3_extended_errcode(db_), sqlite_category()}, std::string(operation), std::string(subject),
+    throw error{{::sqlite3_extended_errcode(db_), sqlite_category()},
+                std::string(operation),
+                std::string(subject),
                 file_ + ": " + ::sqlite3_errmsg(db_)};
   }
 
@@ -76,7 +78,8 @@ class sqlite_connection {
 /// A prepared statement: `bind` each parameter in order, then `step` until it says false.
 class sqlite_statement {
  public:
-  sqlite_statement(sqlite_connection const& db, std::string const& sql, std::string_view operation, std::string_view subject)
+  sqlite_statement(sqlite_connection const& db, std::string const& sql, std::string_view operation,
+                   std::string_view subject)
       : db_(db), operation_(operation), subject_(subject) {
     if (::sqlite3_prepare_v2(db.get(), sql.c_str(), -1, &statement_, nullptr) != SQLITE_OK) fail();
   }

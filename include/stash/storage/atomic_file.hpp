@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <boost/filesystem/operations.hpp>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
@@ -13,10 +12,12 @@
 #include <stash/concepts.hpp>
 #include <stash/detail/default_directory.hpp>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/file_lock.hpp>
 #include <stash/detail/file_name.hpp>
 #include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/read_file.hpp>
 #include <stash/detail/record_format.hpp>
+#include <stash/detail/temporary_file.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -57,7 +58,7 @@ struct file_options {
 template <class FileOps = posix_file_ops>
 class basic_atomic_file_storage {
  public:
-  class lock_type;
+  using lock_type = detail::file_lock<FileOps>;
 
   /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
   explicit basic_atomic_file_storage(boost::filesystem::path directory = default_directory(), file_options options = {},
@@ -78,13 +79,11 @@ class basic_atomic_file_storage {
   void put(key const& k, record const& r) {
     detail::operation const op{"put", k};
     auto const name = detail::record_name(k, op.name);
-    if (r.payload.size() > options_.max_bytes) {
-      op.fail(errc::too_large, path(k).native(), bytes_over_cap(r.payload.size()));
-    }
+    detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);
     std::string const header = detail::header_line(k, r);
     auto const dir = detail::directory<FileOps>::make(ops_, directory_, op);
-    temporary file{ops_, dir, k, op};
-    file.write(header, r.payload, options_.durability);
+    detail::temporary_file<FileOps> file{ops_, dir, k, op};
+    file.write(header, r.payload, options_.durability == durability::power_loss);
     file.rename_to(name);
     make_durable(dir, op);
   }
@@ -181,7 +180,9 @@ class basic_atomic_file_storage {
   void sweep(key const& k) {
     detail::operation const op{"sweep", k};
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
-    if (dir) remove_all(*dir, [&](std::string const& name) { return detail::key_of_temporary(name) == k; }, op);
+    if (dir)
+      remove_all(
+          *dir, [&](std::string const& name) { return detail::key_of_temporary(name) == k; }, op);
   }
 
   /// The lock of `k`, exclusive among all threads and processes that use this directory on this machine; it
@@ -190,110 +191,21 @@ class basic_atomic_file_storage {
   /// Throws whatever keeps it from telling: EMFILE, ENOLCK, EACCES, `errc::unsafe_directory`, ...
   std::optional<lock_type> try_lock(key const& k) {
     detail::operation const op{"try_lock", k};
-    auto const name = detail::encoded(k, op.name);
-    auto const offset = static_cast<off_t>(detail::xxh64::hash(name) >> 2);
-    for (int tries = 0; tries < 100; ++tries) {
-      auto const dir = detail::directory<FileOps>::make(ops_, directory_, op);
-      int const fd = detail::retried(
-          [&] { return ops_.open_lock(dir.get(), detail::lock_file_name, dir.lock_file_flags, 0600); });
-      if (fd < 0) dir.fail("open", detail::lock_file_name);
-      lock_type lock{ops_, (directory_ / detail::lock_file_name).native(), fd, offset};
-      struct stat s;
-      if (ops_.fstat(fd, &s) != 0) dir.fail("fstat", detail::lock_file_name);
-      if (!S_ISREG(s.st_mode)) {
-        op.fail(errc::unsafe_directory, dir.path_of(detail::lock_file_name), "not a regular file");
-      }
-      if ((s.st_mode & 0777) != 0600 && ops_.fchmod(fd, 0600) != 0) dir.fail("fchmod", detail::lock_file_name);
-      if (detail::retried([&] { return ops_.lock_byte(fd, offset); }) != 0) {
-        if (errno == EAGAIN || errno == EACCES) return std::nullopt;
-        dir.fail("lock", detail::lock_file_name);
-      }
-      if (lock.held()) return lock;  // else it was deleted just now, and others lock another file
-    }
-    op.fail(ESTALE, "lock", (directory_ / detail::lock_file_name).native());
+    return lock_type::try_take(ops_, directory_, detail::encoded(k, op.name), op);
   }
 
  private:
-  /// Constructed with a name that was free; removed again unless it was renamed.
-  class temporary {
-   public:
-    temporary(FileOps const& ops, detail::directory<FileOps> const& dir, key const& k, detail::operation const& op)
-        : ops_(ops), dir_(dir), name_(detail::temporary_name(k, op.name, dir.random())), file_(ops, create()) {}
-    temporary(temporary const&) = delete;
-    temporary& operator=(temporary const&) = delete;
-    ~temporary() {
-      if (!renamed_) ops_.unlink(dir_.get(), name_.c_str());
-    }
-
-    void write(std::string_view header, std::string_view payload, durability d) {
-      // The umask may have taken even our own permissions away.
-      if (ops_.fchmod(file_.get(), 0600) != 0) dir_.fail("fchmod", name_);
-      write_all({header, payload, "\n"});
-      // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies.
-      if (d == durability::power_loss && detail::retried([&] { return ops_.fsync(file_.get()); }) != 0) {
-        dir_.fail("fsync", name_);
-      }
-      if (file_.close() != 0) dir_.fail("close", name_);  // NFS tells here that the disk is full
-    }
-
-    void rename_to(std::string const& name) {
-      if (detail::retried([&] { return ops_.rename(dir_.get(), name_.c_str(), name.c_str()); }) != 0) {
-        dir_.fail("rename", name);
-      }
-      renamed_ = true;
-    }
-
-   private:
-    int create() {
-      int const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-      int const fd = detail::retried([&] { return ops_.open(dir_.get(), name_.c_str(), flags, 0600); });
-      if (fd < 0) dir_.fail("create", name_);
-      return fd;
-    }
-
-    void write_all(std::array<std::string_view, 3> left) {
-      for (;;) {
-        std::array<iovec, 3> parts;
-        std::size_t total = 0;
-        for (std::size_t i = 0; i < left.size(); ++i) {
-          parts[i] = {const_cast<char*>(left[i].data()), left[i].size()};
-          total += left[i].size();
-        }
-        if (total == 0) return;
-        auto const written = detail::retried([&] { return ops_.writev(file_.get(), parts.data(), 3); });
-        if (written == 0) errno = EIO;
-        if (written <= 0) dir_.fail("write", name_);
-        auto done = static_cast<std::size_t>(written);
-        for (auto& part : left) {
-          auto const n = std::min(done, part.size());
-          part.remove_prefix(n);
-          done -= n;
-        }
-      }
-    }
-
-    FileOps const& ops_;
-    detail::directory<FileOps> const& dir_;
-    std::string name_;
-    bool renamed_ = false;
-    detail::descriptor<FileOps> file_;
-  };
-
   static boost::filesystem::path absolute(boost::filesystem::path directory) {
     detail::operation const op{"atomic_file_storage", {}};
     if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
     if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
     directory = boost::filesystem::absolute(directory);
     // "link/" and "link/." would be followed where "link" is refused.
-    while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty() ||
-                                           directory.native().back() == '/')) {
+    while (directory.has_parent_path() &&
+           (directory.filename() == "." || directory.filename().empty() || directory.native().back() == '/')) {
       directory = directory.parent_path();
     }
     return directory;
-  }
-
-  std::string bytes_over_cap(std::uint64_t bytes) const {
-    return std::to_string(bytes) + " bytes; " + std::to_string(options_.max_bytes) + " are allowed";
   }
 
   /// A failed sync of a directory says nothing about which names the disk has.
@@ -306,7 +218,8 @@ class basic_atomic_file_storage {
 
   void sync_record(detail::directory<FileOps> const& dir, std::string const& name) const {
     if (options_.durability != durability::power_loss) return;
-    int const fd = detail::retried([&] { return ops_.open(dir.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
+    int const fd =
+        detail::retried([&] { return ops_.open(dir.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
     if (fd < 0) return;  // a link, or not ours to read: no bytes that we could lose
     detail::descriptor<FileOps> const file{ops_, fd};
     struct stat s;
@@ -344,48 +257,12 @@ class basic_atomic_file_storage {
     return removed;
   }
 
-  /// An open regular file of our own, and its size; nullopt: no such name.
-  struct readable {
-    detail::descriptor<FileOps> file;
-    std::uint64_t size;
-  };
-  std::optional<readable> open_record(detail::directory<FileOps> const& dir, std::string const& name,
-                                      detail::operation const& op) const {
-    int const fd = detail::retried([&] { return ops_.open(dir.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
-    int const failed = errno;
-    if (fd < 0 && failed == ENOENT) return std::nullopt;
-    if (fd < 0 && failed != ELOOP && failed != ENXIO) dir.fail("open", name);
-    readable result{{ops_, fd}, 0};
-    struct stat s;  // a link (ELOOP) or a socket (ENXIO) is looked at from outside
-    if ((fd >= 0 ? ops_.fstat(fd, &s) : ops_.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail("stat", name);
-    if (s.st_uid != ops_.user()) {
-      op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", dir.path_of(name));
-    }
-    if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, dir.path_of(name), "not a regular file");
-    if (fd < 0) op.fail(failed, "open", dir.path_of(name));
-    result.size = static_cast<std::uint64_t>(s.st_size);
-    return result;
-  }
-
   std::optional<record> read(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
                              detail::operation const& op) const {
-    auto const opened = open_record(dir, name, op);
-    if (!opened) return std::nullopt;
-    constexpr std::uint64_t longest_header = 1024;
-    auto const cap = options_.max_bytes;
-    bool const over = opened->size > cap && opened->size - cap > longest_header;
-    if (over) op.fail(errc::too_large, dir.path_of(name), bytes_over_cap(opened->size));
-    std::string bytes(static_cast<std::size_t>(opened->size), '\0');
-    std::size_t size = 0;
-    while (size < bytes.size()) {
-      auto const n = detail::retried([&] { return ops_.read(opened->file.get(), &bytes[size], bytes.size() - size); });
-      if (n < 0) dir.fail("read", name);
-      if (n == 0) break;
-      size += static_cast<std::size_t>(n);
-    }
-    bytes.resize(size);
-    record result = detail::parse_record(bytes, k, op.name, dir.path_of(name));
-    if (result.payload.size() > cap) op.fail(errc::too_large, dir.path_of(name), bytes_over_cap(result.payload.size()));
+    auto const bytes = detail::read_file(ops_, dir, name, options_.max_bytes, op);
+    if (!bytes) return std::nullopt;
+    record result = detail::parse_record(*bytes, k, op.name, dir.path_of(name));
+    detail::check_size(result.payload.size(), options_.max_bytes, dir.path_of(name), op);
     return result;
   }
 
@@ -399,9 +276,8 @@ class basic_atomic_file_storage {
       if (!k) continue;
       if (auto e = examine(*dir, name, std::move(*k), operation)) result.push_back(std::move(*e));
     }
-    std::sort(result.begin(), result.end(), [](entry const& a, entry const& b) {
-      return std::tie(a.key, a.where) < std::tie(b.key, b.where);
-    });
+    std::sort(result.begin(), result.end(),
+              [](entry const& a, entry const& b) { return std::tie(a.key, a.where) < std::tie(b.key, b.where); });
     return result;
   }
 
@@ -424,64 +300,16 @@ class basic_atomic_file_storage {
     } catch (error const& problem) {
       if (problem.code() == errc::mismatch) {
         e.state = record_state::intact;
-      } else if (!concerns_one_file(problem.code())) {
+      } else if (!detail::concerns_one_file(problem.code())) {
         throw;
       }
     }
     return e;
   }
 
-  static bool concerns_one_file(boost::system::error_code const& code) {
-    if (code == errc::corrupt || code == errc::too_large) return true;
-    for (int const one : {EPERM, EACCES, EIO}) {
-      if (code == boost::system::error_code(one, boost::system::system_category())) return true;
-    }
-    return false;
-  }
-
   boost::filesystem::path directory_;
   file_options options_;
   [[no_unique_address]] FileOps ops_;
-};
-
-/// A key's lock: a byte of the directory's lock file. Movable; the destructor releases it. In a forked child
-/// an inherited one is not held, and its destructor does nothing.
-template <class FileOps>
-class basic_atomic_file_storage<FileOps>::lock_type {
- public:
-  lock_type(lock_type&& other) noexcept
-      : ops_(other.ops_), path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), offset_(other.offset_),
-        owner_(other.owner_) {}
-  lock_type& operator=(lock_type&& other) noexcept {
-    std::swap(path_, other.path_);
-    std::swap(fd_, other.fd_);
-    std::swap(offset_, other.offset_);
-    std::swap(owner_, other.owner_);
-    return *this;
-  }
-  ~lock_type() {
-    if (fd_ >= 0 && owner_.is_current()) ops_.close_lock(fd_, offset_);
-  }
-
-  /// Whether others who come now would meet this lock: false where the lock file was deleted, or the directory
-  /// replaced, or where that cannot be seen.
-  bool held() const noexcept {
-    if (fd_ < 0 || !owner_.is_current()) return false;
-    struct stat ours, found;
-    return ops_.fstat(fd_, &ours) == 0 && ops_.lstat(AT_FDCWD, path_.c_str(), &found) == 0 &&
-           ours.st_dev == found.st_dev && ours.st_ino == found.st_ino;
-  }
-
- private:
-  friend basic_atomic_file_storage;
-  lock_type(FileOps const& ops, std::string path, int fd, off_t offset)
-      : ops_(ops), path_(std::move(path)), fd_(fd), offset_(offset) {}
-
-  [[no_unique_address]] FileOps ops_;
-  std::string path_;  // of the lock file
-  int fd_;
-  off_t offset_;
-  detail::owned_by_process owner_;
 };
 
 using atomic_file_storage = basic_atomic_file_storage<>;

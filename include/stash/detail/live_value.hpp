@@ -1,0 +1,37 @@
+#pragma once
+
+#include <concepts>
+#include <initializer_list>
+#include <optional>
+#include <ranges>
+#include <string_view>
+#include <type_traits>
+
+namespace stash::inline v1::detail {
+
+template <class T>
+struct unwrapped {
+  using type = T;
+};
+template <class T>
+struct unwrapped<std::optional<T>> {
+  using type = T;
+};
+template <class T>
+inline constexpr bool is_optional = !std::same_as<T, typename unwrapped<T>::type>;
+
+/// The T of a `live` that returns T or std::optional<T>.
+template <std::invocable Live>
+using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live>>>::type;
+
+template <class T>
+inline constexpr bool is_initializer_list = false;
+template <class T>
+inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
+
+/// A look at bytes or elements that somebody else owns: gone with the resource.
+template <class T>
+inline constexpr bool is_view = std::ranges::view<T> || is_initializer_list<T> ||
+                                (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T>);
+
+}  // namespace stash::inline v1::detail
