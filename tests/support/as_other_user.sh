@@ -1,0 +1,18 @@
+#!/bin/sh
+# Runs the unit tests without root's rights: what a permission forbids, root does not notice.
+# usage: as_other_user.sh UNIT_TESTS JUNIT_FILE
+set -eu
+if [ "$(id -u)" != 0 ]; then
+  echo "skipped: not root, so the plain run was without root's rights already"
+  exit 77
+fi
+scratch=$(mktemp -d /tmp/stash-other-user.XXXXXX) # where another user may read the program, wherever the build is
+trap 'rm -rf "$scratch"' EXIT
+mkdir -m 0777 "$scratch/tmp"
+chmod 0755 "$scratch"
+cp "$1" "$scratch/unit"
+status=0
+TMPDIR="$scratch/tmp" HOME="$scratch/tmp" setpriv --reuid=65534 --regid=65534 --clear-groups \
+  "$scratch/unit" "--logger=HRF,test_suite,stdout:JUNIT,all,$scratch/tmp/junit.xml" || status=$?
+[ ! -e "$scratch/tmp/junit.xml" ] || cp "$scratch/tmp/junit.xml" "$2"
+exit $status

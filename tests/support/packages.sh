@@ -1,0 +1,32 @@
+# Sourced. need PACKAGE...: installs what is missing, through apt-get as root or with sudo; without either it says
+# what is missing and stops.
+missing_packages() {
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf ' %s' "$package"
+  done
+}
+
+need() {
+  command -v dpkg-query >/dev/null 2>&1 || {
+    echo "this script sets itself up on Debian 12 only; elsewhere, install what stands for: $*" >&2
+    return 0
+  }
+  missing=$(missing_packages "$@")
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" = 0 ]; then
+    as_root=
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    as_root=sudo
+  else
+    echo "missing packages, and neither root nor sudo to install them:$missing" >&2
+    echo "run as root: apt-get install$missing" >&2
+    exit 2
+  fi
+  echo "installing:$missing"
+  $as_root apt-get update -q >/dev/null
+  # shellcheck disable=SC2086
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null
+}
+
+build_packages='g++ meson ninja-build pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost-test1.81-dev
+libsqlite3-dev libcsv-dev libcli11-dev libutfcpp-dev libxxhash-dev python3'

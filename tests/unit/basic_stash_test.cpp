@@ -1,0 +1,282 @@
+#include <atomic>
+#include <boost/describe.hpp>
+#include <csignal>
+#include <thread>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::record_state;
+using stash::time_point;
+using support::code_of;
+using support::names;
+namespace fs = boost::filesystem;
+namespace json = boost::json;
+
+namespace user {
+struct note {
+  std::string text;
+  int priority = 0;
+  friend bool operator==(note const&, note const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(note, (), (text, priority))
+}  // namespace user
+
+namespace {
+
+struct fixture : support::scratch {
+  stash::manual_clock clock{time_point{1000s}};
+  stash::basic_stash<stash::atomic_file_storage, stash::json_serializer, stash::manual_clock> store{
+      stash::atomic_file_storage{dir()}, {}, clock};
+  json::value const dictionary =
+      json::parse(R"({"id":{"label":"Number","notes":"typed by hand"},"day":{"type_override":"date"}})");
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(basic_stash, fixture)
+
+// The original's tests, by their names
+
+BOOST_AUTO_TEST_CASE(round_trip) {
+  store.save("resource", dictionary);
+  BOOST_TEST((store.load("resource") == dictionary));
+}
+
+BOOST_AUTO_TEST_CASE(missing_stash) {
+  BOOST_TEST(!store.load("resource"));
+  BOOST_TEST((store.look_up("resource").state == record_state::absent));
+}
+
+BOOST_AUTO_TEST_CASE(clear_is_idempotent) {
+  store.save("resource", dictionary);
+  BOOST_TEST(store.clear("resource"));
+  BOOST_TEST(!store.clear("resource"));
+  BOOST_TEST(!store.load("resource"));
+}
+
+BOOST_AUTO_TEST_CASE(corrupt_json_counts_as_absent) {
+  store.save("resource", dictionary);
+  for (auto const& bytes : {"{not json"s, ""s, "{}"s}) {
+    support::write(store.storage().path("resource"), bytes);
+    BOOST_TEST(!store.load("resource"));
+    BOOST_TEST(!store.age("resource"));
+    auto const looked = store.look_up("resource");
+    BOOST_TEST((looked.state == record_state::corrupt && !looked.value && !looked.saved_at && !looked.age));
+    BOOST_TEST(support::read(store.storage().path("resource")) == bytes);  // a reader changes nothing
+  }
+  BOOST_TEST(store.clear("resource"));
+}
+
+BOOST_AUTO_TEST_CASE(save_is_an_atomic_replace) {
+  store.save("resource", 1);
+  struct stat before, after;
+  auto const file = store.storage().path("resource");
+  ::stat(file.c_str(), &before);
+  fs::create_hard_link(file, root / "old");
+  store.save("resource", 2);
+  ::stat(file.c_str(), &after);
+  BOOST_TEST(before.st_ino != after.st_ino);
+  BOOST_TEST(support::read(root / "old").ends_with("\n1\n"));
+  BOOST_TEST((store.load<int>("resource") == 2));
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_replace_leaves_the_old_stash_and_no_temporary) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  spoiled.save("resource", 1);
+  *ops.before = [](std::string_view call) { return call == "rename" ? EIO : 0; };
+  BOOST_TEST(code_of([&] { spoiled.save("resource", 2); }) == support::os(EIO));
+  BOOST_TEST((spoiled.load<int>("resource") == 1));
+  BOOST_TEST((names(dir()) == std::vector{".lock"s, "resource.stash"s}));
+}
+
+BOOST_AUTO_TEST_CASE(traversal_in_the_key_is_refused) {
+  for (char const* const bad : {"../resource", "..", "/etc/passwd", "a/../../b"}) {
+    BOOST_TEST(code_of([&] { store.save(bad, dictionary); }) == errc::invalid_key);
+    BOOST_TEST(code_of([&] { store.load(bad); }) == errc::invalid_key);
+    BOOST_TEST(code_of([&] { store.clear(bad); }) == errc::invalid_key);
+  }
+  BOOST_TEST(names(root).empty());
+}
+
+BOOST_AUTO_TEST_CASE(the_directory_is_made_on_save_only) {
+  BOOST_TEST(!fs::exists(dir()));
+  store.save("resource", dictionary);
+  BOOST_TEST(fs::exists(dir()));
+}
+
+BOOST_AUTO_TEST_CASE(load_and_clear_never_make_it) {
+  store.load("resource");
+  store.clear("resource");
+  store.age("resource");
+  store.entries();
+  BOOST_TEST(names(root).empty());
+}
+
+// Values
+
+BOOST_AUTO_TEST_CASE(any_type_the_serializer_knows_is_saved_and_null_is_a_value) {
+  store.save("n", user::note{"remember", 3});
+  BOOST_TEST((store.load<user::note>("n") == user::note{"remember", 3}));
+  store.save("z", json::value(nullptr));
+  BOOST_TEST((store.look_up("z").value == json::value(nullptr)));
+  store.save("i", {{"label", "braces"}});
+  BOOST_TEST((store.load("i")->at("label") == "braces"));
+}
+
+BOOST_AUTO_TEST_CASE(a_record_of_another_type_is_a_mismatch_that_names_the_key) {
+  store.save("k", "text"s);
+  BOOST_TEST(code_of([&] { store.load<user::note>("k"); }) == errc::mismatch);
+  BOOST_TEST(support::message_of([&] { store.load<json::object>("k"); }) ==
+             "load \"k\": not an object: record of another type or version [stash:4]");
+  BOOST_TEST((store.load<std::string>("k") == "text"));
+  BOOST_TEST(store.age("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_serialized_or_is_too_large_is_refused_before_anything_is_written) {
+  BOOST_TEST(code_of([&] { store.save("k", json::value(1e308 * 10)); }) == errc::unserializable);
+  BOOST_TEST(names(root).empty());
+  stash::file_stash small{dir(), stash::file_options{.max_bytes = 5}};
+  small.save("k", "abc"s);
+  BOOST_TEST(code_of([&] { small.save("k", "abcd"s); }) == errc::too_large);
+  BOOST_TEST((small.load<std::string>("k") == "abc"));
+}
+
+struct half_serializer {
+  using value_type = int;
+  std::string serialize(int const& i) const {
+    if (i < 0) throw std::logic_error("midway");
+    return std::to_string(i);
+  }
+  template <class T>
+  T deserialize(std::string_view s) const {
+    return std::stoi(std::string(s));
+  }
+};
+
+BOOST_AUTO_TEST_CASE(a_serializer_that_throws_midway_leaves_the_old_record) {
+  stash::basic_stash<stash::atomic_file_storage, half_serializer> s{stash::atomic_file_storage{dir()}};
+  s.save("k", 1);
+  BOOST_CHECK_THROW(s.save("k", -1), std::logic_error);
+  BOOST_TEST((s.load("k") == 1));
+  BOOST_TEST(names(dir()).size() == 2U);
+}
+
+// Age
+
+BOOST_AUTO_TEST_CASE(age_is_the_time_since_the_save_by_the_stashs_own_clock) {
+  store.save("k", 1);
+  BOOST_TEST((store.age("k") == 0us));
+  clock.advance(93s);
+  BOOST_TEST((store.age("k") == 93s));
+  auto const looked = store.look_up<int>("k");
+  BOOST_TEST((looked.saved_at == time_point{1000s} && looked.age == 93s && looked.value == 1));
+  fs::last_write_time(store.storage().path("k"), 0);  // the file's own time means nothing
+  BOOST_TEST((store.age("k") == 93s));
+}
+
+BOOST_AUTO_TEST_CASE(a_clock_that_jumps_makes_no_age_negative_and_destroys_nothing) {
+  for (auto const saved : {time_point{0s}, time_point{-1s}, time_point::min(), time_point::max(), time_point{1000s}}) {
+    clock.set(saved);
+    store.save("k", 1);
+    BOOST_TEST((store.look_up<int>("k").saved_at == saved));
+    for (auto const now : {time_point{0s}, time_point::min(), time_point::max(), time_point{999s}}) {
+      clock.set(now);
+      BOOST_TEST(store.age("k")->count() >= 0);
+      BOOST_TEST((store.load<int>("k") == 1));
+    }
+  }
+  clock.set(time_point::min());
+  store.save("k", 1);
+  clock.set(time_point::max());
+  BOOST_TEST((store.age("k") == std::chrono::microseconds::max()));
+}
+
+struct broken_clock {
+  stash::time_point now() const { throw std::runtime_error("no time"); }
+};
+
+BOOST_AUTO_TEST_CASE(a_clock_that_throws_keeps_a_save_from_happening_and_nothing_else) {
+  stash::basic_stash<stash::atomic_file_storage, stash::json_serializer, broken_clock> s{
+      stash::atomic_file_storage{dir()}};
+  store.save("k", 1);
+  BOOST_CHECK_THROW(s.save("k", 2), std::runtime_error);
+  BOOST_TEST((store.load<int>("k") == 1));
+  BOOST_TEST(s.storage().try_lock("k").has_value());
+}
+
+struct seconds_clock {
+  std::chrono::sys_seconds now() const { return std::chrono::sys_seconds{5s}; }
+};
+
+BOOST_AUTO_TEST_CASE(a_clock_of_any_resolution_will_do) {
+  stash::basic_stash<stash::memory_storage, stash::json_serializer, seconds_clock> s;
+  s.save("k", 1);
+  BOOST_TEST((s.look_up<int>("k").saved_at == time_point{5s}));
+}
+
+// Threads and processes
+
+BOOST_AUTO_TEST_CASE(many_threads_on_one_key_and_on_many_leave_whole_records) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 30; ++i) {
+        store.save("shared", t);
+        store.save("own" + std::to_string(t), i);
+        static_cast<void>(store.load<int>("shared"));
+      }
+    });
+  }
+  for (auto& t : threads) t.join();
+  auto const shared = store.load<int>("shared");
+  BOOST_TEST((shared && *shared >= 0 && *shared < 4));
+  for (int t = 0; t < 4; ++t) BOOST_TEST((store.load<int>("own" + std::to_string(t)) == 29));
+  BOOST_TEST(names(dir()).size() == 6U);
+}
+
+BOOST_AUTO_TEST_CASE(a_process_killed_anywhere_in_a_save_leaves_the_old_or_the_new_record) {
+  store.save("k", 1);
+  for (int n = 1;; ++n) {
+    int const status = support::in_child([&] {
+      support::spoiled_ops ops;
+      int left = n;
+      *ops.before = [&](std::string_view) {
+        if (--left == 0) ::raise(SIGKILL);
+        return 0;
+      };
+      stash::basic_stash<support::spoiled_storage>{dir(), stash::file_options{}, ops}.save("k", 2);
+      return 0;
+    });
+    auto const found = store.load<int>("k");
+    BOOST_TEST((found == 1 || found == 2), n);
+    BOOST_TEST((status == 0 || status == 256 + SIGKILL));
+    stash::recover<int>(
+        store, [](auto const&) { return true; }, [](auto const&, int) {});
+    BOOST_TEST((names(dir()) == std::vector{".lock"s, "k.stash"s}), n);
+    if (status == 0) {
+      BOOST_TEST((found == 2));
+      break;
+    }
+    store.save("k", 1);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_storm_of_signals_disturbs_nothing) {
+  std::signal(SIGALRM, [](int) {});
+  struct sigaction without_restart = {};
+  without_restart.sa_handler = [](int) {};
+  ::sigaction(SIGALRM, &without_restart, nullptr);
+  itimerval const fast{{0, 200}, {0, 200}}, off{};
+  ::setitimer(ITIMER_REAL, &fast, nullptr);
+  for (int i = 0; i < 200; ++i) store.save("k", i);
+  auto const found = store.load<int>("k");
+  ::setitimer(ITIMER_REAL, &off, nullptr);
+  std::signal(SIGALRM, SIG_DFL);
+  BOOST_TEST((found == 199));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

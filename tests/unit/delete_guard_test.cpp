@@ -1,0 +1,632 @@
+#include <csetjmp>
+#include <csignal>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::event_kind;
+using stash::origin;
+using stash::time_point;
+using support::code_of;
+using support::names;
+namespace fs = boost::filesystem;
+namespace json = boost::json;
+
+namespace {
+
+using text = std::optional<std::string>;
+using file_stash = stash::basic_stash<support::spoiled_storage, stash::json_serializer, stash::manual_clock>;
+
+/// A resource that holds a value, a stash whose system calls can be spoiled, and what was told and restored.
+struct fixture : support::scratch {
+  support::spoiled_ops ops;
+  stash::manual_clock clock{time_point{1000s}};
+  file_stash store{support::spoiled_storage{dir(), {}, ops}, {}, clock};
+  support::event_log log;
+  text live;
+  std::vector<std::string> restored;
+  std::function<void()> in_restore = [] {};
+
+  stash::guard_options options(stash::guard_options o = {}) {
+    o.observer = log.observer();
+    return o;
+  }
+  auto guard(stash::guard_options o = {}) {
+    return stash::delete_guard{store, "orders", [this] { return live; },
+                               [this](std::string const& saved) {
+                                 in_restore();
+                                 restored.push_back(saved);
+                                 live = saved;
+                               },
+                               options(std::move(o))};
+  }
+  fs::path file() const { return store.storage().path("orders"); }
+  text stashed() { return store.load<std::string>("orders"); }
+  void spoil(std::string name, int error) {
+    *ops.before = [name, error](std::string_view call) { return call == name ? error : 0; };
+  }
+  void heal() {
+    *ops.before = [](std::string_view) { return 0; };
+  }
+  std::size_t aside() { return store.set_aside_entries().size(); }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(delete_guard, fixture)
+
+// The guard's table, row by row
+
+BOOST_AUTO_TEST_CASE(live_and_no_record_saves) {
+  live = "words";
+  auto g = guard();
+  BOOST_TEST((g.origin() == origin::live && *g.value() == "words" && !g.age()));
+  BOOST_TEST((stashed() == "words"));
+  BOOST_TEST(log.kinds == "saved");
+  g.release();
+}
+
+BOOST_AUTO_TEST_CASE(live_and_the_same_payload_saves_again) {
+  store.save("orders", "words"s);
+  clock.advance(5s);
+  live = "words";
+  auto g = guard();
+  BOOST_TEST((g.origin() == origin::live));
+  BOOST_TEST(log.kinds == "saved");
+  BOOST_TEST((store.look_up<std::string>("orders").saved_at == time_point{1005s}));
+  BOOST_TEST(aside() == 0U);
+  g.release();
+}
+
+BOOST_AUTO_TEST_CASE(live_wins_over_another_value_which_is_set_aside) {
+  store.save("orders", "old words"s);
+  clock.advance(93s);
+  live = "new words";
+  auto g = guard();
+  BOOST_TEST((g.origin() == origin::live && *g.value() == "new words"));
+  BOOST_TEST((stashed() == "new words"));
+  BOOST_TEST(log.kinds == "superseded saved");
+  auto const kept = store.set_aside_entries();
+  BOOST_REQUIRE(kept.size() == 1U);
+  BOOST_TEST(log.lines.front() == "stash: superseded \"orders\", age 93 s, at " + kept[0].where);
+  BOOST_TEST(support::read(kept[0].where).ends_with("\n\"old words\"\n"));
+  g.commit();
+  BOOST_TEST(aside() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(no_live_value_adopts_the_record_and_tells_its_age) {
+  store.save("orders", "words"s);
+  clock.advance(93s);
+  {
+    auto g = guard();
+    BOOST_TEST((g.origin() == origin::adopted && *g.value() == "words" && g.age() == 93s));
+    BOOST_TEST(log.lines.front() == "stash: adopted \"orders\", age 93 s, at " + file().native());
+    BOOST_TEST((store.look_up<std::string>("orders").saved_at == time_point{1000s}));
+  }
+  BOOST_TEST((restored == std::vector{"words"s}));
+}
+
+BOOST_AUTO_TEST_CASE(an_adopted_record_is_put_again_so_that_it_is_durable) {
+  store.save("orders", "words"s);
+  struct stat before, after;
+  ::stat(file().c_str(), &before);
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return syncs += call == "fsync", 0; };
+  auto g = guard();
+  ::stat(file().c_str(), &after);
+  BOOST_TEST(before.st_ino != after.st_ino);
+  BOOST_TEST(syncs == 2);
+  g.release();
+}
+
+BOOST_AUTO_TEST_CASE(a_corrupt_record_is_set_aside_and_counts_as_none_with_and_without_a_live_value) {
+  for (text const& resource : {text("words"), text()}) {
+    log = {};
+    store.save("orders", "x"s);
+    support::write(file(), "damaged");
+    live = resource;
+    auto const kept = aside();
+    auto g = guard();
+    BOOST_TEST((g.origin() == (resource ? origin::live : origin::none)));
+    BOOST_TEST(log.kinds == (resource ? "corrupt saved" : "corrupt"));
+    BOOST_TEST(aside() == kept + 1);
+    BOOST_TEST((stashed() == resource));
+    g.commit();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(no_live_value_and_no_record_has_nothing_to_restore) {
+  {
+    auto g = guard();
+    BOOST_TEST((g.origin() == origin::none && g.value() == nullptr && !g.age()));
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(log.kinds == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_is_unreadable_mismatched_or_too_large_throws_and_changes_nothing) {
+  for (text const& resource : {text("words"), text()}) {
+    live = resource;
+    store.save("orders", "x"s);
+    auto const bytes = support::read(file());
+    spoil("read", EIO);
+    BOOST_TEST(code_of([&] { guard(); }) == support::os(EIO));
+    heal();
+    file_stash small{support::spoiled_storage{dir(), {.max_bytes = 2}, ops}, {}, clock};
+    auto const guarded = [&] { stash::delete_guard g{small, "orders", [&] { return text(); }, [](auto const&) {}}; };
+    BOOST_TEST(code_of(guarded) == errc::too_large);
+    if (!resource) {
+      store.save("orders", 5);
+      BOOST_TEST(code_of([&] { guard(); }) == errc::mismatch);
+      store.save("orders", "x"s);
+    }
+    BOOST_TEST(names(dir()).size() == 2U);
+    BOOST_TEST(support::read(file()) == bytes);
+  }
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(live_that_throws_is_rethrown_and_nothing_was_changed) {
+  for (auto const& bytes : {"damaged"s, ""s}) {
+    store.save("orders", "x"s);
+    if (!bytes.empty()) support::write(file(), bytes);
+    auto const before = support::read(file());
+    auto const construct = [&] {
+      stash::delete_guard g{store, "orders", []() -> std::string { throw std::out_of_range("no catalog"); },
+                            [](auto const&) {}, options()};
+    };
+    BOOST_CHECK_THROW(construct(), std::out_of_range);
+    BOOST_TEST(support::read(file()) == before);
+    BOOST_TEST(names(dir()).size() == 2U);
+  }
+  BOOST_TEST(log.kinds == "");
+}
+
+BOOST_AUTO_TEST_CASE(live_is_called_once_with_the_lock_held) {
+  int calls = 0;
+  auto const looking = [&] {
+    ++calls;
+    BOOST_TEST(!store.storage().try_lock("orders").has_value());
+    return text();
+  };
+  stash::delete_guard g{store, "orders", looking, [](auto const&) {}};
+  BOOST_TEST(calls == 1);
+}
+
+BOOST_AUTO_TEST_CASE(json_null_is_a_value_and_not_absence) {
+  int calls = 0;
+  {
+    stash::delete_guard g{store, "orders", [] { return json::value(nullptr); },
+                          [&](json::value const& v) { calls += v.is_null(); }};
+    BOOST_TEST((g.origin() == origin::live && g.value() != nullptr));
+  }
+  BOOST_TEST(calls == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_live_value_and_an_optional_one_have_the_same_guard) {
+  auto const restore = [](std::string const&) {};
+  stash::delete_guard plain{store, "a", [] { return "x"s; }, restore};
+  stash::delete_guard optional{store, "b", [] { return text("x"); }, restore};
+  static_assert(std::is_same_v<decltype(plain), decltype(optional)>);
+  static_assert(std::is_nothrow_destructible_v<decltype(plain)>);
+  static_assert(!std::is_copy_constructible_v<decltype(plain)> && !std::is_move_constructible_v<decltype(plain)>);
+  static_assert(!std::is_copy_assignable_v<decltype(plain)> && !std::is_move_assignable_v<decltype(plain)>);
+}
+
+// When saving fails
+
+BOOST_AUTO_TEST_CASE(a_failed_save_throws_so_that_the_delete_never_starts) {
+  live = "words";
+  for (char const* const call : {"open", "writev", "fsync", "close", "rename", "lock_byte"}) {
+    log = {};
+    bool deleted = false;
+    spoil(call, ENOSPC);
+    auto const job = [&] {
+      auto g = guard();
+      deleted = true;
+    };
+    BOOST_TEST(bool(code_of(job)), call);
+    heal();
+    BOOST_TEST(!deleted);
+    BOOST_TEST(restored.empty());
+    BOOST_TEST((log.kinds == "" || log.kinds == "save_failed"));
+    BOOST_TEST(store.storage().try_lock("orders").has_value());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_indeterminate_save_throws_too) {
+  live = "words";
+  store.save("orders", "words"s);
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return call == "fsync" && ++syncs == 2 ? EIO : 0; };
+  BOOST_TEST(code_of([&] { guard(); }) == errc::indeterminate);
+}
+
+BOOST_AUTO_TEST_CASE(if_setting_aside_fails_the_constructor_throws) {
+  for (bool const corrupt : {false, true}) {
+    store.save("orders", "old"s);
+    if (corrupt) support::write(file(), "damaged");
+    auto const before = support::read(file());
+    live = "words";
+    spoil("rename_noreplace", EIO);
+    BOOST_TEST(code_of([&] { guard(); }) == support::os(EIO));
+    heal();
+    BOOST_TEST(support::read(file()) == before);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk_while_adopting_throws_and_keeps_the_record) {
+  store.save("orders", "words"s);
+  for (bool const best_effort : {false, true}) {
+    spoil("writev", ENOSPC);
+    BOOST_TEST(code_of([&] { guard({.best_effort = best_effort}); }) == support::os(ENOSPC));
+    heal();
+    BOOST_TEST((stashed() == "words"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_tells_of_a_failed_save_and_restores_on_an_exception_all_the_same) {
+  live = "words";
+  for (char const* const call : {"writev", "rename", "mkdir"}) {
+    log = {};
+    restored.clear();
+    fs::remove_all(dir());
+    spoil(call, ENOSPC);
+    {
+      auto g = guard({.best_effort = true});
+      BOOST_TEST((g.origin() == origin::live && *g.value() == "words"));
+    }
+    heal();
+    BOOST_TEST(log.kinds == "save_failed restored", call);
+    BOOST_TEST((restored == std::vector{"words"s}));
+    BOOST_TEST(log.lines.front().find("No space left") != std::string::npos);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_goes_on_in_an_unsafe_directory_and_where_nothing_can_be_written) {
+  live = "words";
+  fs::create_directory(dir());
+  ::chmod(dir().c_str(), 0777);
+  {
+    auto g = guard({.best_effort = true});
+    g.commit();
+  }
+  BOOST_TEST(log.kinds == "save_failed committed");
+  BOOST_TEST(names(dir()).empty());
+  ::chmod(dir().c_str(), 0700);
+  for (int const error : {EROFS, EACCES, ENOSPC, EDQUOT}) {
+    spoil("open_lock", error);
+    auto g = guard({.best_effort = true});
+    g.release();
+    heal();
+    BOOST_TEST(code_of([&] { guard(); }) == boost::system::error_code());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_busy_key_or_a_lock_that_cannot_be_judged) {
+  live = "words";
+  {
+    auto const other = store.storage().try_lock("orders");
+    BOOST_TEST(code_of([&] { guard({.best_effort = true}); }) == errc::busy);
+  }
+  for (int const error : {EMFILE, ENFILE, ENOLCK, EIO}) {
+    spoil("open_lock", error);
+    BOOST_TEST(code_of([&] { guard({.best_effort = true}); }) == support::os(error));
+    spoil("lock_byte", error);
+    BOOST_TEST(code_of([&] { guard({.best_effort = true}); }) == support::os(error));
+    heal();
+  }
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_does_not_forgive_an_unreadable_record_without_a_live_value) {
+  store.save("orders", "words"s);
+  spoil("read", EIO);
+  BOOST_TEST(code_of([&] { guard({.best_effort = true}); }) == support::os(EIO));
+  spoil("open_lock", EROFS);  // no lock can be made, and a record is there
+  BOOST_TEST(code_of([&] { guard({.best_effort = true}); }) == support::os(EROFS));
+  heal();
+  BOOST_TEST((stashed() == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_leaves_a_record_that_it_could_not_read_or_keep_where_it_is) {
+  live = "words";
+  for (char const* const call : {"read", "rename_noreplace"}) {
+    store.save("orders", "other words"s);
+    spoil(call, EIO);
+    {
+      auto g = guard({.best_effort = true});
+      g.commit();
+    }
+    heal();
+    BOOST_TEST((stashed() == "other words"), call);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_with_neither_lock_nor_value_nor_record_goes_on_and_says_so) {
+  spoil("mkdir", EACCES);
+  {
+    auto g = guard({.best_effort = true});
+    BOOST_TEST((g.origin() == origin::none));
+  }
+  BOOST_TEST(log.kinds == "save_failed");
+}
+
+BOOST_AUTO_TEST_CASE(after_a_failed_save_of_what_stood_there_already_a_commit_still_removes_it) {
+  store.save("orders", "words"s);
+  live = "words";
+  spoil("writev", ENOSPC);
+  {
+    auto g = guard({.best_effort = true});
+    g.commit();
+  }
+  heal();
+  BOOST_TEST(!stashed());
+}
+
+// Leaving the scope
+
+BOOST_AUTO_TEST_CASE(without_commit_restore_is_called_once_on_normal_exit_and_while_unwinding) {
+  live = "words";
+  { auto g = guard(); }
+  BOOST_TEST((restored == std::vector{"words"s}));
+  BOOST_TEST(log.kinds == "saved restored");
+  try {
+    auto g = guard();
+    live.reset();
+    throw std::runtime_error("the job");
+  } catch (std::runtime_error const& e) {
+    BOOST_TEST(e.what() == "the job"s);
+  }
+  BOOST_TEST(restored.size() == 2U);
+  BOOST_TEST((live == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(after_a_restore_the_record_stays_unless_it_is_asked_to_go) {
+  live = "words";
+  { auto g = guard(); }
+  BOOST_TEST((stashed() == "words"));
+  { auto g = guard({.clear_after_restore = true}); }
+  BOOST_TEST(!stashed());
+}
+
+BOOST_AUTO_TEST_CASE(if_the_clear_after_a_restore_fails_that_is_told_and_nothing_is_thrown) {
+  live = "words";
+  {
+    auto g = guard({.clear_after_restore = true});
+    spoil("unlink", EIO);
+    g.rollback();
+  }
+  heal();
+  BOOST_TEST(log.kinds == "saved restored clear_failed");
+  BOOST_TEST((stashed() == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(a_restore_that_throws_ends_nothing_keeps_the_record_and_is_told) {
+  live = "words";
+  for (bool const unwinding : {false, true}) {
+    for (int const what : {0, 1}) {
+      log = {};
+      in_restore = [what] {
+        if (what == 0) throw std::runtime_error("catalog down");
+        throw 42;  // not a std::exception
+      };
+      try {
+        auto g = guard({.clear_after_restore = true});
+        if (unwinding) throw std::logic_error("the job");
+      } catch (std::logic_error const&) {
+      }
+      BOOST_TEST(log.kinds == "saved restore_failed");
+      BOOST_TEST(log.lines.back().find(what == 0 ? "catalog down" : "not a std::exception") != std::string::npos);
+      BOOST_TEST(log.lines.back().find(file().native()) != std::string::npos);
+      BOOST_TEST((stashed() == "words"));
+    }
+  }
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(an_explicit_rollback_that_throws_keeps_the_record_and_is_not_tried_again) {
+  live = "words";
+  int calls = 0;
+  in_restore = [&] {
+    ++calls;
+    throw std::runtime_error("catalog down");
+  };
+  {
+    auto g = guard();
+    BOOST_CHECK_THROW(g.rollback(), std::runtime_error);
+    g.rollback();
+    g.commit();  // it is over: this destroys nothing
+  }
+  BOOST_TEST(calls == 1);
+  BOOST_TEST((stashed() == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_removes_the_record_and_restores_nothing_and_the_value_stays_valid) {
+  live = "words";
+  {
+    auto g = guard();
+    g.commit();
+    BOOST_TEST(*g.value() == "words");
+    g.commit();
+    g.rollback();
+    g.release();
+  }
+  BOOST_TEST(!stashed());
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(log.kinds == "saved committed");
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_that_cannot_clear_throws_and_still_restores_nothing) {
+  live = "words";
+  {
+    auto g = guard();
+    spoil("unlink", EIO);
+    BOOST_TEST(code_of([&] { g.commit(); }) == support::os(EIO));
+    heal();
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(log.kinds == "saved clear_failed");
+  BOOST_TEST((stashed() == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_syncs_the_directory_even_where_there_was_no_record) {
+  auto g = guard();
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return syncs += call == "fsync", 0; };
+  g.commit();
+  BOOST_TEST(syncs == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_release_leaves_the_record_for_a_later_run) {
+  live = "words";
+  {
+    auto g = guard();
+    g.release();
+    g.commit();
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST((stashed() == "words"));
+  BOOST_TEST(log.kinds == "saved released");
+}
+
+BOOST_AUTO_TEST_CASE(a_release_after_a_failed_save_tells_again_that_there_is_none) {
+  live = "words";
+  spoil("writev", ENOSPC);
+  auto g = guard({.best_effort = true});
+  g.release();
+  BOOST_TEST(log.kinds == "save_failed save_failed");
+}
+
+BOOST_AUTO_TEST_CASE(what_the_observer_throws_is_dropped) {
+  live = "words";
+  int told = 0;
+  {
+    stash::delete_guard g{store,
+                          "orders",
+                          [&] { return live; },
+                          [&](std::string const& s) { restored.push_back(s); },
+                          {.observer = [&](stash::event const&) {
+                            ++told;
+                            throw 1;
+                          }}};
+  }
+  BOOST_TEST(told == 2);
+  BOOST_TEST((restored == std::vector{"words"s}));
+}
+
+BOOST_AUTO_TEST_CASE(a_guard_holds_its_key_for_its_whole_life_and_others_go_on) {
+  live = "words";
+  {
+    auto outer = guard();
+    BOOST_TEST(code_of([&] { guard(); }) == errc::busy);
+    outer.commit();
+    BOOST_TEST(code_of([&] { guard(); }) == errc::busy);
+  }
+  std::string order;
+  {
+    stash::delete_guard a{store, "a", [] { return "a"s; }, [&](std::string const& s) { order += s; }};
+    stash::delete_guard b{store, "b", [] { return "b"s; }, [&](std::string const& s) { order += s; }};
+  }
+  BOOST_TEST(order == "ba");
+}
+
+BOOST_AUTO_TEST_CASE(a_guard_works_inside_anothers_restore_and_restore_may_read_the_stash) {
+  live = "words";
+  bool inner_done = false;
+  in_restore = [&] {
+    BOOST_TEST((store.load<std::string>("orders") == "words"));
+    BOOST_TEST(store.age("orders").has_value());
+    BOOST_TEST(store.entries().size() == 1U);
+    stash::delete_guard inner{store, "inner", [] { return "x"s; }, [&](std::string const&) { inner_done = true; }};
+  };
+  { auto g = guard(); }
+  BOOST_TEST(inner_done);
+  BOOST_TEST((restored == std::vector{"words"s}));
+}
+
+BOOST_AUTO_TEST_CASE(half_a_restore_can_be_run_again_by_the_next_guard) {
+  live = "words";
+  in_restore = [&] {
+    live.reset();
+    throw std::runtime_error("half way");
+  };
+  { auto g = guard(); }
+  in_restore = [] {};
+  { auto g = guard(); }
+  BOOST_TEST((restored == std::vector{"words"s}));
+  BOOST_TEST((live == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(a_process_that_ends_without_its_destructors_leaves_an_orphan_that_is_adopted) {
+  for (int const how : {0, 1, 2, 3}) {
+    fs::remove_all(dir());
+    int const status = support::in_child([&] {
+      live = "words";
+      static std::jmp_buf out;
+      if (how == 3 && setjmp(out) != 0) return 0;
+      alignas(8) auto* const g = new auto(guard());  // never deleted, as where the scope is jumped out of
+      static_cast<void>(g);
+      if (how == 0) ::_exit(0);
+      if (how == 1) std::signal(SIGABRT, SIG_DFL), ::abort();
+      if (how == 2) ::raise(SIGKILL);
+      std::longjmp(out, 1);
+    });
+    BOOST_TEST((how == 1 ? status == 256 + SIGABRT : how == 2 ? status == 256 + SIGKILL : status == 0), status);
+    live.reset();
+    log = {};
+    auto g = guard();
+    BOOST_TEST((g.origin() == origin::adopted && *g.value() == "words"));
+    g.release();
+  }
+}
+
+// The original's
+
+BOOST_AUTO_TEST_CASE(retry_adopts_the_stash_when_the_resource_is_not_live_and_does_nothing_without_a_stash) {
+  {
+    auto g = guard();
+    BOOST_TEST((g.origin() == origin::none));
+    g.commit();
+  }
+  store.save("orders", "words"s);
+  auto g = guard();
+  BOOST_TEST((g.origin() == origin::adopted));
+  g.commit();
+  BOOST_TEST(!stashed());
+}
+
+BOOST_AUTO_TEST_CASE(a_live_dictionary_wins_over_a_stale_stash) {
+  store.save("orders", "stale"s);
+  live = "fresh";
+  { auto g = guard(); }
+  BOOST_TEST((restored == std::vector{"fresh"s}));
+}
+
+// Events
+
+BOOST_AUTO_TEST_CASE(an_event_is_one_line_whatever_is_in_it) {
+  auto const line = [](stash::event const& e) {
+    std::ostringstream out;
+    out << e;
+    return out.str();
+  };
+  BOOST_TEST(line({event_kind::adopted, "orders", 93'900'000us, {}, nullptr}) == "stash: adopted \"orders\", age 93 s");
+  auto const failure = std::make_exception_ptr(std::runtime_error("two\nlines"));
+  BOOST_TEST(line({event_kind::restore_failed, "or\"ders", std::nullopt, "/x\n", failure}) ==
+             "stash: restore_failed \"or\\\"ders\", at /x\\x0a: two\\x0alines");
+}
+
+BOOST_AUTO_TEST_CASE(memory_storage_guards_within_the_process) {
+  stash::memory_stash memory;
+  {
+    stash::delete_guard g{memory, "orders", [] { return "words"s; },
+                          [&](std::string const& s) { restored.push_back(s); }};
+  }
+  BOOST_TEST((restored == std::vector{"words"s}));
+  BOOST_TEST((memory.load<std::string>("orders") == "words"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

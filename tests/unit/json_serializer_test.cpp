@@ -1,0 +1,215 @@
+#include <bit>
+#include <boost/describe.hpp>
+#include <clocale>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <random>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+namespace json = boost::json;
+using stash::errc;
+using stash::json_serializer;
+using support::code_of;
+
+namespace {
+
+json_serializer const z;
+
+template <class T>
+T there_and_back(T const& v) {
+  return z.deserialize<T>(z.serialize(v));
+}
+
+json::value nested(std::size_t levels) {
+  json::value v = nullptr;
+  for (std::size_t i = 0; i < levels; ++i) {
+    if (i % 2 == 0) {
+      json::array a;
+      a.emplace_back(std::move(v));
+      v = std::move(a);
+    } else {
+      json::object o;
+      o.emplace("k", std::move(v));
+      v = std::move(o);
+    }
+  }
+  return v;
+}
+
+}  // namespace
+
+namespace user {
+struct column {
+  std::string label;
+  std::optional<double> scale;
+  std::vector<int> sizes;
+  friend bool operator==(column const&, column const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(column, (), (label, scale, sizes))
+
+/// Writes what it cannot read again.
+struct one_way {};
+inline void tag_invoke(json::value_from_tag, json::value& v, one_way const&) { v = "text"; }
+inline one_way tag_invoke(json::value_to_tag<one_way>, json::value const&) { throw std::runtime_error("no way back"); }
+
+struct thrower {};
+inline void tag_invoke(json::value_from_tag, json::value&, thrower const&) { throw std::logic_error("midway"); }
+inline thrower tag_invoke(json::value_to_tag<thrower>, json::value const&) { return {}; }
+}  // namespace user
+
+BOOST_AUTO_TEST_SUITE(json_serialization)
+
+BOOST_AUTO_TEST_CASE(values_of_every_kind_come_back_equal_and_in_order) {
+  for (char const* const text :
+       {"{}", "[]", "null", "true", "false", "0", "\"\"", "[[]]", "[{}]", "{\"b\":1,\"a\":2,\"c\":{\"z\":0,\"y\":0}}",
+        "[-9223372036854775808,9223372036854775807,18446744073709551615,9007199254740993]",
+        "\"\\u0000\\u001f\\\"\\\\\""}) {
+    json::value const v = json::parse(text);
+    auto const back = there_and_back(v);
+    BOOST_TEST(back == v);
+    BOOST_TEST(json::serialize(back) == json::serialize(v));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_object_does_not_become_an_array_around_it) {
+  json::value const v{{"a", 1}};
+  BOOST_TEST(there_and_back(v).is_object());
+  json::value const one = json::array{1};
+  BOOST_TEST(there_and_back(one).as_array().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(every_finite_double_comes_back_bit_for_bit) {
+  std::mt19937_64 random{42};
+  std::vector<double> all{0.0,
+                          -0.0,
+                          0.1,
+                          1e22,
+                          1e23,
+                          5e-324,
+                          -5e-324,
+                          2.2250738585072011e-308,
+                          1.7976931348623157e308,
+                          9007199254740991.0,
+                          9007199254740993.0,
+                          1.0,
+                          3.0,
+                          123456789012345680.0};
+  for (int i = 0; i < 200'000; ++i) all.push_back(std::uniform_real_distribution<double>(-1e9, 1e9)(random));
+  while (all.size() < 400'000) {
+    double const d = std::bit_cast<double>(random());
+    if (std::isfinite(d)) all.push_back(d);
+  }
+  json::array a(all.begin(), all.end());
+  auto const back = there_and_back(json::value(a)).as_array();
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    different += !back[i].is_double() ||
+                 std::bit_cast<std::uint64_t>(back[i].get_double()) != std::bit_cast<std::uint64_t>(all[i]);
+  }
+  BOOST_TEST(different == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(any_valid_utf8_comes_back) {
+  std::string all;
+  for (std::uint32_t c = 0; c <= 0x10ffff; ++c) {
+    if (c >= 0xd800 && c <= 0xdfff) continue;
+    if (c < 0x80) {
+      all += static_cast<char>(c);
+    } else if (c < 0x800) {
+      all += {static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 63))};
+    } else if (c < 0x10000) {
+      all += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
+              static_cast<char>(0x80 | (c & 63))};
+    } else {
+      all += {static_cast<char>(0xf0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 63)),
+              static_cast<char>(0x80 | (c >> 6 & 63)), static_cast<char>(0x80 | (c & 63))};
+    }
+  }
+  json::object o{{all.substr(0, 5000), all}};
+  BOOST_TEST((there_and_back(o) == o));
+}
+
+BOOST_AUTO_TEST_CASE(what_could_not_come_back_is_refused_on_save) {
+  double const inf = std::numeric_limits<double>::infinity();
+  for (json::value const& bad :
+       {json::value(std::nan("")), json::value(inf), json::value(-inf), json::value{{"a", {1, inf}}},
+        json::value("\xff"), json::value("\xed\xa0\x80"), json::value("a\xc3"), json::value{{"\xff", 1}},
+        json::value{{"a", {{"b", "\xc0\x80"}}}}}) {
+    BOOST_TEST(code_of([&] { z.serialize(bad); }) == errc::unserializable);
+  }
+  BOOST_TEST(code_of([&] { z.serialize(json::string("\xff")); }) == errc::unserializable);
+  BOOST_TEST(code_of([&] { z.serialize(inf); }) == errc::unserializable);
+  BOOST_TEST(code_of([&] { z.serialize("\xff"s); }) == errc::unserializable);
+}
+
+BOOST_AUTO_TEST_CASE(sixty_four_levels_come_back_and_one_more_is_refused) {
+  BOOST_TEST((there_and_back(nested(64)) == nested(64)));
+  BOOST_TEST(code_of([] { z.serialize(nested(65)); }) == errc::unserializable);
+  BOOST_TEST(code_of([] { z.serialize(nested(65).as_array()); }) == errc::unserializable);
+  BOOST_TEST((there_and_back(nested(64).as_object()) == nested(64).as_object()));
+  BOOST_TEST(code_of([] { z.serialize(nested(66).as_object()); }) == errc::unserializable);
+  BOOST_TEST(code_of([] { z.deserialize<json::value>(std::string(65, '[') + std::string(65, ']')); }) ==
+             errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_hundred_thousand_levels_are_refused_without_using_the_stack_for_them) {
+  BOOST_TEST(code_of([] { z.deserialize<json::value>(std::string(100'000, '[')); }) == errc::mismatch);
+  json::value const deep = nested(20'000);
+  BOOST_TEST(code_of([&] { z.serialize(deep); }) == errc::unserializable);
+}
+
+BOOST_AUTO_TEST_CASE(bytes_that_are_not_json_are_a_mismatch) {
+  for (auto const& bad : {""s, " "s, "{"s, "nul"s, "{} x"s, "1e400"s, "-1e400"s, "NaN"s, "\"\xff\""s, "\"\\ud800\""s,
+                          "\xEF\xBB\xBF{}"s, "[1,]"s, "01"s, "{\"a\":1,}"s, "\"a\nb\""s, "\0"s}) {
+    BOOST_TEST(code_of([&] { z.deserialize<json::value>(bad); }) == errc::mismatch, bad);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(of_equal_names_the_last_counts) {
+  BOOST_TEST((z.deserialize<json::value>(R"({"a":1,"b":2,"a":3})").at("a") == 3));
+}
+
+BOOST_AUTO_TEST_CASE(users_types_come_back_through_value_from_and_value_to) {
+  user::column const c{"Länge", 0.1, {1, 2}};
+  BOOST_TEST((there_and_back(c) == c));
+  user::column const none{"", std::nullopt, {}};
+  BOOST_TEST((there_and_back(none) == none));
+  std::map<std::string, std::vector<std::uint64_t>> const m{{"x", {~0ULL}}, {"", {}}};
+  BOOST_TEST((there_and_back(m) == m));
+  BOOST_TEST(there_and_back("text"s) == "text");
+  BOOST_TEST(there_and_back(-0.0) == 0.0);
+}
+
+BOOST_AUTO_TEST_CASE(bytes_of_another_type_are_a_mismatch) {
+  BOOST_TEST(code_of([] { z.deserialize<user::column>("{}"); }) == errc::mismatch);
+  BOOST_TEST(code_of([] { z.deserialize<user::column>("[]"); }) == errc::mismatch);
+  BOOST_TEST(code_of([] { z.deserialize<int>("\"1\""); }) == errc::mismatch);
+  BOOST_TEST(code_of([] { z.deserialize<json::object>("[]"); }) == errc::mismatch);
+  BOOST_TEST(code_of([] { z.deserialize<json::array>("{}"); }) == errc::mismatch);
+  BOOST_TEST(code_of([] { z.deserialize<json::string>("1"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_type_that_does_not_convert_back_is_refused_on_save) {
+  BOOST_TEST(code_of([] { z.serialize(user::one_way{}); }) == errc::unserializable);
+  BOOST_CHECK_THROW(z.serialize(user::thrower{}), std::logic_error);
+}
+
+boost::test_tools::assertion_result has_comma_locale(boost::unit_test::test_unit_id) {
+  bool const there = std::setlocale(LC_NUMERIC, "de_DE.UTF-8") != nullptr && *std::localeconv()->decimal_point == ',';
+  std::setlocale(LC_NUMERIC, "C");
+  return there;
+}
+
+BOOST_AUTO_TEST_CASE(a_locale_with_a_decimal_comma_changes_nothing, *boost::unit_test::precondition(has_comma_locale)) {
+  std::setlocale(LC_ALL, "de_DE.UTF-8");
+  auto const text = z.serialize(json::value(0.5));
+  auto const back = z.deserialize<double>("5E-1");
+  std::setlocale(LC_ALL, "C");
+  BOOST_TEST(text == "5E-1");
+  BOOST_TEST(back == 0.5);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

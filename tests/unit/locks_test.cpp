@@ -1,0 +1,284 @@
+// Locks across processes, after forks and deaths, and when they are lost.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include <csignal>
+#include <thread>
+
+#include "support.hpp"
+
+using namespace std::chrono_literals;
+using stash::errc;
+using support::code_of;
+namespace fs = boost::filesystem;
+namespace json = boost::json;
+
+namespace {
+
+/// A process that takes the key's lock and then sleeps until it is killed; constructed when it has the lock.
+class holder {
+ public:
+  template <class F>
+  explicit holder(F hold) {
+    int pipe_ends[2];
+    BOOST_REQUIRE(::pipe(pipe_ends) == 0);
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      hold([&] {
+        [[maybe_unused]] auto const n = ::write(pipe_ends[1], "x", 1);
+        for (;;) ::pause();
+      });
+      ::_exit(1);
+    }
+    ::close(pipe_ends[1]);
+    char c = 0;
+    BOOST_REQUIRE(::read(pipe_ends[0], &c, 1) == 1);
+    ::close(pipe_ends[0]);
+  }
+  ~holder() { kill(); }
+  void kill() {
+    if (child_ <= 0) return;
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+    child_ = -1;
+  }
+
+ private:
+  pid_t child_;
+};
+
+struct fixture : support::scratch {
+  stash::file_stash store{dir()};
+  fs::path lock_file = dir() / ".lock";
+  std::vector<int> restored;
+
+  auto guard(stash::guard_options options = {}, std::optional<int> live = 1) {
+    return stash::delete_guard{store, "k", [live] { return live; }, [this](int v) { restored.push_back(v); },
+                               std::move(options)};
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(locks, fixture)
+
+BOOST_AUTO_TEST_CASE(another_process_is_kept_out_until_the_holder_is_killed) {
+  holder h{[&](auto ready) {
+    auto const g = guard();
+    ready();
+  }};
+  BOOST_TEST(!store.storage().try_lock("k").has_value());
+  BOOST_TEST(store.storage().try_lock("other").has_value());
+  BOOST_TEST(code_of([&] { guard(); }) == errc::busy);
+  BOOST_TEST(code_of([&] { store.save("k", 2); }) == errc::busy);
+  BOOST_TEST(code_of([&] { store.clear("k"); }) == errc::busy);
+  BOOST_TEST((store.load<int>("k") == 1));
+  auto const report = stash::recover<int>(
+      store, [](auto const&) { return false; }, [](auto const&, int) {});
+  BOOST_TEST(report.busy == 1U);
+  BOOST_TEST(report.restored == 0U);
+  h.kill();
+  BOOST_TEST(store.storage().try_lock("k").has_value());
+  auto const g = guard({}, std::nullopt);
+  BOOST_TEST((g.origin() == stash::origin::adopted));
+}
+
+BOOST_AUTO_TEST_CASE(a_guard_waits_as_long_as_it_is_told) {
+  auto held = store.storage().try_lock("k");
+  auto const start = std::chrono::steady_clock::now();
+  BOOST_TEST(code_of([&] { guard({.wait_for_lock = 100ms}); }) == errc::busy);
+  BOOST_TEST((std::chrono::steady_clock::now() - start >= 100ms));
+  std::jthread const release([&] {
+    std::this_thread::sleep_for(50ms);
+    held.reset();
+  });
+  { auto const g = guard({.wait_for_lock = std::chrono::milliseconds::max()}); }
+}
+
+BOOST_AUTO_TEST_CASE(a_save_waits_for_another_short_operation) {
+  auto held = store.storage().try_lock("k");
+  std::jthread const release([&] {
+    std::this_thread::sleep_for(50ms);
+    held.reset();
+  });
+  store.save("k", 2);
+  BOOST_TEST((store.load<int>("k") == 2));
+}
+
+BOOST_AUTO_TEST_CASE(a_forked_childs_copy_of_a_guard_does_nothing) {
+  {
+    std::optional<decltype(guard())> g;
+    struct make {
+      fixture& f;
+      operator decltype(std::declval<fixture&>().guard())() { return f.guard(); }
+    };
+    g.emplace(make{*this});
+    int const in_child = support::in_child([&] {
+      bool const refused = code_of([&] { g->commit(); }) == errc::busy && code_of([&] { g->rollback(); }) == errc::busy;
+      g->release();
+      g.reset();
+      return refused && restored.empty() ? 0 : 1;
+    });
+    BOOST_TEST(in_child == 0);
+    BOOST_TEST((store.load<int>("k") == 1));
+    BOOST_TEST(code_of([&] { guard(); }) == errc::busy);
+    g->commit();
+  }
+  BOOST_TEST(!store.load<int>("k"));
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_killed_parents_lock_does_not_live_on_in_its_child) {
+  int pids[2];
+  BOOST_REQUIRE(::pipe(pids) == 0);
+  holder parent{[&](auto ready) {
+    auto const lock = store.storage().try_lock("k");
+    pid_t const grandchild = ::fork();
+    if (grandchild == 0) {
+      for (;;) ::pause();
+    }
+    [[maybe_unused]] auto const n = ::write(pids[1], &grandchild, sizeof grandchild);
+    ready();
+  }};
+  pid_t grandchild = 0;
+  BOOST_REQUIRE(::read(pids[0], &grandchild, sizeof grandchild) == sizeof grandchild);
+  BOOST_TEST(!store.storage().try_lock("k").has_value());
+  parent.kill();
+  BOOST_TEST(store.storage().try_lock("k").has_value());
+  ::kill(grandchild, SIGKILL);
+  ::close(pids[0]);
+  ::close(pids[1]);
+}
+
+BOOST_AUTO_TEST_CASE(a_pool_forked_after_the_parent_used_the_stash_works_in_every_worker) {
+  store.save("k", 1);
+  auto const kept = store.storage().try_lock("parents");
+  for (int worker = 0; worker < 4; ++worker) {
+    int const status = support::in_child([&] {
+      store.save("k", worker);
+      auto const g = guard({}, worker);
+      return store.storage().try_lock("k").has_value() ? 1 : 0;
+    });
+    BOOST_TEST(status == 0);
+  }
+  BOOST_TEST((store.load<int>("k") == 3));
+  BOOST_TEST(kept->held());
+}
+
+BOOST_AUTO_TEST_CASE(no_descriptor_is_passed_on_by_exec) {
+  auto const lock = store.storage().try_lock("k");
+  for (auto const& name : support::names("/proc/self/fd")) {
+    boost::system::error_code gone;
+    auto const path = fs::read_symlink(fs::path("/proc/self/fd") / name, gone);
+    if (path == lock_file) BOOST_TEST((::fcntl(std::stoi(name), F_GETFD) & FD_CLOEXEC) != 0);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(closing_another_descriptor_of_the_lock_file_drops_nothing) {
+  auto const lock = store.storage().try_lock("k");
+  ::close(::open(lock_file.c_str(), O_RDWR | O_CLOEXEC));
+  BOOST_TEST(support::in_child([&] { return store.storage().try_lock("k").has_value() ? 1 : 0; }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_whose_file_was_deleted_or_replaced_is_not_held) {
+  auto lock = store.storage().try_lock("k");
+  BOOST_TEST(lock->held());
+  fs::remove(lock_file);
+  BOOST_TEST(!lock->held());
+  support::write(lock_file, "");
+  BOOST_TEST(!lock->held());
+  lock = store.storage().try_lock("k");
+  fs::rename(dir(), root / "moved");
+  BOOST_TEST(!lock->held());
+}
+
+// What a guard does when its lock may have been lost
+
+BOOST_AUTO_TEST_CASE(it_goes_on_when_the_record_is_still_its_own) {
+  {
+    auto const g = guard();
+    fs::remove(lock_file);
+  }
+  BOOST_TEST((restored == std::vector<int>{1}));
+  {
+    auto g = guard();
+    fs::remove(lock_file);
+    g.commit();
+  }
+  BOOST_TEST(!store.load<int>("k"));
+}
+
+BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_holds_the_lock_now) {
+  std::optional<stash::atomic_file_storage::lock_type> others;
+  support::event_log log;
+  {
+    auto const g = guard({.observer = log.observer()});
+    fs::remove(lock_file);
+    others = store.storage().try_lock("k");
+    BOOST_REQUIRE(others.has_value());
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(log.kinds == "saved restore_failed");
+  BOOST_TEST(log.lines.back().find("busy") != std::string::npos);
+  BOOST_TEST((store.load<int>("k") == 1));
+}
+
+BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_changed_the_record) {
+  for (bool const commits : {false, true}) {
+    store.clear("k");
+    auto g = guard();
+    fs::remove(lock_file);
+    store.save("k", 2);
+    BOOST_TEST(code_of([&] { commits ? g.commit() : g.rollback(); }) == errc::busy);
+    BOOST_TEST(restored.empty());
+    BOOST_TEST((store.load<int>("k") == 2));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_ended_the_job_and_removed_the_record) {
+  auto g = guard();
+  fs::remove(lock_file);
+  store.clear("k");
+  BOOST_TEST(code_of([&] { g.rollback(); }) == errc::busy);
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(it_does_not_set_aside_or_save_over_what_another_put_there_meanwhile) {
+  store.save("k", 7);
+  auto const meanwhile = [&] {
+    fs::remove(lock_file);
+    store.save("k", 8);
+    return 1;
+  };
+  // The look comes after live, so the record is 8 then, and the lock is lost.
+  support::event_log log;
+  auto const construct = [&] {
+    stash::delete_guard g{store, "k", meanwhile, [](int) {}, {.observer = log.observer()}};
+    g.release();
+  };
+  construct();
+  BOOST_TEST(log.kinds == "superseded saved released");
+  // Lost between the look and the save, with another's record in it: nothing of the other's is touched.
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  bool was_read = false, armed = true;
+  *ops.before = [&](std::string_view call) {
+    was_read = was_read || call == "read";
+    if (call == "close" && was_read && armed) {
+      armed = false;
+      return support::in_child([&] {
+        fs::remove(lock_file);
+        stash::file_stash{dir()}.save("k", 9);
+        return 0;
+      });
+    }
+    return 0;
+  };
+  auto const second = [&] { stash::delete_guard g{spoiled, "k", [] { return 2; }, [](int) {}}; };
+  BOOST_TEST(code_of(second) == errc::busy);
+  BOOST_TEST((store.load<int>("k") == 9));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

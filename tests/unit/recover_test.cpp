@@ -1,0 +1,195 @@
+#include <map>
+#include <set>
+#include <thread>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+using namespace std::chrono_literals;
+using stash::errc;
+using support::code_of;
+using support::names;
+namespace fs = boost::filesystem;
+namespace json = boost::json;
+
+namespace {
+
+struct fixture : support::scratch {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> store{dir(), stash::file_options{}, ops};
+  support::event_log log;
+  std::set<std::string> live;
+  std::map<std::string, std::string> restored;
+
+  stash::recovery_report run(stash::recover_options o = {}) {
+    o.observer = log.observer();
+    return stash::recover<std::string>(
+        store,
+        [this](stash::key const& k) {
+          if (k == "unknowable") throw std::runtime_error("catalog down");
+          return live.contains(std::string(k.str()));
+        },
+        [this](stash::key const& k, std::string const& saved) {
+          if (k == "stubborn") throw 42;
+          restored.emplace(k.str(), saved);
+        },
+        o);
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(recover, fixture)
+
+BOOST_AUTO_TEST_CASE(every_orphan_is_restored_once_and_its_record_removed) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "of "s + k);
+  auto const report = run();
+  BOOST_TEST((report.restored == 3U && report.live == 0U && report.busy == 0U && report.corrupt == 0U &&
+              report.failed.empty()));
+  BOOST_TEST(restored.size() == 3U);
+  BOOST_TEST(restored["b"] == "of b");
+  BOOST_TEST(store.entries().empty());
+  BOOST_TEST(log.kinds == "restored restored restored");
+  BOOST_TEST(run().restored == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_live_resource_is_left_untouched_with_its_record) {
+  store.save("a", "x"s);
+  live = {"a"};
+  auto const report = run();
+  BOOST_TEST((report.live == 1U && report.restored == 0U));
+  BOOST_TEST(restored.empty());
+  BOOST_TEST((store.load<std::string>("a") == "x"));
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_a_guard_holds_is_busy) {
+  stash::delete_guard g{store, "a", [] { return "x"s; }, [](auto const&) {}};
+  auto const report = run();
+  BOOST_TEST((report.busy == 1U && report.restored == 0U && report.failed.empty()));
+  g.release();
+}
+
+BOOST_AUTO_TEST_CASE(a_corrupt_record_is_counted_told_and_left_where_it_is) {
+  store.save("a", "x"s);
+  support::write(store.storage().path("a"), "damaged");
+  auto const report = run();
+  BOOST_TEST((report.corrupt == 1U && report.restored == 0U && report.failed.empty()));
+  BOOST_TEST(support::read(store.storage().path("a")) == "damaged");
+  BOOST_TEST(log.kinds == "corrupt");
+  BOOST_TEST(store.set_aside_entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(one_keys_failure_stops_no_other_and_keeps_its_record) {
+  for (char const* const k : {"good", "stubborn", "unknowable", "wrong"}) store.save(k, "x"s);
+  store.save("wrong", 5);
+  auto const report = run();
+  BOOST_TEST(report.restored == 1U);
+  BOOST_REQUIRE(report.failed.size() == 3U);
+  BOOST_TEST((report.failed[0].first == "stubborn" && report.failed[1].first == "unknowable" &&
+              report.failed[2].first == "wrong"));
+  BOOST_CHECK_THROW(std::rethrow_exception(report.failed[0].second), int);
+  BOOST_CHECK_THROW(std::rethrow_exception(report.failed[1].second), std::runtime_error);
+  BOOST_TEST(code_of([&] { std::rethrow_exception(report.failed[2].second); }) == errc::mismatch);
+  BOOST_TEST(store.entries().size() == 3U);
+  BOOST_TEST(log.kinds == "restored restore_failed restore_failed restore_failed");
+}
+
+BOOST_AUTO_TEST_CASE(an_unreadable_record_fails_alone, *boost::unit_test::precondition(support::without_root)) {
+  store.save("a", "x"s);
+  store.save("b", "x"s);
+  ::chmod(store.storage().path("a").c_str(), 0);
+  auto const report = run();
+  BOOST_TEST((report.restored == 1U && report.corrupt == 0U));
+  BOOST_REQUIRE(report.failed.size() == 1U);
+  BOOST_TEST(code_of([&] { std::rethrow_exception(report.failed[0].second); }) == support::os(EACCES));
+}
+
+BOOST_AUTO_TEST_CASE(the_record_stays_if_it_is_asked_to) {
+  store.save("a", "x"s);
+  BOOST_TEST(run({.clear_after_restore = false}).restored == 1U);
+  BOOST_TEST((store.load<std::string>("a") == "x"));
+}
+
+BOOST_AUTO_TEST_CASE(if_the_record_cannot_be_removed_after_the_restore_that_is_told_and_reported) {
+  store.save("a", "x"s);
+  *ops.before = [](std::string_view call) { return call == "unlink" ? EIO : 0; };
+  auto const report = run();
+  BOOST_TEST((report.restored == 1U && report.failed.size() == 1U));
+  BOOST_TEST(log.kinds == "restored clear_failed");
+}
+
+BOOST_AUTO_TEST_CASE(is_live_and_restore_are_called_with_the_lock_held) {
+  store.save("a", 1);
+  auto const is_free = [&] { return store.storage().try_lock("a").has_value(); };
+  auto const report = stash::recover(
+      store, [&](auto const&) { return is_free(); }, [&](auto const&, json::value const&) { BOOST_TEST(!is_free()); });
+  BOOST_TEST(report.restored == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_is_gone_when_its_turn_comes_is_passed_over) {
+  store.save("a", "x"s);
+  store.save("b", "x"s);
+  auto const report = stash::recover<std::string>(
+      store, [&](auto const& k) { return k == "a" && (store.clear("b"), false); }, [](auto const&, auto const&) {});
+  BOOST_TEST((report.restored == 1U && report.failed.empty()));
+}
+
+BOOST_AUTO_TEST_CASE(two_recoveries_at_once_restore_each_record_once) {
+  for (int i = 0; i < 20; ++i) store.save(std::to_string(i), i);
+  std::atomic<int> restores{0};
+  auto const run_one = [&] {
+    stash::recover<int>(
+        store, [](auto const&) { return false; }, [&](auto const&, int) { ++restores; });
+  };
+  std::thread other(run_one);
+  run_one();
+  other.join();
+  BOOST_TEST(restores == 20);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_lost_while_restoring_keeps_the_record_of_another) {
+  store.save("a", "x"s);
+  auto const report = stash::recover<std::string>(
+      store, [](auto const&) { return false; },
+      [&](auto const&, auto const&) {
+        fs::remove(dir() / ".lock");
+        store.save("a", "another's"s);
+      });
+  BOOST_TEST((report.restored == 1U && report.failed.size() == 1U));
+  BOOST_TEST((store.load<std::string>("a") == "another's"));
+}
+
+BOOST_AUTO_TEST_CASE(temporaries_of_the_dead_are_removed_but_not_those_of_a_save_under_way) {
+  store.save("a", "x"s);
+  live = {"a"};
+  for (char const* const k : {"a", "never-saved", "held"}) {
+    support::write(dir() / ("."s + k + ".0123456789abcdef.tmp"), "half");
+  }
+  auto const held = store.storage().try_lock("held");
+  BOOST_TEST(run().failed.empty());
+  BOOST_TEST((names(dir()) == std::vector{".held.0123456789abcdef.tmp"s, ".lock"s, "a.stash"s}));
+}
+
+BOOST_AUTO_TEST_CASE(where_there_is_no_stash_nothing_is_made) {
+  BOOST_TEST(run().restored == 0U);
+  BOOST_TEST(names(root).empty());
+}
+
+BOOST_AUTO_TEST_CASE(if_the_records_cannot_be_listed_that_is_thrown) {
+  store.save("a", "x"s);
+  *ops.before = [](std::string_view call) { return call == "list" ? EIO : 0; };
+  BOOST_TEST(code_of([&] { run(); }) == support::os(EIO));
+}
+
+BOOST_AUTO_TEST_CASE(memory_storage_can_be_recovered_too) {
+  stash::memory_stash memory;
+  memory.save("a", 1);
+  int sum = 0;
+  BOOST_TEST(stash::recover<int>(
+                 memory, [](auto const&) { return false; }, [&](auto const&, int v) { sum += v; })
+                 .restored == 1U);
+  BOOST_TEST(sum == 1);
+  BOOST_TEST(memory.entries().empty());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

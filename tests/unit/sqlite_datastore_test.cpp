@@ -1,0 +1,185 @@
+#include <stash/ckan/reload.hpp>
+#include <stash/ckan/sqlite_datastore.hpp>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+using stash::errc;
+using support::code_of;
+namespace ckan = stash::ckan;
+namespace json = boost::json;
+
+namespace {
+
+struct fixture : support::scratch {
+  std::string file = (root / "datastore.sqlite").native();
+  ckan::sqlite_datastore d{file};
+  ckan::fields const columns{
+      {"id", "numeric", json::object{{"label", "N°"}, {"scale", 0.1}}, json::object{{"plugin", 1}}},
+      {"day", "date", std::nullopt}};
+
+  std::vector<std::string> query(std::string const& sql) const {
+    stash::detail::sqlite_connection db{file};
+    stash::detail::sqlite_statement row{db, sql, "query", {}};
+    std::vector<std::string> result;
+    while (row.step()) result.push_back(row.text(0).value_or("NULL"));
+    return result;
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(sqlite_datastore, fixture)
+
+BOOST_AUTO_TEST_CASE(a_resource_is_live_when_it_is_finished_and_gone_when_it_is_dropped) {
+  BOOST_TEST(!d.describe("orders"));
+  d.create("orders", columns);
+  BOOST_TEST(!d.describe("orders"));
+  d.finish("orders");
+  BOOST_TEST((d.describe("orders") == columns));
+  BOOST_TEST((ckan::sqlite_datastore{file}.describe("orders") == columns));
+  d.drop("orders");
+  BOOST_TEST(!d.describe("orders"));
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name = 'orders'").empty());
+  d.drop("orders");
+  d.create("orders", columns);
+  d.drop("orders");  // unfinished ones go too
+  BOOST_TEST(query("SELECT id FROM _stash_field").empty());
+}
+
+BOOST_AUTO_TEST_CASE(rows_are_in_a_table_of_the_resources_name_with_null_apart_from_empty) {
+  d.create("orders", columns);
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    for (auto const& row : {std::array<std::optional<std::string_view>, 2>{"1", "2026-11-22"}, {std::nullopt, ""}})
+      rows.add(row);
+    std::optional<std::string_view> const too_few[] = {"1"};
+    BOOST_TEST(code_of([&] { rows.add(too_few); }) == errc::mismatch);
+    rows.finish();
+  }
+  BOOST_TEST(d.rows("orders") == 2U);
+  BOOST_TEST((query("SELECT id || ':' || typeof(id) FROM orders WHERE id IS NOT NULL") == std::vector{"1:integer"s}));
+  BOOST_TEST((query("SELECT day FROM orders ORDER BY _id") == std::vector{"2026-11-22"s, ""s}));
+  BOOST_TEST((query("SELECT id FROM orders ORDER BY _id") == std::vector{"1"s, "NULL"s}));
+}
+
+BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there) {
+  d.create("orders", columns);
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    std::optional<std::string_view> const row[] = {"1", "x"};
+    for (int i = 0; i < 10'005; ++i) rows.add(row);
+  }
+  BOOST_TEST(d.rows("orders") == 10'000U);
+}
+
+BOOST_AUTO_TEST_CASE(the_file_survives_the_power_cut_as_far_as_sqlite_can) {
+  BOOST_TEST((query("PRAGMA journal_mode") == std::vector{"wal"s}));
+}
+
+BOOST_AUTO_TEST_CASE(annotating_replaces_the_info_of_the_named_fields_all_or_none) {
+  d.create("orders", columns);
+  BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", json::object{}}}); }) == errc::mismatch);  // not live yet
+  d.finish("orders");
+  d.annotate("orders", {{"day", {{"label", "Day"}}}});
+  BOOST_TEST((d.describe("orders")->at(1).info == json::object{{"label", "Day"}}));
+  BOOST_TEST((d.describe("orders")->at(0) == columns[0]));
+  for (json::object const& bad : {json::object{{"id", json::object{}}, {"nowhere", json::object{}}},
+                                  json::object{{"id", json::object{}}, {"day", 1}}}) {
+    BOOST_TEST(code_of([&] { d.annotate("orders", bad); }) == errc::mismatch);
+    BOOST_TEST((d.describe("orders")->at(0) == columns[0]));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(names_may_have_anything_that_sql_would_take_apart) {
+  for (std::string const& name :
+       {"a b"s, "a\"b"s, "a'b"s, "a.b"s, "%"s, "Größe"s, "x; DROP TABLE _stash_resource; --"s, "select"s, "rowid"s}) {
+    ckan::fields const f{{name, "text", json::object{{"label", name}}}};
+    d.create(name, f);
+    std::optional<std::string_view> const row[] = {"v"};
+    ckan::sqlite_datastore::loader rows{d, name, f};
+    rows.add(row);
+    rows.finish();
+    d.finish(name);
+    BOOST_TEST((d.describe(name) == f));
+    BOOST_TEST(d.rows(name) == 1U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(fields_that_sqlite_would_refuse_are_refused_before_anything_is_done) {
+  ckan::field const a{"a", "text", std::nullopt};
+  for (ckan::fields const& bad :
+       {ckan::fields{}, ckan::fields{{"", "text", std::nullopt}}, ckan::fields{{"_id", "text", std::nullopt}},
+        ckan::fields{a, {"A", "text", std::nullopt}}, ckan::fields{a, a}, ckan::fields{{"a\0b"s, "text", std::nullopt}},
+        ckan::fields(2001, a)}) {
+    BOOST_TEST(code_of([&] { d.check("orders", bad); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { d.create("orders", bad); }) == errc::mismatch);
+  }
+  BOOST_TEST(code_of([&] { d.check("sqlite_x", columns); }) == errc::mismatch);
+  BOOST_TEST(query("SELECT name FROM sqlite_schema").empty());
+}
+
+BOOST_AUTO_TEST_CASE(as_many_fields_as_a_table_can_have_are_accepted) {
+  ckan::fields many;
+  for (int i = 0; i < 1999; ++i) many.push_back({"c" + std::to_string(i), "text", std::nullopt});
+  d.create("wide", many);
+  many.push_back({"one more", "text", std::nullopt});
+  BOOST_TEST(code_of([&] { d.check("wider", many); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_is_somebody_elses_is_never_dropped) {
+  query("CREATE TABLE people (name)");
+  d.create("Orders", columns);
+  for (char const* const id : {"people", "PEOPLE", "orders", "_stash_resource", "_stash_field"}) {
+    BOOST_TEST(code_of([&] { d.describe(id); }) == errc::mismatch, id);
+    BOOST_TEST(code_of([&] { d.drop(id); }) == errc::mismatch, id);
+    BOOST_TEST(code_of([&] { d.create(id, columns); }) == errc::mismatch, id);
+    BOOST_TEST(code_of([&] { d.check(id, columns); }) == errc::mismatch, id);
+  }
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name = 'people'").size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(finishing_what_is_not_there_and_creating_twice_are_errors) {
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+  d.create("orders", columns);
+  BOOST_TEST(bool(code_of([&] { d.create("orders", columns); })));
+  BOOST_TEST(code_of([&] { d.finish("other"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_names_the_operation_the_resource_the_file_and_sqlites_words) {
+  BOOST_TEST(support::message_of([&] { d.rows("orders"); }) ==
+             "rows \"orders\": " + file + ": no such table: orders: SQL logic error [sqlite:1]");
+  support::write(root / "not-sqlite", std::string(1000, 'x'));
+  auto const open = [&] { ckan::sqlite_datastore other{(root / "not-sqlite").native()}; };
+  BOOST_TEST(code_of(open).message() == "file is not a database");
+  BOOST_TEST(bool(code_of([&] { ckan::sqlite_datastore other{(root / "no" / "such").native()}; })));
+}
+
+BOOST_AUTO_TEST_CASE(a_forked_child_may_destroy_an_inherited_one_without_harm) {
+  d.create("orders", columns);
+  auto* const inherited = new ckan::sqlite_datastore{file};
+  BOOST_TEST(support::in_child([&] {
+               delete inherited;
+               return 0;
+             }) == 0);
+  inherited->finish("orders");
+  delete inherited;
+  BOOST_TEST((d.describe("orders") == columns));
+}
+
+BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
+  d.create("orders", columns);
+  d.finish("orders");
+  stash::file_stash store{dir()};
+  ckan::fields const headers{{"day", "text", std::nullopt}, {"id", "text", std::nullopt}};
+  auto const failing = [&] {
+    ckan::reload(d, store, "orders", headers, [](ckan::fields const&) { throw std::runtime_error("x"); });
+  };
+  BOOST_CHECK_THROW(failing(), std::runtime_error);
+  BOOST_TEST((ckan::dictionary_of(*d.describe("orders")) == ckan::dictionary_of(columns)));
+  ckan::reload(d, store, "orders", headers, [](ckan::fields const&) {});
+  BOOST_TEST((ckan::dictionary_of(*d.describe("orders")) == ckan::dictionary_of(columns)));
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
