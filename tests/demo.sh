@@ -1,0 +1,59 @@
+#!/bin/sh
+# Annotates a real table, kills a reload of it in the middle, reloads, and shows that every word survived.
+set -eu
+cd "$(dirname "$0")/.."
+. tests/support/packages.sh
+need g++ pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost1.81-dev libsqlite3-dev libcsv-dev \
+  libcli11-dev libutfcpp-dev jq
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+say() { printf '\n== %s\n' "$*"; }
+run() {
+  printf '$ pusher %s\n' "$*"
+  "$work/pusher" "$@"
+}
+
+say "Building pusher: one compiler line"
+line="g++ -std=c++20 -O1 -Iinclude tests/examples/pusher.cpp -lboost_json -lboost_filesystem -lsqlite3 -lcsv -o pusher"
+echo "$ $line"
+${line% -o pusher} -o "$work/pusher"
+
+csv=$PWD/tests/data/seattle-weather.csv
+words=$PWD/tests/data/seattle-weather.dictionary.json
+cd "$work"
+cp "$csv" weather.csv
+cp "$words" dictionary.json
+table="--datastore sqlite:weather.db --resource weather"
+infos() { "$work/pusher" show $table | jq -S '[.fields[] | select(.info) | {(.id): .info}] | add'; }
+
+say "A first upload, and somebody types a Data Dictionary"
+run push $table --stash stash weather.csv
+run annotate $table dictionary.json
+infos >typed
+jq -r 'to_entries[] | "  \(.key): \(.value.label)"' typed
+
+say "A reload is killed (SIGKILL) in the middle: the table is gone"
+status=0
+run push $table --stash stash --crash-at mid-load weather.csv 2>&1 || status=$?
+echo "exit status $status"
+run show $table 2>&1 || :
+
+say "But the words are on the disk"
+run stashes --stash stash
+head -n 1 stash/weather.stash
+tail -n 1 stash/weather.stash | cut -c 1-100
+
+say "The next reload finds them"
+run push $table --stash stash weather.csv 2>&1
+infos >afterwards
+if ! cmp typed afterwards; then
+  echo "LOST: the dictionary is not what was typed"
+  exit 1
+fi
+rows=$("$work/pusher" show $table | jq .rows)
+[ "$rows" = 1461 ] || {
+  echo "LOST: $rows rows instead of 1461"
+  exit 1
+}
+say "All $rows rows are there, and every word survived"
