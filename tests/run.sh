@@ -12,6 +12,7 @@ rm -rf "$build/junit"
 mkdir -p "$build/junit" "$build/locale"
 # A locale with a decimal comma: numbers must come back in it too.
 [ -e "$build/locale/de_DE.UTF-8" ] || localedef -i de_DE -f UTF-8 "$build/locale/de_DE.UTF-8"
+PATH=/usr/bin:$PATH # the Python that the packages above are for
 export LOCPATH="$build/locale"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
