@@ -28,8 +28,10 @@ class csv_reader {
  public:
   using row = std::span<std::optional<std::string_view> const>;  // nullopt: an empty field without quotes
 
-  /// `on_row` is called for each record; the first call is for the header.
-  explicit csv_reader(std::function<void(row)> on_row) : on_row_(std::move(on_row)) {
+  /// Called for each record with the line where it begins; first for the header.
+  using handler = std::function<void(row, std::uint64_t line)>;
+
+  explicit csv_reader(handler on_row) : on_row_(std::move(on_row)) {
     if (csv_init(&parser_, CSV_STRICT | CSV_STRICT_FINI | CSV_EMPTY_IS_NULL) != 0) throw std::bad_alloc{};
     csv_set_space_func(&parser_, [](unsigned char) { return 0; });  // spaces are data
   }
@@ -117,11 +119,11 @@ class csv_reader {
       if (f && !utf8::is_valid(f->begin(), f->end())) fail_at(row_line_, "bytes that are not UTF-8");
       views_.push_back(f ? std::optional<std::string_view>(*f) : std::nullopt);
     }
-    on_row_(views_);
+    on_row_(views_, row_line_);
     fields_.clear();
   }
 
-  std::function<void(row)> on_row_;
+  handler on_row_;
   csv_parser parser_;
   std::string head_;  // the first bytes, until they are known to be a byte order mark or not
   bool at_start_ = true, after_cr_ = false, in_row_ = false, row_is_complete_ = false;
@@ -133,7 +135,7 @@ class csv_reader {
 };
 
 /// Reads a whole file. Throws `input_error` where it cannot be opened or read, or is wrong.
-inline void read_csv(std::string const& path, std::function<void(csv_reader::row)> on_row) {
+inline void read_csv(std::string const& path, csv_reader::handler on_row) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw input_error(path + ": " + std::strerror(errno));
   csv_reader reader{std::move(on_row)};

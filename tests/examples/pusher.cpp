@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <boost/filesystem/operations.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/timer/progress_display.hpp>
 #include <iostream>
 #include <iterator>
@@ -86,18 +87,50 @@ bool exists(std::string const& file) {
   return boost::filesystem::exists(file, ignored);
 }
 
-ckan::sqlite_datastore open_datastore(arguments const& a) {
+/// Not a directory, which reads as nothing, and not a FIFO, which waits.
+void require_regular(std::string const& file) {
+  boost::system::error_code failed;
+  auto const found = boost::filesystem::status(file, failed);
+  if (failed) throw input_error(file + ": " + failed.message());
+  if (!boost::filesystem::is_regular_file(found)) throw input_error(file + ": not a regular file");
+}
+
+/// What is wrong with the arguments is an input error, with the library's own words.
+template <class F>
+auto checking_input(F f) {
   try {
-    return ckan::sqlite_datastore{sqlite_file(a.datastore)};
+    return f();
   } catch (stash::error const& problem) {
     throw input_error(problem.what());
   }
+}
+
+stash::file_stash open_stash(arguments const& a) {
+  return checking_input([&] {
+    stash::file_stash store{a.stash};
+    static_cast<void>(store.storage().exists());  // throws where it could not be used
+    return store;
+  });
+}
+
+ckan::sqlite_datastore open_datastore(arguments const& a) {
+  return checking_input([&] { return ckan::sqlite_datastore{sqlite_file(a.datastore)}; });
 }
 
 /// As `open_datastore`, but makes no file.
 std::optional<ckan::sqlite_datastore> open_existing(arguments const& a) {
   if (!exists(sqlite_file(a.datastore))) return std::nullopt;
   return open_datastore(a);
+}
+
+/// Makes the file where there is none, but not for columns that could never be made.
+ckan::sqlite_datastore open_for(arguments const& a, ckan::fields const& columns) {
+  return checking_input([&] {
+    if (!exists(sqlite_file(a.datastore))) ckan::sqlite_datastore{":memory:"}.check(a.resource, columns);
+    auto datastore = open_datastore(a);
+    datastore.check(a.resource, columns);
+    return datastore;
+  });
 }
 
 struct survey {
@@ -107,19 +140,18 @@ struct survey {
 
 /// Reads the whole file before anything is touched: what is wrong with it is found now.
 survey look_through(std::string const& file) {
-  if (!boost::filesystem::is_regular_file(file) && exists(file)) throw input_error(file + ": not a regular file");
+  require_regular(file);
   survey result;
-  example::read_csv(file, [&](example::csv_reader::row row) {
+  example::read_csv(file, [&](example::csv_reader::row row, std::uint64_t line) {
+    auto const fail = [&](std::string const& what) { throw input_error("line " + std::to_string(line) + ": " + what); };
     if (!result.headers.empty()) {
       ++result.records;
       return;
     }
     for (auto const& name : row) {
-      if (!name || name->empty()) {
-        throw input_error("line 1: column " + std::to_string(result.headers.size() + 1) + " has no name");
-      }
+      if (!name || name->empty()) fail("column " + std::to_string(result.headers.size() + 1) + " has no name");
       for (auto const& other : result.headers) {
-        if (other.id == *name) throw input_error("line 1: two columns are named " + in_quotes(*name));
+        if (other.id == *name) fail("two columns are named " + in_quotes(*name));
       }
       result.headers.push_back({std::string(*name), "text", std::nullopt, {}});
     }
@@ -128,19 +160,20 @@ survey look_through(std::string const& file) {
 }
 
 /// Loads the records; `expected` is what `look_through` counted.
-void load(ckan::sqlite_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected, fault& f) {
+void load(ckan::sqlite_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected,
+          fault& f) {
   f.at("after-create");
   std::unique_ptr<boost::timer::progress_display> bar;
   if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(expected.records, std::cerr);
   ckan::sqlite_datastore::loader rows{d, a.resource, created};
-  std::uint64_t line = 0;
-  example::read_csv(a.file, [&](example::csv_reader::row row) {
-    if (line++ == 0) return;  // the header
+  std::uint64_t rows_read = 0;  // the header counts as one
+  example::read_csv(a.file, [&](example::csv_reader::row row, std::uint64_t) {
+    if (rows_read++ == 0) return;
     rows.add(row);
     if (bar) ++*bar;
-    if (line - 1 == (expected.records + 1) / 2) f.at("mid-load");
+    if (rows_read - 1 == (expected.records + 1) / 2) f.at("mid-load");
   });
-  if (line - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
+  if (rows_read - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
   rows.finish();
 }
 
@@ -162,19 +195,15 @@ exit_code push(arguments const& a) {
     log(a.file + " has no records: nothing to load, nothing touched");
     return done;
   }
-  stash::file_stash store{a.stash};
-  auto datastore = open_datastore(a);
-  try {
-    datastore.check(a.resource, csv.headers);
-  } catch (stash::error const& problem) {
-    throw input_error(problem.what());
-  }
+  auto store = open_stash(a);
+  checking_input([&] { return store.storage().path(resource); });
+  auto datastore = open_for(a, csv.headers);
   fault f{a};
   faulty_datastore steps{datastore, f};
   try {
-    auto const report = ckan::reload(
-        steps, store, resource, csv.headers,
-        [&](ckan::fields const& created) { load(datastore, a, created, csv, f); }, {.guard = {.observer = log_event}});
+    auto const report = ckan::reload(steps, store, resource, csv.headers,
+                                     [&](ckan::fields const& created) { load(datastore, a, created, csv, f); },
+                                     {.guard = {.observer = log_event}});
     log("loaded " + std::to_string(csv.records) + " rows into " + in_quotes(a.resource));
     for (auto const& id : report.unplaced) {
       log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
@@ -183,7 +212,6 @@ exit_code push(arguments const& a) {
   } catch (std::exception const& problem) {
     log(problem.what());
     auto const* const coded = dynamic_cast<stash::error const*>(&problem);
-    if (coded != nullptr && coded->code() == stash::errc::unsafe_directory) return bad_input;
     if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
     if (dictionary_is_safe(datastore, store, a)) return failed;
     log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
@@ -192,6 +220,7 @@ exit_code push(arguments const& a) {
 }
 
 exit_code annotate(arguments const& a) {
+  require_regular(a.file);
   std::ifstream file(a.file, std::ios::binary);
   if (!file) throw input_error(a.file + ": " + std::strerror(errno));
   std::string const text{std::istreambuf_iterator<char>(file), {}};
@@ -218,10 +247,11 @@ exit_code show(arguments const& a) {
   }
   json::array described;
   for (auto const& f : *fields) {
-    described.push_back({{"id", f.id}, {"type", f.type}, {"info", f.info ? json::value(*f.info) : json::value(nullptr)}});
+    described.push_back(
+        {{"id", f.id}, {"type", f.type}, {"info", f.info ? json::value(*f.info) : json::value(nullptr)}});
   }
   json::object const all{{"resource_id", a.resource}, {"rows", datastore->rows(a.resource)}, {"fields", described}};
-  std::cout << stash::json_serializer{}.serialize(all) << '\n';
+  std::cout << json::serialize(all) << '\n';
   return done;
 }
 
@@ -237,14 +267,14 @@ void print(stash::entry const& e, char const* place) {
 }
 
 exit_code stashes(arguments const& a) {
-  stash::file_stash const store{a.stash};
+  auto const store = open_stash(a);
   for (auto const& e : store.entries()) print(e, "\tat ");
   for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
   return done;
 }
 
 exit_code recover(arguments const& a) {
-  stash::file_stash store{a.stash};
+  auto store = open_stash(a);
   auto datastore = open_existing(a);
   if (!datastore) throw input_error(a.datastore + ": there is no such file");
   auto const report = stash::recover<ckan::data_dictionary>(
@@ -276,7 +306,8 @@ int main(int argc, char** argv) {
     sub->callback([&command, run] { command = run; });
     return sub;
   };
-  auto const needs = [&](std::initializer_list<CLI::App*> subs, char const* option, std::string& value, char const* help) {
+  auto const needs = [&](std::initializer_list<CLI::App*> subs, char const* option, std::string& value,
+                         char const* help) {
     for (auto* const sub : subs) sub->add_option(option, value, help)->required();
   };
   auto* const pushing = add("push", "drop the table, if there is one, and load FILE.csv", push);
@@ -288,7 +319,8 @@ int main(int argc, char** argv) {
   needs({pushing, listing, recovering}, "--stash", a.stash, "the stash's directory");
   needs({pushing, annotating, showing}, "--resource", a.resource, "the resource's id");
   needs({pushing}, "FILE.csv", a.file, "the rows, UTF-8, with a header");
-  needs({annotating}, "DICTIONARY.json", a.file, "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
+  needs({annotating}, "DICTIONARY.json", a.file,
+        "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
   auto const steps = CLI::IsMember({"before-drop", "after-drop", "after-create", "mid-load", "before-commit"});
   auto* const failing = pushing->add_option("--fail-at", a.fail_at, "throw at this step")->check(steps);
   pushing->add_option("--crash-at", a.crash_at, "die of SIGKILL at this step")->check(steps)->excludes(failing);
@@ -298,7 +330,10 @@ int main(int argc, char** argv) {
     return app.exit(problem) == 0 ? done : bad_input;
   }
   try {
-    return command(a);
+    exit_code const code = command(a);
+    if (std::cout.flush()) return code;
+    log("cannot write to standard output");
+    return failed;
   } catch (input_error const& problem) {
     log(problem.what());
     return bad_input;

@@ -13,6 +13,6 @@ chmod 0755 "$scratch"
 cp "$1" "$scratch/unit"
 status=0
 TMPDIR="$scratch/tmp" HOME="$scratch/tmp" setpriv --reuid=65534 --regid=65534 --clear-groups \
-  "$scratch/unit" "--logger=HRF,test_suite,stdout:JUNIT,all,$scratch/tmp/junit.xml" || status=$?
+  "$scratch/unit" "--logger=HRF,error,stdout:JUNIT,all,$scratch/tmp/junit.xml" || status=$?
 [ ! -e "$scratch/tmp/junit.xml" ] || cp "$scratch/tmp/junit.xml" "$2"
 exit $status

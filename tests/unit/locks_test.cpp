@@ -135,11 +135,11 @@ BOOST_AUTO_TEST_CASE(a_killed_parents_lock_does_not_live_on_in_its_child) {
   BOOST_REQUIRE(::pipe(pids) == 0);
   holder parent{[&](auto ready) {
     auto const lock = store.storage().try_lock("k");
-    pid_t const grandchild = ::fork();
-    if (grandchild == 0) {
+    if (::fork() == 0) {
+      pid_t const self = ::getpid();  // told by itself: it has closed its copy then
+      [[maybe_unused]] auto const n = ::write(pids[1], &self, sizeof self);
       for (;;) ::pause();
     }
-    [[maybe_unused]] auto const n = ::write(pids[1], &grandchild, sizeof grandchild);
     ready();
   }};
   pid_t grandchild = 0;

@@ -75,7 +75,10 @@ class sqlite_datastore {
   /// are equal when their ASCII letters are folded to one case, as SQLite does.
   void check(std::string_view id, fields const& columns) const {
     refuse_foreign_table(id, "check");
-    if (folded(id).starts_with("sqlite_")) refuse("check", id, "SQLite reserves names that begin with sqlite_");
+    for (char const* const reserved : {"sqlite_", "_stash_"}) {
+      if (folded(id).starts_with(reserved))
+        refuse("check", id, "names that begin with " + std::string(reserved) + " are reserved");
+    }
     auto const most = static_cast<std::size_t>(::sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, -1)) - 1;
     if (columns.empty()) refuse("check", id, "no fields");
     if (columns.size() > most) refuse("check", id, "more than " + std::to_string(most) + " fields");
@@ -141,7 +144,7 @@ class sqlite_datastore {
   }
 
   /// Replaces the info of the fields that the dictionary names, all or none. Throws `errc::mismatch` where the
-  /// resource is not live, has no such field, or the dictionary has something that is no object.
+  /// resource is not live, has no such field, or the dictionary has something that is no object or has a "_beside".
   void annotate(std::string_view id, data_dictionary const& dictionary) {
     transaction all{db_, "annotate", id};
     if (!describe(id)) refuse("annotate", id, "the resource is not live");
@@ -150,7 +153,9 @@ class sqlite_datastore {
       std::string const name(member.key());
       if (!member.value().is_object())
         refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
-      std::string const info = json_.serialize(member.value().get_object());
+      auto const& words = member.value().get_object();
+      if (words.contains(detail::beside_key)) refuse("annotate", id, "field \"" + name + "\": \"_beside\" is reserved");
+      std::string const info = json_.serialize(words);
       row.bind(info).bind(id).bind(name).run();
       if (::sqlite3_changes(db_.get()) != 1) refuse("annotate", id, "there is no field \"" + name + "\"");
     }

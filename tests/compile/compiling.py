@@ -1,0 +1,42 @@
+"""What the compile tests share: the compilers, their flags, the headers, one call."""
+import os
+import pathlib
+import subprocess
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+INCLUDE = TOP / "include"
+HEADERS = sorted(path.relative_to(INCLUDE).as_posix() for path in (INCLUDE / "stash").rglob("*.hpp"))
+assert HEADERS, f"no headers under {INCLUDE}"  # nothing to test would count as passed
+
+COMPILERS = os.environ.get("STASH_COMPILERS", "").split() or ["g++", "clang++-19"]
+WARNINGS = ["-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Werror"]
+FLAGS = [*WARNINGS, f"-I{INCLUDE}"]
+CORE_LIBRARIES = ["-lboost_json", "-lboost_filesystem"]
+
+
+def run(*command, **options):
+    """Messages in plain English and ASCII, whatever the user's locale. A command that is not there raises."""
+    return subprocess.run([str(part) for part in command], text=True, capture_output=True,
+                          env={**os.environ, "LC_ALL": "C"}, **options)
+
+
+def succeed(*command, **options):
+    done = run(*command, **options)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def source_of(header):
+    return (INCLUDE / header).read_text(encoding="utf-8")
+
+
+def includes(headers):
+    return "".join(f"#include <{header}>\n" for header in headers)
+
+
+def package_flags(kind):
+    """For the libraries that are included by name, as far as a header does so."""
+    named = {"sqlite3": "<sqlite3.h>", "libpq": "<libpq-fe.h>"}
+    sources = "".join(map(source_of, HEADERS))
+    used = [package for package, header in named.items() if header in sources]
+    return succeed("pkg-config", kind, *used).split() if used else []

@@ -1,0 +1,63 @@
+"""What the headers promise to a compiler, a linker and a build file."""
+import re
+
+import pytest
+from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, TOP, includes, package_flags, source_of,
+                       succeed)
+
+HERE = TOP / "tests" / "compile"
+each_compiler = pytest.mark.parametrize("compiler", COMPILERS)
+
+
+@each_compiler
+@pytest.mark.parametrize("header", HEADERS)
+def test_header_compiles_alone_and_included_twice(compiler, header):
+    succeed(compiler, *FLAGS, *package_flags("--cflags"), "-fsyntax-only", "-x", "c++", "-",
+            input=includes([header] * 2))
+
+
+@each_compiler
+def test_all_headers_in_two_translation_units_link_and_share_one_category(compiler, tmp_path):
+    there = "boost::system::error_category const& there()"
+    (tmp_path / "a.cpp").write_text(
+        f"{includes(HEADERS)}{there};\nint main() {{ return &there() == &stash::stash_category() ? 0 : 1; }}\n")
+    (tmp_path / "b.cpp").write_text(
+        f"{includes(reversed(HEADERS))}{there};\n{there} {{ return stash::stash_category(); }}\n")
+    succeed(compiler, *FLAGS, *package_flags("--cflags"), tmp_path / "a.cpp", tmp_path / "b.cpp", "-o", tmp_path / "ab",
+            *CORE_LIBRARIES, *package_flags("--libs"))
+    succeed(tmp_path / "ab")
+
+
+@each_compiler
+def test_core_builds_with_one_compiler_line_and_runs(compiler, tmp_path):
+    succeed(compiler, *FLAGS, HERE / "one_line.cpp", "-o", tmp_path / "one_line", *CORE_LIBRARIES)
+    succeed(tmp_path / "one_line", tmp_path / "stash")
+
+
+@each_compiler
+def test_public_api_is_as_designed(compiler, tmp_path):
+    succeed(compiler, *FLAGS, *package_flags("--cflags"), HERE / "public_api.cpp", "-o", tmp_path / "public_api",
+            *CORE_LIBRARIES, *package_flags("--libs"))
+    succeed(tmp_path / "public_api")
+
+
+@each_compiler
+def test_stash_hpp_brings_in_no_database_and_no_ckan(compiler):
+    listed = succeed(compiler, *FLAGS, "-M", "-x", "c++", "-", input=includes(["stash/stash.hpp"])).split()
+    assert any(path.endswith("/stash/delete_guard.hpp") for path in listed)
+    assert [path for path in listed if re.search(r"/(sqlite3|libpq-fe)\.h$|/stash/(ckan|testing)/", path)] == []
+
+
+def test_only_posix_file_ops_includes_fcntl():
+    fcntl = re.compile(r"^\s*#\s*include\s*[<\"](sys/)?fcntl\.h", re.M)
+    including = {header for header in HEADERS if fcntl.search(source_of(header))}
+    assert including <= {"stash/detail/posix_file_ops.hpp"}
+
+
+def test_versions_agree_with_each_other_and_with_the_build_file():
+    header = source_of("stash/version.hpp")
+    number = int(re.search(r"^#define STASH_VERSION (\d+)$", header, re.M)[1])
+    text = re.search(r'^#define STASH_VERSION_STRING "(\d+\.\d+\.\d+)"$', header, re.M)[1]
+    major, minor, patch = map(int, text.split("."))
+    assert number == major * 10000 + minor * 100 + patch
+    assert re.search(r"\bversion\s*:\s*'([^']*)'", (TOP / "meson.build").read_text(encoding="utf-8"))[1] == text

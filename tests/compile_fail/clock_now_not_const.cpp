@@ -1,0 +1,13 @@
+// expect: clock_policy
+// expect: c.now()
+#include <stash/basic_stash.hpp>
+
+struct my_clock {
+#ifdef WRONG
+  std::chrono::sys_seconds now();
+#else
+  std::chrono::sys_seconds now() const;
+#endif
+};
+
+using store = stash::basic_stash<stash::memory_storage, stash::json_serializer, my_clock>;

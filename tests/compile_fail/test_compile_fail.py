@@ -1,0 +1,55 @@
+"""Each way to get it wrong, a file: with -DWRONG the compiler must refuse it and say the `// expect:` words."""
+import functools
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "compile"))
+from compiling import COMPILERS, INCLUDE, WARNINGS, run  # noqa: E402
+
+CASES = sorted(HERE.glob("*.cpp"))
+assert CASES
+EXPECTED = re.compile(r"^// expect: (.+)$", re.MULTILINE)
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+each_compiler = pytest.mark.parametrize("compiler", COMPILERS)
+
+
+@functools.cache
+def precompiled(compiler):
+    """The library's headers, for speed alone; a copy, so that an edit on the way does not make them out of date."""
+    directory = tempfile.TemporaryDirectory()
+    include = pathlib.Path(directory.name)
+    shutil.copytree(INCLUDE, include, dirs_exist_ok=True)
+    header = include / "precompiled.hpp"
+    header.write_text("#include <stash/ckan/reload.hpp>\n#include <stash/stash.hpp>\n", encoding="utf-8")
+    flags = [*WARNINGS, f"-I{include}"]
+    done = run(compiler, *flags, "-x", "c++-header", header, "-o", f"{header}.gch")
+    assert done.returncode == 0, done.stderr
+    return directory, [*flags, "-include", header]
+
+
+def compiled(compiler, case, *options):
+    _, flags = precompiled(compiler)
+    return run(compiler, *flags, "-fsyntax-only", *options, case)
+
+
+@each_compiler
+@each_case
+def test_the_right_twin_compiles(compiler, case):
+    done = compiled(compiler, case)
+    assert done.returncode == 0, done.stderr
+
+
+@each_compiler
+@each_case
+def test_the_wrong_one_is_refused_in_words(compiler, case):
+    done = compiled(compiler, case, "-DWRONG")
+    assert done.returncode != 0, "it compiles"
+    words = EXPECTED.findall(case.read_text(encoding="utf-8"))
+    assert words
+    assert [each for each in words if each not in done.stderr] == [], done.stderr
