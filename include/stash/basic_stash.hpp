@@ -32,6 +32,10 @@ struct lookup_result {
 
 namespace detail {
 
+template <class Stash, class Storage, class A, class... R>
+concept storage_arguments = std::constructible_from<Storage, A, R...> && !std::same_as<std::remove_cvref_t<A>, Stash> &&
+                            !std::same_as<std::remove_cvref_t<A>, Storage>;
+
 /// Calls `f`; an error that names no key yet gets `k` and `operation`.
 template <class F>
 decltype(auto) about(key const& k, char const* operation, F f) {
@@ -69,9 +73,8 @@ class basic_stash {
 
   /// Passes its arguments to the storage: `file_stash store{"/var/lib/etl/stash"};`
   template <class A, class... R>
-  requires std::constructible_from<Storage, A, R...> &&(!std::same_as<std::remove_cvref_t<A>, basic_stash>)&&(
-      !std::same_as<std::remove_cvref_t<A>, Storage>)explicit basic_stash(A&& a, R&&... rest)
-      : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
+  requires detail::storage_arguments<basic_stash, Storage, A, R...>
+  explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
 
   /// Saves `value` under `k`, in place of what is there.
   ///
@@ -152,9 +155,10 @@ class basic_stash {
  private:
   template <class T>
   static constexpr void check_type() {
-    static_assert(serializer_policy<Serializer, T>,
-                  "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
-                  "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it)");
+    static_assert(
+        serializer_policy<Serializer, T>,
+        "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
+        "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it; text is a std::string)");
   }
 
   time_point now() const { return std::chrono::floor<std::chrono::microseconds>(clock_.now()); }

@@ -29,8 +29,8 @@ enum class origin {
 struct guard_options {
   /// true: what keeps the save from happening while the live value is at hand is told (`save_failed`), and the
   /// job goes on; then an exception in this process still restores, but nothing survives its death. Never
-  /// forgiven: a key that is busy, a lock that cannot be judged (EMFILE), a record that cannot be read or
-  /// kept when there is no live value.
+  /// forgiven: a key that is busy, a lock that cannot be judged (EMFILE); and when there is no live value, a lock
+  /// that cannot be made, a record that cannot be read or put again.
   bool best_effort = false;
   /// true: a restore that returned removes the record; false: it stays for the next run.
   bool clear_after_restore = false;
@@ -65,7 +65,8 @@ struct guard_access;
 /// and again after half a restore: it leaves a whole resource whole, is durable when it returns, and
 /// reports failure by throwing.
 template <class Stash, class T, class Restore>
-class delete_guard {
+class [[nodiscard]] delete_guard {
+  static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
   static_assert(!std::is_void_v<T>, "stash: live must return the value to save, or a std::optional of it, not void");
   static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
                 "stash: live must return the value itself, not a pointer: what it points to goes with the resource");
@@ -106,7 +107,7 @@ class delete_guard {
     if (value) {
       save(std::move(*value), no_lock);
     } else if (no_lock) {
-      go_on_with_nothing(no_lock);
+      std::rethrow_exception(no_lock);  // without a live value nothing can be known without a lock
     } else {
       adopt();
     }
@@ -190,7 +191,10 @@ class delete_guard {
       if (no_lock) std::rethrow_exception(no_lock);
       record r{detail::about(key_, "save", [&] { return stash_.serializer().serialize(*value_); }), {}};
       auto const old = look();
-      if (old && old->payload != r.payload) set_aside(event_kind::superseded, "superseded", old->saved_at);
+      if (old && old->payload != r.payload) {
+        check_type(*old);
+        set_aside(event_kind::superseded, "superseded", old->saved_at);
+      }
       clearable_ = true;  // from here on, what stands there is ours or nothing
       r.saved_at = now();
       record_.put(std::move(r), "delete_guard");
@@ -205,10 +209,10 @@ class delete_guard {
 
   void adopt() {
     auto const old = look();
+    record_.require_held("delete_guard");  // else "not live" may be stale, and another's whole resource stands
     clearable_ = true;
     if (!old) return;
-    auto const& serializer = stash_.serializer();
-    value_.emplace(detail::about(key_, "load", [&] { return serializer.template deserialize<T>(old->payload); }));
+    value_.emplace(deserialize(*old));
     age_ = detail::age_between(old->saved_at, now());
     try {
       record_.put(*old, "delete_guard");  // its writer may have died before it was durable
@@ -220,13 +224,12 @@ class delete_guard {
     tell(event_kind::adopted, {.age = age_, .where = place()});
   }
 
-  /// No live value and no lock: only a certain "there is no record" lets the job go on.
-  void go_on_with_nothing(std::exception_ptr const& no_lock) {
-    bool const nothing_there = !stash_.storage().get(key_);
-    save_error_ = no_lock;
-    tell(event_kind::save_failed, {.where = place(), .error = no_lock});
-    if (!nothing_there) std::rethrow_exception(no_lock);
+  T deserialize(record const& r) const {
+    auto const& serializer = stash_.serializer();
+    return detail::about(key_, "load", [&] { return serializer.template deserialize<T>(r.payload); });
   }
+  /// Throws `errc::mismatch` where the record is no `T`: it is not ours to move.
+  void check_type(record const& r) const { static_cast<void>(deserialize(r)); }
 
   /// The record; a corrupt one is set aside and counts as none.
   std::optional<record> look() {
@@ -253,7 +256,8 @@ class delete_guard {
       if (record_.was_locked()) record_.ensure_held("rollback");
       restore_(std::as_const(*value_));
     } catch (...) {
-      tell(event_kind::restore_failed, {.where = place(), .error = std::current_exception()});
+      auto const problem = std::current_exception();
+      tell(event_kind::restore_failed, {.where = is_busy(problem) ? rescue() : place(), .error = problem});
       throw;
     }
     tell(event_kind::restored, {.age = age_});
@@ -273,7 +277,10 @@ class delete_guard {
     std::string where;
     try {
       if (record_.was_locked() && clearable_) {
-        if (reason != nullptr && value_ && !save_error_) where = record_.set_aside(reason, "commit");
+        if (reason != nullptr) {
+          record_.ensure_held("commit");
+          where = record_.set_aside(reason, "commit");
+        }
         record_.erase("commit");  // where there is none too: an earlier removal may not be durable yet
       }
     } catch (...) {
@@ -281,6 +288,17 @@ class delete_guard {
       throw;
     }
     tell(event_kind::committed, {.where = where});
+  }
+
+  /// The lock was lost to another and nothing may be restored. Where the record is gone too, the value in memory
+  /// may be the last: it is written and set aside, for a person to look at. Returns where the record is.
+  std::string rescue() noexcept {
+    try {
+      std::string where = record_.keep_aside({stash_.serializer().serialize(*value_), now()}, "unrestored");
+      if (!where.empty()) return where;
+    } catch (...) {  // the first error is the one that is told
+    }
+    return place();
   }
 
   void refuse_in_child(char const* operation) const {
@@ -325,6 +343,11 @@ namespace detail {
 
 /// For `ckan::reload`, which may have to keep what it could not place.
 struct guard_access {
+  /// Throws what kept a `best_effort` guard from saving.
+  template <class Guard>
+  static void require_saved(Guard const& guard) {
+    if (guard.save_error_) std::rethrow_exception(guard.save_error_);
+  }
   template <class Guard>
   static void commit_and_set_aside(Guard& guard, char const* reason) {
     guard.end(reason);

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <stash/detail/live_value.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -88,8 +89,11 @@ concept json_native = std::same_as<T, boost::json::value> || std::same_as<T, boo
     std::same_as<T, boost::json::array> || std::same_as<T, boost::json::string>;
 
 template <class T>
-concept json_convertible = json_native<T> ||
-    (boost::json::has_value_from<T>::value&& boost::json::has_value_to<T>::value);
+inline constexpr bool json_converts_both_ways =
+    boost::json::has_value_from<T>::value and boost::json::has_value_to<T>::value;
+
+template <class T>
+concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_converts_both_ways<T>);
 
 }  // namespace detail
 
@@ -103,7 +107,7 @@ struct json_serializer {
   static constexpr std::size_t max_depth = 64;  ///< of arrays and objects in each other
 
   /// Throws `errc::unserializable` for what JSON could not bring back: a NaN or an infinity, text that is not
-  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion back fails. What `value_from` of a
+  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion does not bring it back. What `value_from` of a
   /// user's type throws comes through as it is.
   template <detail::json_convertible T>
   std::string serialize(T const& v) const {
@@ -113,8 +117,11 @@ struct json_serializer {
     } else {
       std::string bytes = serialize(boost::json::value(boost::json::value_from(v)));
       try {
-        static_cast<void>(deserialize<T>(bytes));
+        if (serialize(boost::json::value(boost::json::value_from(deserialize<T>(bytes)))) != bytes) {
+          throw error{errc::unserializable, "serialize", {}, "the value comes back as another"};
+        }
       } catch (error const& back) {
+        if (back.code() != errc::mismatch) throw;
         throw error{errc::unserializable, "serialize", {}, "the value does not convert back: " + back.detail()};
       }
       return bytes;

@@ -35,6 +35,13 @@ namespace detail {
 
 struct serializers_own {};
 
+/// A storage that an interrupted save leaves something in.
+template <class S>
+concept sweepable = requires(S& s, key const& k) {
+  s.temporaries();
+  s.sweep(k);
+};
+
 template <class T, class Stash, class IsLive, class Restore>
 class recovery {
  public:
@@ -42,13 +49,12 @@ class recovery {
       : stash_(stash), is_live_(is_live), restore_(restore), options_(options) {}
 
   recovery_report run() {
-    for (auto const& e : stash_.entries()) {
-      attempt(e.key, [&] { recover_one(e.key); });
-    }
-    if constexpr (requires(typename Stash::storage_type & s, key const& k) { s.sweep(s.temporaries().front()); }) {
-      for (auto const& k : stash_.storage().temporaries()) {
-        attempt(k, [&] { sweep(k); });
-      }
+    auto const records = stash_.entries();
+    std::vector<key> interrupted;  // listed before anything is done: from here on nothing is thrown
+    if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();
+    for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });
+    if constexpr (sweepable<typename Stash::storage_type>) {
+      for (auto const& k : interrupted) attempt(k, [&] { sweep(k); });
     }
     return std::move(report_);
   }

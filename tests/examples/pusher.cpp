@@ -178,11 +178,11 @@ void load(ckan::sqlite_datastore& d, arguments const& a, ckan::fields const& cre
 }
 
 /// Whether the words are where they belong: in the table, or nobody typed any.
-bool dictionary_is_safe(ckan::sqlite_datastore& d, stash::file_stash const& store, arguments const& a) {
+bool dictionary_is_safe(ckan::sqlite_datastore& d, stash::file_stash const& store, arguments const& a, bool had_words) {
   try {
     auto const live = d.describe(a.resource);
     if (live && !ckan::dictionary_of(*live).empty()) return true;
-    return store.look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
+    return !had_words && store.look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
   } catch (std::exception const&) {
     return false;
   }
@@ -200,10 +200,15 @@ exit_code push(arguments const& a) {
   auto datastore = open_for(a, csv.headers);
   fault f{a};
   faulty_datastore steps{datastore, f};
+  bool had_words = false;
+  auto const observer = [&](stash::event const& e) {
+    log_event(e);
+    had_words = had_words || e.kind == stash::event_kind::saved || e.kind == stash::event_kind::adopted;
+  };
   try {
     auto const report = ckan::reload(steps, store, resource, csv.headers,
                                      [&](ckan::fields const& created) { load(datastore, a, created, csv, f); },
-                                     {.guard = {.observer = log_event}});
+                                     {.guard = {.observer = observer}});
     log("loaded " + std::to_string(csv.records) + " rows into " + in_quotes(a.resource));
     for (auto const& id : report.unplaced) {
       log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
@@ -213,7 +218,7 @@ exit_code push(arguments const& a) {
     log(problem.what());
     auto const* const coded = dynamic_cast<stash::error const*>(&problem);
     if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
-    if (dictionary_is_safe(datastore, store, a)) return failed;
+    if (dictionary_is_safe(datastore, store, a, had_words)) return failed;
     log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
     return not_restored;
   }

@@ -5,6 +5,8 @@
 #include <limits>
 #include <map>
 #include <random>
+#include <span>
+#include <variant>
 
 #include "support.hpp"
 
@@ -195,6 +197,17 @@ BOOST_AUTO_TEST_CASE(bytes_of_another_type_are_a_mismatch) {
 BOOST_AUTO_TEST_CASE(a_type_that_does_not_convert_back_is_refused_on_save) {
   BOOST_TEST(code_of([] { z.serialize(user::one_way{}); }) == errc::unserializable);
   BOOST_CHECK_THROW(z.serialize(user::thrower{}), std::logic_error);
+  // It converts back, but as another value: the variant's int.
+  BOOST_TEST(code_of([] { z.serialize(std::variant<int, double>{1.0}); }) == errc::unserializable);
+  BOOST_TEST((there_and_back(std::variant<int, double>{1.5}) == std::variant<int, double>{1.5}));
+}
+
+BOOST_AUTO_TEST_CASE(types_that_would_look_at_bytes_that_are_gone_are_no_values) {
+  static_assert(!stash::serializer_policy<json_serializer, std::string_view>);
+  static_assert(!stash::serializer_policy<json_serializer, json::string_view>);
+  static_assert(!stash::serializer_policy<json_serializer, std::vector<std::string_view>>);
+  static_assert(!stash::serializer_policy<json_serializer, std::span<int>>);
+  static_assert(stash::serializer_policy<json_serializer, std::vector<std::string>>);
 }
 
 boost::test_tools::assertion_result has_comma_locale(boost::unit_test::test_unit_id) {

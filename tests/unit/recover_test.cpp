@@ -175,10 +175,14 @@ BOOST_AUTO_TEST_CASE(where_there_is_no_stash_nothing_is_made) {
   BOOST_TEST(names(root).empty());
 }
 
-BOOST_AUTO_TEST_CASE(if_the_records_cannot_be_listed_that_is_thrown) {
+BOOST_AUTO_TEST_CASE(if_they_cannot_be_listed_that_is_thrown_before_anything_is_restored) {
   store.save("a", "x"s);
-  *ops.before = [](std::string_view call) { return call == "list" ? EIO : 0; };
-  BOOST_TEST(code_of([&] { run(); }) == support::os(EIO));
+  for (int const which : {1, 2}) {  // the records; the temporaries
+    int calls = 0;
+    *ops.before = [&](std::string_view call) { return call == "list" && ++calls == which ? EIO : 0; };
+    BOOST_TEST(code_of([&] { run(); }) == support::os(EIO));
+    BOOST_TEST(restored.empty());
+  }
 }
 
 BOOST_AUTO_TEST_CASE(memory_storage_can_be_recovered_too) {

@@ -196,6 +196,57 @@ BOOST_AUTO_TEST_CASE(a_table_that_was_finished_before_the_failure_stays_whole) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_live_table_without_the_words_is_left_alone_and_their_record_kept) {
+  // The drop did nothing, and the adopted words are in no table: that is no restore, and nothing may be cleared.
+  make_live(false);
+  store.save("orders", json::object{{"day", words}});
+  d.fail_before = "drop";
+  BOOST_TEST(fails(headers, {.clear_after_restore = true}));
+  BOOST_TEST(log.kinds == "adopted restore_failed");
+  BOOST_TEST(table()->rows == 7);
+  BOOST_TEST(record_stands());
+  // Finished all the same, but without the column that some words are for.
+  log = {};
+  d.fail_after = "finish";
+  BOOST_TEST(fails({{"id", "text", std::nullopt}}, {.clear_after_restore = true}));
+  BOOST_TEST(log.kinds == "adopted restore_failed");
+  BOOST_TEST(table()->rows == 9);
+  BOOST_TEST(record_stands());
+}
+
+BOOST_AUTO_TEST_CASE(words_typed_while_a_drop_fails_are_not_overwritten_by_older_ones) {
+  make_live(true);
+  json::object const newer{{"label", "newer"}};
+  struct typed : fake_datastore {
+    json::object words;
+    void drop(std::string_view) {
+      tables["orders"].fields[1].info = words;
+      throw std::runtime_error("locked");
+    }
+  } b;
+  b.tables = d.tables;
+  b.words = newer;
+  auto const run = [&] { ckan::reload(b, store, "orders", headers, [](ckan::fields const&) {}); };
+  BOOST_CHECK_THROW(run(), std::runtime_error);
+  BOOST_TEST((b.tables["orders"].fields[1].info == newer && b.tables["orders"].rows == 7));
+  BOOST_TEST(record_stands());
+}
+
+BOOST_AUTO_TEST_CASE(words_without_a_column_and_without_a_record_stop_the_reload_before_the_drop) {
+  make_live(true);
+  support::scratch place;
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> full{place.dir(), stash::file_options{}, ops};
+  *ops.before = [](std::string_view call) { return call == "writev" ? ENOSPC : 0; };
+  auto const run = [&](ckan::fields const& columns) {
+    ckan::reload(d, full, "orders", columns, [](ckan::fields const&) {}, {.guard = {.best_effort = true}});
+  };
+  BOOST_TEST(code_of([&] { run({{"id", "text", std::nullopt}}); }) == support::os(ENOSPC));
+  BOOST_TEST(table()->rows == 7);
+  run(headers);
+  BOOST_TEST((table()->fields[1].info == words));
+}
+
 BOOST_AUTO_TEST_CASE(a_restore_that_fails_keeps_the_record_and_the_next_reload_adopts_it) {
   make_live(true);
   struct broken : fake_datastore {

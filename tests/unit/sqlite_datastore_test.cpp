@@ -75,6 +75,10 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there) {
 
 BOOST_AUTO_TEST_CASE(the_file_survives_the_power_cut_as_far_as_sqlite_can) {
   BOOST_TEST((query("PRAGMA journal_mode") == std::vector{"wal"s}));
+  std::string synchronous;  // of this connection: another's tells nothing
+  auto const take = [](void* to, int, char** values, char**) { return *static_cast<std::string*>(to) = values[0], 0; };
+  ::sqlite3_exec(d.native_handle(), "PRAGMA synchronous", take, &synchronous, nullptr);
+  BOOST_TEST(synchronous == "2");  // FULL
 }
 
 BOOST_AUTO_TEST_CASE(annotating_replaces_the_info_of_the_named_fields_all_or_none) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <optional>
@@ -62,51 +63,55 @@ class reloading {
 
   /// nullopt: no table, or one in which nobody typed anything.
   std::optional<data_dictionary> live() {
-    before_ = datastore_.describe(id_);
-    if (!before_) return std::nullopt;
-    data_dictionary dictionary = dictionary_of(*before_);
+    std::optional<fields> const now = datastore_.describe(id_);
+    if (!now) return std::nullopt;
+    data_dictionary dictionary = dictionary_of(*now);
     if (dictionary.empty()) return std::nullopt;
     return dictionary;
   }
 
+  /// A live table is never touched: either the drop threw and dropped nothing, or `finish` threw and had finished.
+  /// Then the words must be in it, or this throws, so that their record is kept.
   void restore(data_dictionary const& dictionary) {
-    if (!stands_whole()) recreate(datastore_, id_, dictionary, types_);
+    std::optional<fields> const now = datastore_.describe(id_);
+    if (!now) {
+      recreate(datastore_, id_, dictionary, types_);
+    } else if (!has_words(dictionary_of(*now), dictionary)) {
+      throw error{errc::mismatch, "restore", std::string(id_), "the table is live, but without these words"};
+    }
   }
 
   template <class Load>
   void rebuild(fields const& headers, Load& load) {
-    step_ = step::dropping;
+    drop_was_attempted_ = true;
     datastore_.drop(id_);
-    step_ = step::dropped;
     datastore_.create(id_, headers);
     load(headers);
     datastore_.finish(id_);
   }
 
-  bool drop_was_attempted() const noexcept { return step_ != step::none; }
+  bool drop_was_attempted() const noexcept { return drop_was_attempted_; }
 
   /// After a failure where there is no dictionary to restore: leaves no half-built table.
   void remove_half_built() noexcept {
     try {
-      if (!stands_whole()) datastore_.drop(id_);
+      if (!datastore_.describe(id_)) datastore_.drop(id_);
     } catch (...) {  // it is marked, so nobody takes it for live, and the next reload drops it
     }
   }
 
  private:
-  enum class step { none, dropping, dropped };
-
-  /// A drop that threw and left the table as it was, or a table that was finished though `finish` threw.
-  bool stands_whole() const {
-    std::optional<fields> const now = datastore_.describe(id_);
-    return now && (step_ == step::dropped || now == before_);
+  static bool has_words(data_dictionary const& live, data_dictionary const& wanted) {
+    return std::all_of(wanted.begin(), wanted.end(), [&](auto const& member) {
+      auto const* const there = live.if_contains(member.key());
+      return there != nullptr && *there == member.value();
+    });
   }
 
   Datastore& datastore_;
   std::string_view id_;
   type_mapping const& types_;
-  std::optional<fields> before_;
-  step step_ = step::none;
+  bool drop_was_attempted_ = false;
 };
 
 inline std::vector<std::string> missing_from(fields const& headers, data_dictionary const& dictionary) {
@@ -133,7 +138,11 @@ inline std::vector<std::string> missing_from(fields const& headers, data_diction
 ///
 /// Where a process dies in it, the next `reload` adopts the record, or `stash::recover` with `recreate` restores.
 ///
-/// Info for fields that `headers` does not have is not thrown away: its record is set aside on commit.
+/// Info for fields that `headers` does not have is not thrown away: its record is set aside on commit. Where
+/// `best_effort` forgave a failed save, there is none to set aside, and that error is thrown before the drop.
+///
+/// What is typed into the live table between its describe and its drop goes with the table: a few milliseconds,
+/// which only a datastore that compares inside its drop could close.
 template <class Datastore, class Stash, class Load>
 reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields headers, Load load,
                      reload_options options = {}) {
@@ -148,6 +157,7 @@ reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields 
     if (data_dictionary const* const dictionary = guard.value()) {
       annotate(headers, *dictionary, options.types);
       report.unplaced = detail::missing_from(headers, *dictionary);
+      if (!report.unplaced.empty()) stash::detail::guard_access::require_saved(guard);  // their only place to be
     }
     if constexpr (requires { d.check(resource_id.str(), headers); }) d.check(resource_id.str(), headers);
     job.rebuild(headers, load);

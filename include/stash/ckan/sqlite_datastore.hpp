@@ -169,6 +169,9 @@ class sqlite_datastore {
     return static_cast<std::uint64_t>(count.integer(0));
   }
 
+  /// The connection, for what this class does not do. Owned by this object.
+  sqlite3* native_handle() const noexcept { return db_.get(); }
+
  private:
   using statement = stash::detail::sqlite_statement;
   using transaction = stash::detail::sqlite_transaction;
@@ -205,7 +208,7 @@ class sqlite_datastore {
 };
 
 /// Adds rows to a table. They are durable when `finish` returns; without it those since the last 10,000th are not
-/// there. Between these points no other process waits.
+/// there. From the first row on until then, other writers of the file wait.
 ///
 ///     stash::ckan::sqlite_datastore::loader rows{d, "orders", fields};
 ///     rows.add({{"1", std::nullopt}});

@@ -84,15 +84,16 @@ class directory {
     return opened;
   }
 
-  /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut.
-  static directory make(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
-    directory made = open_or_make(ops, path, op);
+  /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut; only where that
+  /// need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
+  static directory make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
+    directory made = open_or_make(ops, path, durable, op);
     // The lock file is made last. Where it is missing, whoever made the directory may have died before it was
     // synced into its parent, and all that is saved in it could vanish with it.
     struct stat s;
     if (ops.lstat(made.get(), lock_file_name, &s) != 0) {
       if (errno != ENOENT) made.fail("lstat", lock_file_name);
-      sync_into_parent(ops, path, op);
+      sync_into_parent(ops, path, durable, op);
       int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
       if (fd < 0) made.fail("open", lock_file_name);
       descriptor<Ops> const lock_file{ops, fd};
@@ -133,31 +134,32 @@ class directory {
   directory(Ops const& ops, int fd, boost::filesystem::path const& path, operation const& op)
       : ops_(&ops), fd_(ops, fd), path_(path), op_(op) {}
 
-  static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+  static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
+                                operation const& op) {
     if (auto found = open(ops, path, op)) return std::move(*found);
-    make_levels(ops, path, op);
+    make_levels(ops, path, durable, op);
     if (auto found = open(ops, path, op)) return std::move(*found);
     op.fail(ENOENT, "open", path.native());  // removed again
   }
 
   /// Each level is synced into its parent before the next is made in it.
-  static void make_levels(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+  static void make_levels(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     auto const parent = path.parent_path();
     if (parent == path || parent.empty()) op.fail(ENOENT, "mkdir", path.native());
     if (ops.mkdir(path.c_str()) != 0) {
       if (errno == ENOENT) {
-        make_levels(ops, parent, op);
+        make_levels(ops, parent, durable, op);
         if (ops.mkdir(path.c_str()) != 0 && errno != EEXIST) op.fail(errno, "mkdir", path.native());
       } else if (errno != EEXIST) {  // EEXIST: another made it just now
         op.fail(errno, "mkdir", path.native());
       }
     }
     // The parent too may be the last work of one who died before it was synced.
-    if (parent.has_parent_path() && parent != parent.parent_path()) sync_into_parent(ops, parent, op);
-    sync_into_parent(ops, path, op);
+    if (parent.has_parent_path() && parent != parent.parent_path()) sync_into_parent(ops, parent, durable, op);
+    sync_into_parent(ops, path, durable, op);
   }
 
-  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
+  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     auto const parent = path.parent_path();
     auto const open = [&](boost::filesystem::path const& p) {
       return retried([&] { return ops.open(AT_FDCWD, p.c_str(), O_RDONLY | O_DIRECTORY); });
@@ -167,8 +169,8 @@ class directory {
     if (!readable) fd = open(path);  // one may make directories where one may not read
     if (fd < 0) op.fail(errno, "open", parent.native());
     descriptor<Ops> const opened{ops, fd};
-    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) != 0)
-      op.fail(errno, "fsync", parent.native());
+    bool const synced = retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) == 0;
+    if (!synced && (durable || errno != EINVAL)) op.fail(errno, "fsync", parent.native());
   }
 
   Ops const* ops_;

@@ -21,14 +21,15 @@ class file_lock {
  public:
   /// The lock that `name` stands for in the directory `path`, which is made; nullopt: another has it. Throws
   /// whatever keeps it from telling.
-  static std::optional<file_lock> try_take(Ops const& ops, boost::filesystem::path const& path, std::string_view name,
-                                           operation const& op) {
+  static std::optional<file_lock> try_take(Ops const& ops, boost::filesystem::path const& path, bool durable,
+                                           std::string_view name, operation const& op) {
     auto const offset = static_cast<off_t>(xxh64::hash(name) >> 2);
     for (int tries = 0; tries < 100; ++tries) {
-      auto const dir = directory<Ops>::make(ops, path, op);
+      auto const dir = directory<Ops>::make(ops, path, durable, op);
+      std::string lock_path = (path / lock_file_name).native();  // before there is a descriptor to lose
       int const fd = retried([&] { return ops.open_lock(dir.get(), lock_file_name, dir.lock_file_flags, 0600); });
       if (fd < 0) dir.fail("open", lock_file_name);
-      file_lock lock{ops, (path / lock_file_name).native(), fd, offset};
+      file_lock lock{ops, std::move(lock_path), fd, offset};
       struct stat s;
       if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
       if (!S_ISREG(s.st_mode)) {
@@ -67,11 +68,12 @@ class file_lock {
     if (fd_ < 0 || !owner_.is_current()) return false;
     struct stat ours, found;
     return ops_.fstat(fd_, &ours) == 0 && ops_.lstat(AT_FDCWD, path_.c_str(), &found) == 0 &&
-           ours.st_dev == found.st_dev && ours.st_ino == found.st_ino;
+           ours.st_dev == found.st_dev && ours.st_ino == found.st_ino &&
+           retried([&] { return ops_.lock_byte(fd_, offset_); }) == 0;  // nothing new to one who has it
   }
 
  private:
-  file_lock(Ops const& ops, std::string path, int fd, off_t offset)
+  file_lock(Ops const& ops, std::string path, int fd, off_t offset) noexcept
       : ops_(ops), path_(std::move(path)), fd_(fd), offset_(offset) {}
 
   [[no_unique_address]] Ops ops_;

@@ -34,4 +34,10 @@ template <class T>
 inline constexpr bool is_view = std::ranges::view<T> || is_initializer_list<T> ||
                                 (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T>);
 
+/// A view, or a range of views: deserialized, it would look at bytes that are gone.
+template <class T>
+inline constexpr bool looks_elsewhere = is_view<T>;
+template <std::ranges::range T>
+inline constexpr bool looks_elsewhere<T> = is_view<T> || is_view<std::ranges::range_value_t<T>>;
+
 }  // namespace stash::inline v1::detail

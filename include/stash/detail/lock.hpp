@@ -54,7 +54,7 @@ class locked_record {
   }
 
   void put(record r, char const* operation) {
-    ensure_held(operation);
+    require_held(operation);
     storage_.put(key_, r);
     known_ = std::move(r);
   }
@@ -65,10 +65,25 @@ class locked_record {
     return was_there;
   }
   std::string set_aside(char const* reason, char const* operation) {
-    ensure_held(operation);
+    require_held(operation);
     std::string where = storage_.set_aside(key_, reason);
     known_.reset();
     return where;
+  }
+
+  /// Throws `errc::busy` unless the lock was never lost. For what follows from a look at the resource: under a
+  /// lock that was lost, another may have dropped and built it anew since, and left no trace in the record.
+  void require_held(char const* operation) const {
+    if (!lock_ || !lock_->held()) throw busy(operation, key_, "its lock was lost");
+  }
+
+  /// For a record that vanished while the lock was lost: writes it again, and sets it aside at once, so that no
+  /// later run adopts what another may have ended on purpose. Returns where it went; empty: a record stands.
+  std::string keep_aside(record const& r, char const* reason) {
+    if (!lock_ || !lock_->held()) lock_ = storage_.try_lock(key_);
+    if (!lock_ || storage_.get(key_)) return {};
+    storage_.put(key_, r);
+    return storage_.set_aside(key_, reason);
   }
 
   /// Returns if the lock is ours, or was lost, could be taken again, and the record is byte for byte what it

@@ -29,7 +29,8 @@ class temporary_file {
     // The umask may have taken even our own permissions away.
     if (ops_.fchmod(file_.get(), 0600) != 0) dir_.fail("fchmod", name_);
     write_all({header, payload, "\n"});
-    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies.
+    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
+    // a signal interrupted (FUSE) has not failed.
     if (durable && retried([&] { return ops_.fsync(file_.get()); }) != 0) {
       dir_.fail("fsync", name_);
     }

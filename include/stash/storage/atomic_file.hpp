@@ -32,7 +32,7 @@ namespace stash::inline v1 {
 /// What an acknowledged write survives.
 enum class durability {
   power_loss,    ///< the power cut too: everything is synced before a call returns
-  process_crash  ///< the death of the process (`kill -9`), not of the machine: nothing is synced
+  process_crash  ///< the death of the process (`kill -9`), not of the machine: no record is synced
 };
 
 struct file_options {
@@ -48,7 +48,7 @@ struct file_options {
 /// `errc::unsafe_directory`. Every member may be called from many threads and processes at once, `put`,
 /// `erase`, `set_aside` and `sweep` with the key's lock held. Nothing is kept open between calls but locks,
 /// so a forked child may use it as it is. A relative directory is taken from where the process is when the
-/// storage is constructed. On NFS, a lock lives as long as its lease.
+/// storage is constructed. Not for NFS: a lock whose lease was lost and taken back unseen counts as held.
 ///
 ///     stash::atomic_file_storage files{"/var/lib/etl/stash"};
 ///     std::cout << files.path("orders");    // "/var/lib/etl/stash/orders.stash"
@@ -81,9 +81,9 @@ class basic_atomic_file_storage {
     auto const name = detail::record_name(k, op.name);
     detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);
     std::string const header = detail::header_line(k, r);
-    auto const dir = detail::directory<FileOps>::make(ops_, directory_, op);
+    auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
     detail::temporary_file<FileOps> file{ops_, dir, k, op};
-    file.write(header, r.payload, options_.durability == durability::power_loss);
+    file.write(header, r.payload, is_durable());
     file.rename_to(name);
     make_durable(dir, op);
   }
@@ -101,8 +101,8 @@ class basic_atomic_file_storage {
     return read(*dir, name, k, op);
   }
 
-  /// Removes the record of `k`, whatever it is; false: there was none. No record that was there before comes
-  /// back after a power cut, not even one whose remover died before it was durable.
+  /// Removes the record of `k`, whatever it is but a directory (EISDIR); false: there was none. No record that was
+  /// there before comes back after a power cut, not even one whose remover died before it was durable.
   ///
   /// Throws `errc::indeterminate` where the sync failed: the record may come back.
   bool erase(key const& k) {
@@ -191,7 +191,7 @@ class basic_atomic_file_storage {
   /// Throws whatever keeps it from telling: EMFILE, ENOLCK, EACCES, `errc::unsafe_directory`, ...
   std::optional<lock_type> try_lock(key const& k) {
     detail::operation const op{"try_lock", k};
-    return lock_type::try_take(ops_, directory_, detail::encoded(k, op.name), op);
+    return lock_type::try_take(ops_, directory_, is_durable(), detail::encoded(k, op.name), op);
   }
 
  private:
@@ -199,7 +199,9 @@ class basic_atomic_file_storage {
     detail::operation const op{"atomic_file_storage", {}};
     if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
     if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
-    directory = boost::filesystem::absolute(directory);
+    boost::system::error_code failed;
+    directory = boost::filesystem::absolute(directory, failed);
+    if (failed) op.fail(failed.value(), "getcwd for", directory.native());
     // "link/" and "link/." would be followed where "link" is refused.
     while (directory.has_parent_path() &&
            (directory.filename() == "." || directory.filename().empty() || directory.native().back() == '/')) {
@@ -208,19 +210,22 @@ class basic_atomic_file_storage {
     return directory;
   }
 
+  bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
+
   /// A failed sync of a directory says nothing about which names the disk has.
   void make_durable(detail::directory<FileOps> const& dir, detail::operation const& op) const {
-    if (options_.durability == durability::power_loss && dir.sync() != 0) {
+    if (is_durable() && dir.sync() != 0) {
       std::string const cause = boost::system::error_code(errno, boost::system::system_category()).message();
       op.fail(errc::indeterminate, "fsync " + directory_.native(), cause);
     }
   }
 
   void sync_record(detail::directory<FileOps> const& dir, std::string const& name) const {
-    if (options_.durability != durability::power_loss) return;
+    if (!is_durable()) return;
     int const fd =
         detail::retried([&] { return ops_.open(dir.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
-    if (fd < 0) return;  // a link, or not ours to read: no bytes that we could lose
+    if (fd < 0 && (errno == ELOOP || errno == ENXIO)) return;  // a link or a socket: no bytes of ours
+    if (fd < 0) dir.fail("open", name);
     detail::descriptor<FileOps> const file{ops_, fd};
     struct stat s;
     if (ops_.fstat(fd, &s) != 0) dir.fail("fstat", name);
