@@ -7,6 +7,7 @@
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/lock.hpp>
+#include <stash/detail/observer.hpp>
 #include <stash/detail/time.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -36,15 +37,31 @@ template <class Stash, class Storage, class A, class... R>
 concept storage_arguments = std::constructible_from<Storage, A, R...> && !std::same_as<std::remove_cvref_t<A>, Stash> &&
                             !std::same_as<std::remove_cvref_t<A>, Storage>;
 
-/// Calls `f`; an error that names no key yet gets `k` and `operation`.
-template <class F>
-decltype(auto) about(key const& k, char const* operation, F f) {
+/// Calls `f`; an error that names no key yet gets `k`, `operation`, and `where` the record is.
+template <class F, class Where>
+decltype(auto) about(key const& k, char const* operation, F f, Where where) {
   try {
     return f();
   } catch (error const& e) {
     if (!e.subject().empty()) throw;
-    throw error{e.code(), operation, std::string(k.str()), e.detail()};
+    std::string const place = where();
+    throw error{e.code(), operation, std::string(k.str()), e.detail() + (place.empty() ? "" : ", at " + place)};
   }
+}
+
+/// The value of a record; `errc::mismatch` where it is no `T`.
+template <class T, class Stash>
+T value_of(Stash const& stash, key const& k, record const& r, char const* operation) {
+  return about(
+      k, operation, [&] { return stash.serializer().template deserialize<T>(r.payload); },
+      [&] { return place_of(stash.storage(), k); });
+}
+
+/// The bytes of a value; `errc::unserializable` where there are none.
+template <class Stash, class T>
+std::string bytes_of(Stash const& stash, key const& k, T const& value) {
+  return about(
+      k, "save", [&] { return stash.serializer().serialize(value); }, [] { return std::string(); });
 }
 
 }  // namespace detail
@@ -86,7 +103,7 @@ class basic_stash {
   template <class T = typename Serializer::value_type>
   void save(key const& k, T const& value) {
     check_type<T>();
-    record r{detail::about(k, "save", [&] { return serializer_.serialize(value); }), {}};
+    record r{detail::bytes_of(*this, k, value), {}};
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "save");
     r.saved_at = now();
     storage_.put(k, r);
@@ -112,8 +129,7 @@ class basic_stash {
     if (found.value) {
       result.saved_at = found.value->saved_at;
       result.age = detail::age_between(found.value->saved_at, now());
-      result.value.emplace(
-          detail::about(k, "load", [&] { return serializer_.template deserialize<T>(found.value->payload); }));
+      result.value.emplace(detail::value_of<T>(*this, k, *found.value, "load"));
     }
     return result;
   }

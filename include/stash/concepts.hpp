@@ -45,6 +45,7 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 /// | `cs.exists()`         | false: its directory (table, file) was not made yet, so there is nothing to erase      |
 /// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves                          |
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
+/// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
 /// | `cs.path(k)`          | where a person finds the record                                                        |
 template <class S>
 concept storage_policy = std::movable<S> && requires {

@@ -189,12 +189,10 @@ class [[nodiscard]] delete_guard {
     origin_ = stash::origin::live;
     try {
       if (no_lock) std::rethrow_exception(no_lock);
-      record r{detail::about(key_, "save", [&] { return stash_.serializer().serialize(*value_); }), {}};
+      record r{detail::bytes_of(stash_, key_, *value_), {}};
+      check_size(r);
       auto const old = look();
-      if (old && old->payload != r.payload) {
-        check_type(*old);
-        set_aside(event_kind::superseded, "superseded", old->saved_at);
-      }
+      if (old && old->payload != r.payload) supersede(*old);
       clearable_ = true;  // from here on, what stands there is ours or nothing
       r.saved_at = now();
       record_.put(std::move(r), "delete_guard");
@@ -224,29 +222,33 @@ class [[nodiscard]] delete_guard {
     tell(event_kind::adopted, {.age = age_, .where = place()});
   }
 
-  T deserialize(record const& r) const {
-    auto const& serializer = stash_.serializer();
-    return detail::about(key_, "load", [&] { return serializer.template deserialize<T>(r.payload); });
+  T deserialize(record const& r) const { return detail::value_of<T>(stash_, key_, r, "delete_guard"); }
+  /// Throws what the storage would refuse to put anyway, before another record is moved out of its way.
+  void check_size(record const& r) const {
+    if constexpr (requires { stash_.storage().check(key_, r); }) stash_.storage().check(key_, r);
   }
   /// Throws `errc::mismatch` where the record is no `T`: it is not ours to move.
   void check_type(record const& r) const { static_cast<void>(deserialize(r)); }
 
   /// The record; a corrupt one is set aside and counts as none.
   std::optional<record> look() {
+    std::exception_ptr damage;
     try {
       return record_.look();
     } catch (boost::system::system_error const& problem) {
       if (problem.code() != errc::corrupt) throw;
+      damage = std::current_exception();
     }
-    set_aside(event_kind::corrupt, "corrupt", std::nullopt);
+    std::string const where = record_.set_aside("corrupt", "delete_guard");
+    tell(event_kind::corrupt, {.where = where, .error = damage});
     return std::nullopt;
   }
 
-  void set_aside(event_kind kind, char const* reason, std::optional<time_point> saved_at) {
-    std::string const where = record_.set_aside(reason, "delete_guard");
-    std::optional<std::chrono::microseconds> age;
-    if (saved_at) age = detail::age_between(*saved_at, now());
-    tell(kind, {.age = age, .where = where});
+  void supersede(record const& old) {
+    check_type(old);
+    auto const age = detail::age_between(old.saved_at, now());
+    std::string const where = record_.set_aside("superseded", "delete_guard");
+    tell(event_kind::superseded, {.age = age, .where = where});
   }
 
   void roll_back() {

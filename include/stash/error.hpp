@@ -33,19 +33,19 @@ class category final : public boost::system::error_category {
   std::string message(int code) const override {
     switch (static_cast<errc>(code)) {
       case errc::invalid_key:
-        return "invalid key";
+        return "invalid_key";
       case errc::unsafe_directory:
-        return "unsafe directory";
+        return "unsafe_directory";
       case errc::corrupt:
-        return "corrupt record";
+        return "corrupt: not a whole record";
       case errc::mismatch:
-        return "record of another type or version";
+        return "mismatch: a record of another type or version";
       case errc::unserializable:
-        return "value cannot be serialized without loss";
+        return "unserializable: the value could not come back as it is";
       case errc::too_large:
-        return "too large";
+        return "too_large";
       case errc::busy:
-        return "busy: another guard or process holds the key";
+        return "busy: another guard, thread or process may be at work on the key";
       case errc::indeterminate:
         return "indeterminate: the old or the new record may stand";
     }

@@ -149,6 +149,8 @@ struct json_serializer {
         return boost::json::value_to<T>(parsed);
       } catch (std::bad_alloc const&) {
         throw;
+      } catch (boost::system::system_error const& problem) {
+        fail(problem.code().message());
       } catch (std::exception const& problem) {
         fail(problem.what());
       }

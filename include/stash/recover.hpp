@@ -99,7 +99,7 @@ class recovery {
         ++report_.live;
         return;
       }
-      T const value = about(k, "recover", [&] { return stash_.serializer().template deserialize<T>(r.payload); });
+      T const value = value_of<T>(stash_, k, r, "recover");
       held.ensure_held("recover");
       restore_(k, value);
     } catch (...) {
@@ -153,7 +153,8 @@ recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_o
   static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,
                 "stash: is_live must be callable as bool(key const&)");
   static_assert(std::invocable<Restore&, key const&, value const&>,
-                "stash: restore must be callable as void(key const&, T const&)");
+                "stash: restore must be callable as void(key const&, T const&), where T is the serializer's value_type "
+                "unless you write recover<T>");
   static_assert(!std::invocable<Restore&, key const&, value const&> ||
                     std::is_void_v<std::invoke_result_t<Restore&, key const&, value const&>>,
                 "stash: restore must return void: it reports failure by throwing");

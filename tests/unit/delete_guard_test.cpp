@@ -244,6 +244,17 @@ BOOST_AUTO_TEST_CASE(an_indeterminate_save_throws_too) {
   BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::indeterminate);
 }
 
+BOOST_AUTO_TEST_CASE(a_live_value_that_is_too_large_moves_no_record_out_of_its_way) {
+  store.save("orders", "old"s);
+  auto const before = support::read(file());
+  file_stash small{support::spoiled_storage{dir(), {.max_bytes = 10}, ops}, {}, clock};
+  auto const guarded = [&] {
+    stash::delete_guard g{small, "orders", [] { return std::string(20, 'x'); }, [](auto const&) {}};
+  };
+  BOOST_TEST(code_of(guarded) == errc::too_large);
+  BOOST_TEST(support::read(file()) == before);
+}
+
 BOOST_AUTO_TEST_CASE(if_setting_aside_fails_the_constructor_throws) {
   for (bool const corrupt : {false, true}) {
     store.save("orders", "old"s);

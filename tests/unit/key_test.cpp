@@ -31,7 +31,7 @@ BOOST_AUTO_TEST_CASE(a_null_pointer_is_refused_and_an_error_names_the_text_on_on
   char const* const nothing = nullptr;
   BOOST_TEST(code_of([&] { key k{nothing}; }) == errc::invalid_key);
   BOOST_TEST(support::message_of([] { key k{"a\nb"}; }) ==
-             "key \"a\\x0ab\": has a control byte: invalid key [stash:1]");
+             "key \"a\\x0ab\": has a control byte: invalid_key [stash:1]");
 }
 
 BOOST_AUTO_TEST_CASE(keys_compare_hash_and_print_as_their_bytes) {

@@ -109,24 +109,25 @@ BOOST_AUTO_TEST_CASE(a_save_waits_for_another_short_operation) {
 
 BOOST_AUTO_TEST_CASE(a_forked_childs_copy_of_a_guard_does_nothing) {
   {
-    std::optional<decltype(guard())> g;
+    std::optional<decltype(guard())> inherited;
     struct make {
       fixture& f;
       support::event_log& l;
       operator decltype(std::declval<fixture&>().guard())() { return f.guard({.observer = l.observer()}); }
     };
     support::event_log log;
-    g.emplace(make{*this, log});
+    inherited.emplace(make{*this, log});
     int const in_child = support::in_child([&] {
-      bool const refused = code_of([&] { g->commit(); }) == errc::busy && code_of([&] { g->rollback(); }) == errc::busy;
-      g->release();
-      g.reset();
+      bool const refused =
+          code_of([&] { inherited->commit(); }) == errc::busy && code_of([&] { inherited->rollback(); }) == errc::busy;
+      inherited->release();
+      inherited.reset();
       return refused && restored.empty() && log.kinds == "saved" ? 0 : 1;
     });
     BOOST_TEST(in_child == 0);
     BOOST_TEST((store.load<int>("k") == 1));
     BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
-    g->commit();
+    inherited->commit();
   }
   BOOST_TEST(!store.load<int>("k"));
   BOOST_TEST(restored.empty());

@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(whole_bytes_with_a_header_that_is_not_ours_are_corrupt) {
 
 BOOST_AUTO_TEST_CASE(an_error_names_operation_key_file_and_cause) {
   BOOST_TEST(support::message_of([&] { parse("x"); }) ==
-             "get \"orders\": file: cut off or damaged: corrupt record [stash:3]");
+             "get \"orders\": file: cut off or damaged: corrupt: not a whole record [stash:3]");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -80,7 +80,8 @@ class directory {
     if (s.st_uid != ops.user()) {
       op.fail(errc::unsafe_directory, path.native(), "owned by user " + std::to_string(s.st_uid) + ", not by us");
     }
-    if ((s.st_mode & 022) != 0) op.fail(errc::unsafe_directory, path.native(), "others may write to it");
+    if ((s.st_mode & 022) != 0)
+      op.fail(errc::unsafe_directory, path.native(), "others may write to it; chmod 700 would do");
     return opened;
   }
 

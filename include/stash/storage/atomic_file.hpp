@@ -71,6 +71,12 @@ class basic_atomic_file_storage {
   /// Whether the directory is there. Throws as `get` does.
   bool exists() const { return detail::directory<FileOps>::open(ops_, directory_, {"exists", {}}).has_value(); }
 
+  /// Throws where `put` would refuse without trying: `errc::too_large`, `errc::invalid_key`.
+  void check(key const& k, record const& r) const {
+    detail::operation const op{"put", k};
+    detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);
+  }
+
   /// Writes `r` in place of what stands under `k`, even if that is a link or a FIFO; never through it.
   ///
   /// Throws `errc::too_large`, `errc::invalid_key`, `errc::unsafe_directory`, or the operating system's error:
@@ -79,7 +85,7 @@ class basic_atomic_file_storage {
   void put(key const& k, record const& r) {
     detail::operation const op{"put", k};
     auto const name = detail::record_name(k, op.name);
-    detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);
+    check(k, r);
     std::string const header = detail::header_line(k, r);
     auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
     detail::temporary_file<FileOps> file{ops_, dir, k, op};
