@@ -4,7 +4,6 @@
 #include <chrono>
 #include <concepts>
 #include <exception>
-#include <functional>
 #include <optional>
 #include <stash/basic_stash.hpp>
 #include <stash/detail/live_value.hpp>
@@ -12,33 +11,13 @@
 #include <stash/detail/observer.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/event.hpp>
+#include <stash/guard_options.hpp>
 #include <stash/key.hpp>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 namespace stash::inline v1 {
-
-/// Where a guard's value came from.
-enum class origin {
-  live,     ///< from the resource
-  adopted,  ///< from the record of an earlier run that did not end well
-  none      ///< there is no value: nothing to restore
-};
-
-struct guard_options {
-  /// true: what keeps the save from happening while the live value is at hand is told (`save_failed`), and the
-  /// job goes on; then an exception in this process still restores, but nothing survives its death. Never
-  /// forgiven: a key that is busy, a lock that cannot be judged (EMFILE); and when there is no live value, a lock
-  /// that cannot be made, a record that cannot be read or put again.
-  bool best_effort = false;
-  /// true: a restore that returned removes the record; false: it stays for the next run.
-  bool clear_after_restore = false;
-  /// Called for every event, in the thread where it happens. What it throws is dropped.
-  std::function<void(event const&)> observer{};
-  /// How long to wait for another guard of the same key before `errc::busy`.
-  std::chrono::milliseconds wait_for_lock{0};
-};
 
 namespace detail {
 struct guard_access;

@@ -251,6 +251,18 @@ BOOST_AUTO_TEST_CASE(on_a_full_disk_the_old_record_stands_and_no_temporary_is_le
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_longest_names_fit_and_a_path_that_is_too_long_is_an_error_and_not_absence) {
+  std::string const longest(200, 'k');
+  files.put(longest, first);
+  BOOST_TEST(fs::exists(files.set_aside(longest, std::string(300, '/'))));
+  fs::path deep = root;
+  while (deep.size() < 4096) deep /= std::string(250, 'd');
+  atomic_file_storage s{deep};
+  BOOST_TEST(code_of([&] { s.get("k"); }) == os(ENAMETOOLONG));
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(ENAMETOOLONG));
+  BOOST_TEST(code_of([&] { s.put(std::string(100, 'A'), first); }) == errc::invalid_key);
+}
+
 // The target's name is already
 
 BOOST_AUTO_TEST_CASE(a_link_at_the_records_name_is_corrupt_and_is_replaced_but_never_followed) {
