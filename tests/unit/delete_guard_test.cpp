@@ -152,14 +152,14 @@ BOOST_AUTO_TEST_CASE(a_record_that_is_unreadable_mismatched_or_too_large_throws_
     store.save("orders", "x"s);
     auto const bytes = support::read(file());
     spoil("read", EIO);
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == support::os(EIO));
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == support::os(EIO));
     heal();
     file_stash small{support::spoiled_storage{dir(), {.max_bytes = 2}, ops}, {}, clock};
     auto const guarded = [&] { stash::delete_guard g{small, "orders", [&] { return text(); }, [](auto const&) {}}; };
     BOOST_TEST(code_of(guarded) == errc::too_large);
     store.save("orders", 5);
     auto const other_type = support::read(file());
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::mismatch);
     BOOST_TEST(support::read(file()) == other_type);
     store.save("orders", "x"s);
     BOOST_TEST(names(dir()).size() == 2U);
@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(an_indeterminate_save_throws_too) {
   store.save("orders", "words"s);
   int syncs = 0;
   *ops.before = [&](std::string_view call) { return call == "fsync" && ++syncs == 2 ? EIO : 0; };
-  BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::indeterminate);
+  BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::indeterminate);
 }
 
 BOOST_AUTO_TEST_CASE(a_live_value_that_is_too_large_moves_no_record_out_of_its_way) {
@@ -262,7 +262,7 @@ BOOST_AUTO_TEST_CASE(if_setting_aside_fails_the_constructor_throws) {
     auto const before = support::read(file());
     live = "words";
     spoil("rename_noreplace", EIO);
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == support::os(EIO));
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == support::os(EIO));
     heal();
     BOOST_TEST(support::read(file()) == before);
   }
@@ -272,7 +272,7 @@ BOOST_AUTO_TEST_CASE(a_full_disk_while_adopting_throws_and_keeps_the_record) {
   store.save("orders", "words"s);
   for (bool const best_effort : {false, true}) {
     spoil("writev", ENOSPC);
-    BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = best_effort}); }) == support::os(ENOSPC));
+    BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = best_effort}); }) == support::os(ENOSPC));
     heal();
     BOOST_TEST((stashed() == "words"));
   }
@@ -312,7 +312,7 @@ BOOST_AUTO_TEST_CASE(best_effort_goes_on_in_an_unsafe_directory_and_where_nothin
     auto g = guard({.best_effort = true});
     g.release();
     heal();
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == boost::system::error_code());
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == boost::system::error_code());
   }
 }
 
@@ -320,13 +320,13 @@ BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_busy_key_or_a_lock_that_cannot
   live = "words";
   {
     auto const other = store.storage().try_lock("orders");
-    BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == errc::busy);
+    BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == errc::busy);
   }
   for (int const error : {EMFILE, ENFILE, ENOLCK, EIO}) {
     spoil("open_lock", error);
-    BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == support::os(error));
+    BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == support::os(error));
     spoil("lock_byte", error);
-    BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == support::os(error));
+    BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == support::os(error));
     heal();
   }
   BOOST_TEST(restored.empty());
@@ -335,9 +335,9 @@ BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_busy_key_or_a_lock_that_cannot
 BOOST_AUTO_TEST_CASE(best_effort_does_not_forgive_an_unreadable_record_without_a_live_value) {
   store.save("orders", "words"s);
   spoil("read", EIO);
-  BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == support::os(EIO));
+  BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == support::os(EIO));
   spoil("open_lock", EROFS);  // no lock can be made, and a record is there
-  BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == support::os(EROFS));
+  BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == support::os(EROFS));
   heal();
   BOOST_TEST((stashed() == "words"));
 }
@@ -360,7 +360,7 @@ BOOST_AUTO_TEST_CASE(best_effort_without_a_lock_goes_on_only_with_a_live_value) 
   // Another job may be between its drop and its load: without a lock "not live" and "no record" prove nothing.
   for (int const error : {EACCES, EROFS}) {
     spoil("mkdir", error);
-    BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == support::os(error));
+    BOOST_TEST(code_of([&] { auto const one = guard({.best_effort = true}); }) == support::os(error));
   }
 }
 
@@ -531,9 +531,9 @@ BOOST_AUTO_TEST_CASE(a_guard_holds_its_key_for_its_whole_life_and_others_go_on) 
   live = "words";
   {
     auto outer = guard();
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::busy);
     outer.commit();
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::busy);
   }
   std::string order;
   {

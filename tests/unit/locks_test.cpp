@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(another_process_is_kept_out_until_the_holder_is_killed) {
   }};
   BOOST_TEST(!store.storage().try_lock("k").has_value());
   BOOST_TEST(store.storage().try_lock("other").has_value());
-  BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+  BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::busy);
   BOOST_TEST(code_of([&] { store.save("k", 2); }) == errc::busy);
   BOOST_TEST(code_of([&] { store.clear("k"); }) == errc::busy);
   BOOST_TEST((store.load<int>("k") == 1));
@@ -88,13 +88,13 @@ BOOST_AUTO_TEST_CASE(another_process_is_kept_out_until_the_holder_is_killed) {
 BOOST_AUTO_TEST_CASE(a_guard_waits_as_long_as_it_is_told) {
   auto held = store.storage().try_lock("k");
   auto const start = std::chrono::steady_clock::now();
-  BOOST_TEST(code_of([&] { auto const g = guard({.wait_for_lock = 100ms}); }) == errc::busy);
+  BOOST_TEST(code_of([&] { auto const one = guard({.wait_for_lock = 100ms}); }) == errc::busy);
   BOOST_TEST((std::chrono::steady_clock::now() - start >= 100ms));
   std::jthread const release([&] {
     std::this_thread::sleep_for(50ms);
     held.reset();
   });
-  { auto const g = guard({.wait_for_lock = std::chrono::milliseconds::max()}); }
+  { auto const one = guard({.wait_for_lock = std::chrono::milliseconds::max()}); }
 }
 
 BOOST_AUTO_TEST_CASE(a_save_waits_for_another_short_operation) {
@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(a_forked_childs_copy_of_a_guard_does_nothing) {
     });
     BOOST_TEST(in_child == 0);
     BOOST_TEST((store.load<int>("k") == 1));
-    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+    BOOST_TEST(code_of([&] { auto const one = guard(); }) == errc::busy);
     inherited->commit();
   }
   BOOST_TEST(!store.load<int>("k"));
