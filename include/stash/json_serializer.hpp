@@ -101,13 +101,14 @@ concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_convert
 /// every finite double bit for bit, objects in their order. Stateless, thread safe.
 ///
 /// For `boost::json::value`, `object`, `array` and `string`, and any `T` that `value_from` and `value_to`
-/// know (BOOST_DESCRIBE_STRUCT, or a `tag_invoke` pair of your own).
+/// know (BOOST_DESCRIBE_STRUCT, or a `tag_invoke` pair of your own). Such a `T` comes back as its own conversions
+/// make it: a `std::variant<int, double>` of 1.0 as the int, because that alternative is tried first.
 struct json_serializer {
   using value_type = boost::json::value;
   static constexpr std::size_t max_depth = 64;  ///< of arrays and objects in each other
 
   /// Throws `errc::unserializable` for what JSON could not bring back: a NaN or an infinity, text that is not
-  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion does not bring it back. What `value_from` of a
+  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion back fails. What `value_from` of a
   /// user's type throws comes through as it is.
   template <detail::json_convertible T>
   std::string serialize(T const& v) const {
@@ -117,11 +118,8 @@ struct json_serializer {
     } else {
       std::string bytes = serialize(boost::json::value(boost::json::value_from(v)));
       try {
-        if (serialize(boost::json::value(boost::json::value_from(deserialize<T>(bytes)))) != bytes) {
-          throw error{errc::unserializable, "serialize", {}, "the value comes back as another"};
-        }
+        static_cast<void>(deserialize<T>(bytes));
       } catch (error const& back) {
-        if (back.code() != errc::mismatch) throw;
         throw error{errc::unserializable, "serialize", {}, "the value does not convert back: " + back.detail()};
       }
       return bytes;

@@ -6,7 +6,7 @@
 #include <map>
 #include <random>
 #include <span>
-#include <variant>
+#include <unordered_set>
 
 #include "support.hpp"
 
@@ -182,6 +182,8 @@ BOOST_AUTO_TEST_CASE(users_types_come_back_through_value_from_and_value_to) {
   std::map<std::string, std::vector<std::uint64_t>> const m{{"x", {~0ULL}}, {"", {}}};
   BOOST_TEST((there_and_back(m) == m));
   BOOST_TEST(there_and_back("text"s) == "text");
+  std::unordered_set<std::string> const any_order{"a", "b", "c", "d", "e"};
+  BOOST_TEST((there_and_back(any_order) == any_order));
   BOOST_TEST(there_and_back(-0.0) == 0.0);
 }
 
@@ -197,9 +199,6 @@ BOOST_AUTO_TEST_CASE(bytes_of_another_type_are_a_mismatch) {
 BOOST_AUTO_TEST_CASE(a_type_that_does_not_convert_back_is_refused_on_save) {
   BOOST_TEST(code_of([] { z.serialize(user::one_way{}); }) == errc::unserializable);
   BOOST_CHECK_THROW(z.serialize(user::thrower{}), std::logic_error);
-  // It converts back, but as another value: the variant's int.
-  BOOST_TEST(code_of([] { z.serialize(std::variant<int, double>{1.0}); }) == errc::unserializable);
-  BOOST_TEST((there_and_back(std::variant<int, double>{1.5}) == std::variant<int, double>{1.5}));
 }
 
 BOOST_AUTO_TEST_CASE(types_that_would_look_at_bytes_that_are_gone_are_no_values) {
