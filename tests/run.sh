@@ -42,7 +42,7 @@ for name in gcc clang; do
 done
 for name in gcc clang; do
   rm -f "$build/$name/junit/"*.xml
-  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 1 || status=1
+  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 || status=1
 done
 
 echo "compile-time tests"
