@@ -688,6 +688,24 @@ BOOST_AUTO_TEST_CASE(where_the_kernel_cannot_rename_without_replacing_a_link_doe
   }
 }
 
+BOOST_AUTO_TEST_CASE(setting_aside_never_replaces_a_file_that_has_the_name_already) {
+  stash::posix_file_ops const real;
+  int const fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  support::write(root / "from", "new");
+  support::write(root / "to", "kept");
+  BOOST_TEST(real.rename_noreplace(fd, "from", "to") == -1);
+  BOOST_TEST(errno == EEXIST);
+  ::close(fd);
+  BOOST_TEST(support::read(root / "from") == "new");
+  BOOST_TEST(support::read(root / "to") == "kept");
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  s.put("k", first);
+  *ops.before = [](std::string_view call) { return call == "rename_noreplace" ? EEXIST : 0; };
+  BOOST_TEST(code_of([&] { s.set_aside("k", "x"); }) == os(EEXIST));
+  BOOST_TEST((s.get("k") == first));
+}
+
 BOOST_AUTO_TEST_CASE(a_rename_that_cannot_be_done_is_an_error_and_nothing_is_written_in_place) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};

@@ -200,6 +200,21 @@ BOOST_AUTO_TEST_CASE(a_lock_whose_file_was_deleted_or_replaced_is_not_held) {
   BOOST_TEST(!lock->held());
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_file_deleted_while_it_is_being_locked_is_made_and_locked_anew) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  bool deleted = false;
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_byte" && !deleted) deleted = fs::remove(lock_file);
+    return 0;
+  };
+  auto const lock = spoiled.try_lock("k");
+  BOOST_TEST(deleted);
+  BOOST_REQUIRE(lock.has_value());
+  BOOST_TEST(lock->held());
+  BOOST_TEST(!store.storage().try_lock("k").has_value());
+}
+
 // What a guard does when its lock may have been lost
 
 BOOST_AUTO_TEST_CASE(it_goes_on_when_the_record_is_still_its_own) {
