@@ -165,6 +165,9 @@ struct spoiled_ops {
   int unlink(int d, char const* n) const {
     return call("unlink", [&] { return real.unlink(d, n); });
   }
+  int rmdir(char const* p) const {
+    return call("rmdir", [&] { return real.rmdir(p); });
+  }
   int list(int fd, std::vector<std::string>& names) const {
     return call("list", [&] { return real.list(fd, names); });
   }

@@ -639,19 +639,51 @@ BOOST_AUTO_TEST_CASE(what_is_durable_is_synced_before_and_after_the_rename_and_a
   BOOST_TEST(calls == "writev fsync close rename fsync close ");
   record_calls();
   durable.erase("k");
-  BOOST_TEST(calls == "unlink fsync close ");
+  BOOST_TEST(calls == "rename fsync unlink close ");
   record_calls();
   durable.erase("k");
-  BOOST_TEST(calls == "unlink fsync close ");
+  BOOST_TEST(calls == "rename fsync close ");
   durable.put("k", first);
   record_calls();
   durable.set_aside("k", "x");
-  BOOST_TEST(calls == "fsync close rename_noreplace fsync close ");
+  BOOST_TEST(calls == "close writev fsync close rename rename_noreplace fsync close ");
   support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
   record_calls();
   fast.put("k", first);
   fast.erase("k");
-  BOOST_TEST(calls == "writev close rename close unlink close ");
+  BOOST_TEST(calls == "writev close rename close rename unlink close ");
+}
+
+BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_by_the_next_try) {
+  support::spoiled_ops ops;
+  std::string calls, failing;
+  int syncs_left = 0;
+  *ops.before = [&](std::string_view call) {
+    calls += std::string(call) + " ";
+    return call == "fsync" && failing == "fsync" && syncs_left-- == 0 ? EIO : 0;
+  };
+  auto const fail_sync = [&](int nth) { failing = "fsync", syncs_left = nth, calls.clear(); };
+  support::spoiled_storage s{dir(), {}, ops};
+
+  fail_sync(0);  // of the directory into its parent: it is made again
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));
+  BOOST_TEST(!s.exists());
+  s.put("k", first);
+
+  fail_sync(0);  // of the removal: the record stands, and is removed again
+  BOOST_TEST(code_of([&] { s.erase("k"); }) == errc::indeterminate);
+  BOOST_TEST((s.get("k") == first));
+  BOOST_TEST(only_record_and_lock());
+  BOOST_TEST(s.erase("k"));
+
+  atomic_file_storage{dir(), {.durability = stash::durability::process_crash}}.put("k", first);
+  fail_sync(0);  // of the bytes that somebody did not sync: they are written once more
+  BOOST_TEST(code_of([&] { s.set_aside("k", "x"); }) == os(EIO));
+  BOOST_TEST(only_record_and_lock());
+  calls.clear();
+  s.set_aside("k", "x");
+  BOOST_TEST(calls.find("writev fsync") != calls.npos);
+  BOOST_TEST((s.set_aside_entries().at(0).state == record_state::intact));
 }
 
 BOOST_AUTO_TEST_CASE(each_level_of_a_new_directory_is_synced_into_its_parent_and_again_where_its_maker_died) {

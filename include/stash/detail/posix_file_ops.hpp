@@ -85,6 +85,7 @@ struct posix_file_ops {
     return ::linkat(directory, from, directory, to, 0);
   }
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
+  int rmdir(char const* path) const noexcept { return ::rmdir(path); }
 
   /// The names in the directory that `fd` has open, "." and ".." too.
   int list(int fd, std::vector<std::string>& names) const {

@@ -24,11 +24,11 @@ class temporary_file {
     if (!renamed_) ops_.unlink(dir_.get(), name_.c_str());
   }
 
-  /// Writes header, payload and a newline, and closes; synced before that where `durable`.
-  void write(std::string_view header, std::string_view payload, bool durable) {
+  /// Writes the parts one behind the other, and closes; synced before that where `durable`.
+  void write(std::array<std::string_view, 3> parts, bool durable) {
     // The umask may have taken even our own permissions away.
     if (ops_.fchmod(file_.get(), 0600) != 0) dir_.fail("fchmod", name_);
-    write_all({header, payload, "\n"});
+    write_all(parts);
     // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
     // a signal interrupted (FUSE) has not failed.
     if (durable && retried([&] { return ops_.fsync(file_.get()); }) != 0) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <set>
 #include <stash/concepts.hpp>
@@ -89,7 +90,7 @@ class basic_atomic_file_storage {
     std::string const header = detail::header_line(k, r);
     auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
     detail::temporary_file<FileOps> file{ops_, dir, k, op};
-    file.write(header, r.payload, is_durable());
+    file.write({header, r.payload, "\n"}, is_durable());
     file.rename_to(name);
     make_durable(dir, op);
   }
@@ -110,15 +111,25 @@ class basic_atomic_file_storage {
   /// Removes the record of `k`, whatever it is but a directory (EISDIR); false: there was none. No record that was
   /// there before comes back after a power cut, not even one whose remover died before it was durable.
   ///
-  /// Throws `errc::indeterminate` where the sync failed: the record may come back.
+  /// Throws `errc::indeterminate` where the sync failed: the record stands, but a power cut may take it.
   bool erase(key const& k) {
     detail::operation const op{"erase", k};
     auto const name = detail::record_name(k, op.name);
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
     if (!dir) return false;
-    bool const was_there = detail::retried([&] { return ops_.unlink(dir->get(), name.c_str()); }) == 0;
-    if (!was_there && errno != ENOENT) dir->fail("unlink", name);
-    make_durable(*dir, op);
+    // Not unlinked at once: were the sync to fail then, the next erase would find nothing, and its sync would lie.
+    std::string const doomed = detail::temporary_name(k, op.name, dir->random());
+    bool const was_there = detail::retried([&] { return ops_.rename(dir->get(), name.c_str(), doomed.c_str()); }) == 0;
+    if (!was_there && errno != ENOENT) dir->fail("rename", name);
+    try {
+      make_durable(*dir, op);
+      if (was_there && detail::retried([&] { return ops_.unlink(dir->get(), doomed.c_str()); }) != 0) {
+        dir->fail("unlink", doomed);
+      }
+    } catch (error const&) {
+      if (was_there) ops_.rename_noreplace(dir->get(), doomed.c_str(), name.c_str());
+      throw;
+    }
     return was_there;
   }
 
@@ -131,7 +142,7 @@ class basic_atomic_file_storage {
   }
 
   /// Moves the record of `k`, whatever it is, to `<key>.<reason>-<UTC time>-<random>` beside it, never onto
-  /// anything; returns that path. Syncs its bytes first: they may have been written by one who did not.
+  /// anything; returns that path. Its bytes are as durable as a put, whoever wrote them.
   ///
   /// Throws ENOENT where there is none, and `errc::indeterminate` where the last sync failed: it stands under
   /// either name.
@@ -140,7 +151,7 @@ class basic_atomic_file_storage {
     auto const name = detail::record_name(k, op.name);
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
     if (!dir) op.fail(ENOENT, "open", directory_.native());
-    sync_record(*dir, name);
+    if (is_durable()) rewrite(*dir, name, k, op);
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random());
     move_without_replacing(*dir, name, aside);
@@ -226,16 +237,21 @@ class basic_atomic_file_storage {
     }
   }
 
-  void sync_record(detail::directory<FileOps> const& dir, std::string const& name) const {
-    if (!is_durable()) return;
-    int const fd =
-        detail::retried([&] { return ops_.open(dir.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
-    if (fd < 0 && (errno == ELOOP || errno == ENXIO)) return;  // a link or a socket: no bytes of ours
-    if (fd < 0) dir.fail("open", name);
-    detail::descriptor<FileOps> const file{ops_, fd};
-    struct stat s;
-    if (ops_.fstat(fd, &s) != 0) dir.fail("fstat", name);
-    if (S_ISREG(s.st_mode) && detail::retried([&] { return ops_.fsync(fd); }) != 0) dir.fail("fsync", name);
+  /// The bytes may have been written by one who did not sync, and where a sync of them has failed before, another
+  /// would lie: they are written anew. What is no regular file has no bytes.
+  void rewrite(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
+               detail::operation const& op) const {
+    std::optional<std::string> bytes;
+    try {
+      bytes = detail::read_file(ops_, dir, name, std::numeric_limits<std::uint64_t>::max(), op);
+    } catch (error const& problem) {
+      if (problem.code() != errc::corrupt) throw;
+      return;
+    }
+    if (!bytes) op.fail(ENOENT, "open", dir.path_of(name));
+    detail::temporary_file<FileOps> file{ops_, dir, k, op};
+    file.write({*bytes, {}, {}}, true);
+    file.rename_to(name);
   }
 
   void move_without_replacing(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) {
