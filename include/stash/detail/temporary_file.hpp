@@ -41,8 +41,12 @@ class temporary_file {
     if (retried([&] { return ops_.rename(dir_.get(), name_.c_str(), name.c_str()); }) != 0) {
       dir_.fail("rename", name);
     }
-    renamed_ = true;
+    keep();
   }
+
+  std::string const& name() const noexcept { return name_; }
+  /// It has another name now.
+  void keep() noexcept { renamed_ = true; }
 
  private:
   int create() {

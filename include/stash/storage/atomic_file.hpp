@@ -117,20 +117,7 @@ class basic_atomic_file_storage {
     auto const name = detail::record_name(k, op.name);
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
     if (!dir) return false;
-    // Not unlinked at once: were the sync to fail then, the next erase would find nothing, and its sync would lie.
-    std::string const doomed = detail::temporary_name(k, op.name, dir->random());
-    bool const was_there = detail::retried([&] { return ops_.rename(dir->get(), name.c_str(), doomed.c_str()); }) == 0;
-    if (!was_there && errno != ENOENT) dir->fail("rename", name);
-    try {
-      make_durable(*dir, op);
-      if (was_there && detail::retried([&] { return ops_.unlink(dir->get(), doomed.c_str()); }) != 0) {
-        dir->fail("unlink", doomed);
-      }
-    } catch (error const&) {
-      if (was_there) ops_.rename_noreplace(dir->get(), doomed.c_str(), name.c_str());
-      throw;
-    }
-    return was_there;
+    return remove(*dir, name, k, op);
   }
 
   /// All records, ordered by key; empty: there are none. `where` is the path.
@@ -144,18 +131,20 @@ class basic_atomic_file_storage {
   /// Moves the record of `k`, whatever it is, to `<key>.<reason>-<UTC time>-<random>` beside it, never onto
   /// anything; returns that path. Its bytes are as durable as a put, whoever wrote them.
   ///
-  /// Throws ENOENT where there is none, and `errc::indeterminate` where the last sync failed: it stands under
-  /// either name.
+  /// Throws ENOENT where there is none, and `errc::indeterminate` where a sync failed: the record stands, but a power
+  /// cut may take it where its copy was made already; the copy then stays.
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const name = detail::record_name(k, op.name);
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
     if (!dir) op.fail(ENOENT, "open", directory_.native());
-    if (is_durable()) rewrite(*dir, name, k, op);
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random());
-    move_without_replacing(*dir, name, aside);
-    make_durable(*dir, op);
+    // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
+    // without it, and replace what it was to move.
+    bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);
+    bool const was_there = is_copied ? remove(*dir, name, k, op) : move_away(*dir, name, aside, op);
+    if (!was_there) op.fail(ENOENT, "rename", dir->path_of(name));
     return dir->path_of(aside);
   }
 
@@ -237,30 +226,74 @@ class basic_atomic_file_storage {
     }
   }
 
-  /// The bytes may have been written by one who did not sync, and where a sync of them has failed before, another
-  /// would lie: they are written anew. What is no regular file has no bytes.
-  void rewrite(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
-               detail::operation const& op) const {
+  /// A durable copy under a new name; false: what stands there is no regular file, and has no bytes. Syncing the file
+  /// itself would not do: where a sync of it has failed before, another would lie.
+  bool copy(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to, key const& k,
+            detail::operation const& op) const {
     std::optional<std::string> bytes;
     try {
-      bytes = detail::read_file(ops_, dir, name, std::numeric_limits<std::uint64_t>::max(), op);
+      bytes = detail::read_file(ops_, dir, from, std::numeric_limits<std::uint64_t>::max(), op);
     } catch (error const& problem) {
       if (problem.code() != errc::corrupt) throw;
-      return;
+      return false;
     }
-    if (!bytes) op.fail(ENOENT, "open", dir.path_of(name));
+    if (!bytes) op.fail(ENOENT, "open", dir.path_of(from));
     detail::temporary_file<FileOps> file{ops_, dir, k, op};
     file.write({*bytes, {}, {}}, true);
-    file.rename_to(name);
+    if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, "rename", dir.path_of(file.name()));
+    file.keep();
+    make_durable(dir, op);
+    return true;
   }
 
-  void move_without_replacing(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) {
+  /// Removes durably; false: there is none.
+  bool remove(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
+              detail::operation const& op) const {
+    std::string const doomed = detail::temporary_name(k, op.name, dir.random());
+    if (!move_away(dir, name, doomed, op)) return false;
+    if (detail::retried([&] { return ops_.unlink(dir.get(), doomed.c_str()); }) != 0) {
+      int const failed = errno;
+      move_back(dir, doomed, name);
+      op.fail(failed, "unlink", dir.path_of(doomed));
+    }
+    return true;
+  }
+
+  /// Moves durably, and never onto anything; false: there is no `from`.
+  bool move_away(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to,
+                 detail::operation const& op) const {
+    bool const was_there = move_without_replacing(dir, from, to);
+    try {
+      make_durable(dir, op);
+    } catch (error const&) {
+      // Left absent, the next to find it so would sync, be told that all is well (the failed sync has marked the
+      // change clean), and say that the record is gone for good.
+      if (was_there) move_back(dir, to, from);
+      throw;
+    }
+    return was_there;
+  }
+
+  void move_back(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) const {
+    try {
+      move_without_replacing(dir, from, to);
+    } catch (error const&) {  // the first error is the one to report
+    }
+  }
+
+  bool move_without_replacing(detail::directory<FileOps> const& dir, std::string const& from,
+                              std::string const& to) const {
     int const moved = detail::retried([&] { return ops_.rename_noreplace(dir.get(), from.c_str(), to.c_str()); });
-    if (moved == 0) return;
+    if (moved == 0) return true;
+    if (errno == ENOENT) return false;
     if (errno != ENOSYS && errno != EINVAL) dir.fail("rename", from);
     // In two steps; dying between them leaves both names, which loses nothing.
-    if (ops_.link(dir.get(), from.c_str(), to.c_str()) != 0) dir.fail("link", from);
+    if (ops_.link(dir.get(), from.c_str(), to.c_str()) != 0) {
+      if (errno == ENOENT) return false;
+      dir.fail("link", from);
+    }
     if (ops_.unlink(dir.get(), from.c_str()) != 0) dir.fail("unlink", from);
+    return true;
   }
 
   template <class Matches>
