@@ -111,7 +111,8 @@ class basic_atomic_file_storage {
   /// Removes the record of `k`, whatever it is but a directory (EISDIR); false: there was none. No record that was
   /// there before comes back after a power cut, not even one whose remover died before it was durable.
   ///
-  /// Throws `errc::indeterminate` where the sync failed: the record stands, but a power cut may take it.
+  /// Throws `errc::indeterminate` where the sync failed: the record stands, but a power cut may take it. (Or it is
+  /// gone already: then the disk refused both to finish and to go back.)
   bool erase(key const& k) {
     detail::operation const op{"erase", k};
     auto const name = detail::record_name(k, op.name);
@@ -140,12 +141,13 @@ class basic_atomic_file_storage {
     if (!dir) op.fail(ENOENT, "open", directory_.native());
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random());
+    std::string place = dir->path_of(aside);  // now: afterwards a lack of memory would hide that it is done
     // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
     // without it, and replace what it was to move.
     bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);
     bool const was_there = is_copied ? remove(*dir, name, k, op) : move_away(*dir, name, aside, op);
     if (!was_there) op.fail(ENOENT, "rename", dir->path_of(name));
-    return dir->path_of(aside);
+    return place;
   }
 
   /// All that was set aside and not purged, by key and then by path. `state` tells whether the bytes are whole.
@@ -157,7 +159,8 @@ class basic_atomic_file_storage {
   }
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many.
-  /// Throws the first error; what could be removed is removed all the same.
+  /// Throws the first error; what could be removed is removed all the same. After `errc::indeterminate` it may come
+  /// back in a power cut, and be there for the next purge.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
@@ -220,10 +223,12 @@ class basic_atomic_file_storage {
 
   /// A failed sync of a directory says nothing about which names the disk has.
   void make_durable(detail::directory<FileOps> const& dir, detail::operation const& op) const {
-    if (is_durable() && dir.sync() != 0) {
-      std::string const cause = boost::system::error_code(errno, boost::system::system_category()).message();
-      op.fail(errc::indeterminate, "fsync " + directory_.native(), cause);
-    }
+    if (is_durable() && dir.sync() != 0) indeterminate("fsync", directory_.native(), errno, op);
+  }
+  [[noreturn]] static void indeterminate(char const* call, std::string const& path, int error,
+                                         detail::operation const& op) {
+    std::string const cause = boost::system::error_code(error, boost::system::system_category()).message();
+    op.fail(errc::indeterminate, std::string(call) + " " + path, cause);
   }
 
   /// A durable copy under a new name; false: what stands there is no regular file, and has no bytes. Syncing the file
@@ -251,9 +256,11 @@ class basic_atomic_file_storage {
               detail::operation const& op) const {
     std::string const doomed = detail::temporary_name(k, op.name, dir.random());
     if (!move_away(dir, name, doomed, op)) return false;
-    if (detail::retried([&] { return ops_.unlink(dir.get(), doomed.c_str()); }) != 0) {
+    bool const unlinked = detail::retried([&] { return ops_.unlink(dir.get(), doomed.c_str()); }) == 0;
+    if (!unlinked && errno != ENOENT) {  // ENOENT: a cleaner was faster
       int const failed = errno;
-      move_back(dir, doomed, name);
+      bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);
+      if (!is_back) indeterminate("unlink", dir.path_of(doomed), failed, op);
       op.fail(failed, "unlink", dir.path_of(doomed));
     }
     return true;
@@ -265,7 +272,7 @@ class basic_atomic_file_storage {
     bool const was_there = move_without_replacing(dir, from, to);
     try {
       make_durable(dir, op);
-    } catch (error const&) {
+    } catch (...) {
       // Left absent, the next to find it so would sync, be told that all is well (the failed sync has marked the
       // change clean), and say that the record is gone for good.
       if (was_there) move_back(dir, to, from);
@@ -274,10 +281,11 @@ class basic_atomic_file_storage {
     return was_there;
   }
 
-  void move_back(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) const {
+  bool move_back(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) const {
     try {
-      move_without_replacing(dir, from, to);
-    } catch (error const&) {  // the first error is the one to report
+      return move_without_replacing(dir, from, to);
+    } catch (...) {  // the first error is the one to report
+      return false;
     }
   }
 
@@ -300,19 +308,24 @@ class basic_atomic_file_storage {
   std::size_t remove_all(detail::directory<FileOps> const& dir, Matches matches, detail::operation const& op) const {
     std::size_t removed = 0;
     std::exception_ptr first;
+    auto const attempt = [&](auto f) {
+      try {
+        f();
+      } catch (error const&) {
+        if (!first) first = std::current_exception();
+      }
+    };
     for (auto const& name : dir.names()) {
       if (!matches(name)) continue;
-      if (ops_.unlink(dir.get(), name.c_str()) == 0) {
-        ++removed;
-      } else if (errno != ENOENT && !first) {
-        try {
+      attempt([&] {
+        if (ops_.unlink(dir.get(), name.c_str()) == 0) {
+          ++removed;
+        } else if (errno != ENOENT) {
           dir.fail("unlink", name);
-        } catch (error const&) {
-          first = std::current_exception();
         }
-      }
+      });
     }
-    if (removed > 0) make_durable(dir, op);
+    if (removed > 0) attempt([&] { make_durable(dir, op); });
     if (first) std::rethrow_exception(first);
     return removed;
   }
