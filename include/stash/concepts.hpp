@@ -47,6 +47,8 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
 /// | `cs.path(k)`          | where a person finds the record                                                        |
+///
+/// What this says of a storage of your own, `stash/testing/storage_conformance.hpp` checks.
 template <class S>
 concept storage_policy = std::movable<S> && requires {
   typename S::lock_type;
