@@ -72,7 +72,9 @@ BOOST_AUTO_TEST_CASE(a_key_that_looks_like_a_file_of_ours_is_told_from_it) {
     key const k = text;
     BOOST_TEST((d::key_of_record(d::record_name(k, "test")) == k));
     BOOST_TEST((d::key_of_temporary(d::temporary_name(k, "test", 7)) == k));
-    BOOST_TEST((d::parse_set_aside(d::set_aside_name(k, "test", "a.b-c/d", t, 7)) == std::pair{k, t}));
+    for (auto const when : {t, stash::time_point::min(), stash::time_point::max()}) {
+      BOOST_TEST((d::parse_set_aside(d::set_aside_name(k, "test", "a.b-c/d", when, 7)) == std::pair{k, when}));
+    }
     BOOST_TEST(!d::key_of_temporary(d::record_name(k, "test")));
     BOOST_TEST(!d::parse_set_aside(d::record_name(k, "test")));
     BOOST_TEST(!d::key_of_record(d::temporary_name(k, "test", 7)));
@@ -80,7 +82,9 @@ BOOST_AUTO_TEST_CASE(a_key_that_looks_like_a_file_of_ours_is_told_from_it) {
   }
   for (char const* const stranger :
        {"", ".stash", "A.stash", "%41%.stash", "%zz.stash", "a%2fb.stash", "%61.stash", ".lock", ".tmp",
-        "..0123456789abcdef.tmp", "notes.txt", "x.corrupt-yesterday-0123456789abcdef"}) {
+        "..0123456789abcdef.tmp", "notes.txt", ".orders.0123456789abcdef.bak", ".orders.0123456789abcdeF.tmp",
+        ".orders.swap-file-of-vim.tmp", "x.corrupt-yesterday-0123456789abcdef",
+        "x.corrupt-20261122T144421.123456Z-0123456789abcdeg", "x.cor-rupt-20261122T144421.123456Z-0123456789abcdef"}) {
     BOOST_TEST(!d::key_of_record(stranger));
     BOOST_TEST(!d::key_of_temporary(stranger));
     BOOST_TEST(!d::parse_set_aside(stranger));

@@ -28,6 +28,10 @@ inline std::string hex16(std::uint64_t n) {
   for (int shift = 56; shift >= 0; shift -= 8) append_hex(out, static_cast<unsigned char>(n >> shift));
   return out;
 }
+/// Other programs have temporary files too: only what `hex16` writes is ours.
+inline bool is_hex16(std::string_view text) noexcept {
+  return text.size() == 16 && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
 
 /// Only a-z 0-9 _ and, where `dots`, - and . stay, the latter two not in front: a name is no option and not
 /// hidden. Upper-case letters are encoded, so that "A" and "a" stay apart where a directory folds case; all
@@ -101,6 +105,7 @@ inline std::optional<key> key_of_temporary(std::string_view name) {
   if (!name.starts_with('.') || !name.ends_with(temporary_suffix) || name.size() <= 1 + behind_key) return std::nullopt;
   name.remove_prefix(1);
   if (name[name.size() - behind_key] != '.') return std::nullopt;
+  if (!is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;
   return decoded(name.substr(0, name.size() - behind_key));
 }
 
@@ -116,12 +121,15 @@ inline std::string set_aside_name(key const& k, std::string_view operation, std:
 /// The key of a record set aside, and when that was.
 inline std::optional<std::pair<key, time_point>> parse_set_aside(std::string_view name) {
   auto const random = name.rfind('-');
-  if (random == name.npos || name.size() - random != 17) return std::nullopt;
+  if (random == name.npos || !is_hex16(name.substr(random + 1))) return std::nullopt;
   std::string_view const head = name.substr(0, random);
-  auto const dash = head.rfind('-');  // the time has none of its own, the reason neither
+  auto dash = head.rfind('-');  // the reason has none
   if (dash == head.npos) return std::nullopt;
+  if (dash > 0 && head[dash - 1] == '-') --dash;  // the sign of a year before 0
   auto const dot = head.rfind('.', dash);
   if (dot == head.npos) return std::nullopt;
+  std::string_view const reason = head.substr(dot + 1, dash - dot - 1);
+  if (reason.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_%") != reason.npos) return std::nullopt;
   auto const t = to_time(head.substr(dash + 1), true);
   auto k = decoded(head.substr(0, dot));
   if (!t || !k) return std::nullopt;
