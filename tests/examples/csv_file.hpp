@@ -77,11 +77,12 @@ class csv_reader {
       std::string_view const line = text.substr(0, end == text.npos ? text.size() : end + 1);
       text.remove_prefix(line.size());
       if (!in_row_) row_line_ = line_;
-      if (line.find('\0') != line.npos) fail_at(line_, "a NUL byte");
-      if (csv_parse(&parser_, line.data(), line.size(), &field_ends, &row_ends, this) != line.size()) {
+      std::string_view const up_to_nul = line.substr(0, line.find('\0'));  // the first error is the one to tell
+      if (csv_parse(&parser_, up_to_nul.data(), up_to_nul.size(), &field_ends, &row_ends, this) != up_to_nul.size()) {
         if (csv_error(&parser_) == CSV_EPARSE) fail_at(line_, "a quote in the middle of a field");
         throw std::runtime_error(csv_strerror(csv_error(&parser_)));
       }
+      if (up_to_nul.size() < line.size()) fail_at(line_, "a NUL byte");
       in_row_ = in_row_ || (line != "\n" && line != "\r");
       deliver();
       bool const second_half_of_crlf = after_cr_ && line == "\n";
