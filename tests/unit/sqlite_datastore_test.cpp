@@ -1,5 +1,10 @@
+#include <chrono>
+#include <future>
+#include <memory>
+#include <optional>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
+#include <thread>
 
 #include "support.hpp"
 
@@ -141,6 +146,17 @@ BOOST_AUTO_TEST_CASE(a_table_that_is_somebody_elses_is_never_dropped) {
     BOOST_TEST(code_of([&] { d.check(id, columns); }) == errc::mismatch, id);
   }
   BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name = 'people'").size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_somebody_else_makes_while_a_drop_waits_is_not_dropped) {
+  stash::detail::sqlite_connection const other{file};
+  std::optional<stash::detail::sqlite_transaction> transaction{std::in_place, other, "test", ""};
+  other.execute("CREATE TABLE orders (name)", "test", {});
+  auto dropping = std::async(std::launch::async, [&] { return code_of([&] { d.drop("orders"); }); });
+  std::this_thread::sleep_for(std::chrono::milliseconds{200});
+  transaction->commit();
+  BOOST_TEST(dropping.get() == errc::mismatch);
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name = 'orders'").size() == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(finishing_what_is_not_there_and_creating_twice_are_errors) {

@@ -131,8 +131,8 @@ class sqlite_datastore {
 
   /// Removes the table, finished or not, and its dictionary. Nothing there: does nothing.
   void drop(std::string_view id) {
-    refuse_foreign_table(id, "drop");
     transaction all{db_, "drop", id};
+    refuse_foreign_table(id, "drop");  // within: nobody can make such a table now
     db_.execute("DROP TABLE IF EXISTS " + stash::detail::sql_name(id), "drop", id);
     if (has_resources()) {
       for (char const* const sql :
