@@ -718,6 +718,21 @@ BOOST_AUTO_TEST_CASE(where_the_kernel_cannot_rename_without_replacing_a_link_doe
     auto const where = s.set_aside("k", "x");
     BOOST_TEST(fs::exists(where));
     BOOST_TEST(!fs::exists(target));
+    files.put("k", first);
+    support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
+    *ops.before = [&](std::string_view call) {
+      return call == "rename_noreplace" ? error : call == "unlink" ? EIO : 0;
+    };
+    BOOST_TEST(code_of([&] { fast.set_aside("k", "x"); }) == os(EIO));  // it stands, beside what was set aside
+    BOOST_TEST((files.get("k") == first));
+    std::set<std::string_view> interrupted;
+    *ops.before = [&](std::string_view call) {
+      if (call == "rename_noreplace") return error;
+      return (call == "link" || call == "unlink") && interrupted.insert(call).second ? EINTR : 0;
+    };
+    BOOST_TEST(fs::exists(fast.set_aside("k", "x")));
+    BOOST_TEST(interrupted.size() == 2U);
+    BOOST_TEST(!fs::exists(target));
   }
 }
 

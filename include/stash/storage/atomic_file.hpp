@@ -132,8 +132,9 @@ class basic_atomic_file_storage {
   /// Moves the record of `k`, whatever it is, to `<key>.<reason>-<UTC time>-<random>` beside it, never onto
   /// anything; returns that path. Its bytes are as durable as a put, whoever wrote them.
   ///
-  /// Throws ENOENT where there is none, and `errc::indeterminate` where a sync failed: the record stands, but a power
-  /// cut may take it where its copy was made already; the copy then stays.
+  /// Throws ENOENT where there is none, EACCES or EPERM where a file cannot be read, so that it cannot be copied, and
+  /// `errc::indeterminate` where a sync failed: the record stands, but a power cut may take it where its copy was
+  /// made already. Whatever is thrown, a copy that was made stays.
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const name = detail::record_name(k, op.name);
@@ -256,7 +257,7 @@ class basic_atomic_file_storage {
               detail::operation const& op) const {
     std::string const doomed = detail::temporary_name(k, op.name, dir.random());
     if (!move_away(dir, name, doomed, op)) return false;
-    bool const unlinked = detail::retried([&] { return ops_.unlink(dir.get(), doomed.c_str()); }) == 0;
+    bool const unlinked = unlink(dir, doomed) == 0;
     if (!unlinked && errno != ENOENT) {  // ENOENT: a cleaner was faster
       int const failed = errno;
       bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);
@@ -296,12 +297,16 @@ class basic_atomic_file_storage {
     if (errno == ENOENT) return false;
     if (errno != ENOSYS && errno != EINVAL) dir.fail("rename", from);
     // In two steps; dying between them leaves both names, which loses nothing.
-    if (ops_.link(dir.get(), from.c_str(), to.c_str()) != 0) {
+    if (detail::retried([&] { return ops_.link(dir.get(), from.c_str(), to.c_str()); }) != 0) {
       if (errno == ENOENT) return false;
       dir.fail("link", from);
     }
-    if (ops_.unlink(dir.get(), from.c_str()) != 0) dir.fail("unlink", from);
+    if (unlink(dir, from) != 0) dir.fail("unlink", from);
     return true;
+  }
+
+  int unlink(detail::directory<FileOps> const& dir, std::string const& name) const {
+    return detail::retried([&] { return ops_.unlink(dir.get(), name.c_str()); });
   }
 
   template <class Matches>
@@ -318,7 +323,7 @@ class basic_atomic_file_storage {
     for (auto const& name : dir.names()) {
       if (!matches(name)) continue;
       attempt([&] {
-        if (ops_.unlink(dir.get(), name.c_str()) == 0) {
+        if (unlink(dir, name) == 0) {
           ++removed;
         } else if (errno != ENOENT) {
           dir.fail("unlink", name);
