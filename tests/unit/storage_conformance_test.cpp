@@ -295,11 +295,11 @@ class wrong {
     auto const old = base().get(k);
     if (!old) return;
     base().put(k, {r.payload.substr(0, 10) + old->payload.substr(10), r.saved_at});
-    std::this_thread::sleep_for(50us);
+    std::this_thread::sleep_for(1ms);
   }
   void put_alone(key const& k, record const& r) {
     if (all_->putting.exchange(true)) return;
-    std::this_thread::sleep_for(20us);
+    std::this_thread::sleep_for(1ms);
     base().put(k, r);
     all_->putting = false;
   }
@@ -330,7 +330,7 @@ class wrong {
   /// Looks and takes in two steps.
   std::optional<lock_type> race() {
     if (all_->locked) return std::nullopt;
-    std::this_thread::sleep_for(20us);
+    std::this_thread::sleep_for(1ms);
     all_->locked = true;
     return lock_type{fault_, all_, nullptr, {all_.get(), [all = all_](void*) { all->locked = false; }}};
   }
