@@ -1,13 +1,18 @@
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include <csignal>
+#include <cstddef>
 #include <set>
 
 #include "support.hpp"
@@ -86,6 +91,21 @@ BOOST_AUTO_TEST_CASE(the_umask_neither_opens_nor_closes_anything) {
     BOOST_TEST(mode_of(s.path("k")) == 0600U);
     BOOST_TEST(mode_of(s.path("k").parent_path()) == 0700U);
   }
+}
+
+BOOST_AUTO_TEST_CASE(nobody_else_may_read_a_file_at_any_moment) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  mode_t seen = 0;
+  *ops.before = [&](std::string_view) {
+    for (auto const& name : names(dir())) seen |= mode_of(dir() / name);
+    return 0;
+  };
+  mode_t const before = ::umask(0);
+  s.put("k", first);
+  s.set_aside("k", "x");
+  ::umask(before);
+  BOOST_TEST(seen == 0600U);
 }
 
 BOOST_AUTO_TEST_CASE(the_file_is_what_the_format_says) {
@@ -178,7 +198,11 @@ BOOST_AUTO_TEST_CASE(without_permission_to_read_or_write_it_errors_are_told_and_
 BOOST_AUTO_TEST_CASE(it_may_be_made_where_one_may_not_read, *without_root) {
   fs::create_directory(root / "drop-box");
   ::chmod((root / "drop-box").c_str(), 0300);
-  atomic_file_storage s{root / "drop-box" / "mine"};
+  support::spoiled_ops ops;
+  support::spoiled_storage s{root / "drop-box" / "mine", {}, ops};
+  *ops.before = [](std::string_view call) { return call == "syncfs" ? EIO : 0; };
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));  // what cannot be synced alone is synced with all else
+  *ops.before = [](std::string_view) { return 0; };
   s.put("k", first);
   BOOST_TEST((s.get("k") == first));
 }
@@ -209,6 +233,14 @@ BOOST_AUTO_TEST_CASE(two_may_make_it_at_once) {
     BOOST_TEST(status == 0);
     BOOST_TEST(atomic_file_storage{shared}.entries().size() == 2U);
   }
+}
+
+BOOST_AUTO_TEST_CASE(another_may_make_it_in_between) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  *ops.before = [&](std::string_view call) { return call == "mkdir" ? ::mkdir(dir().c_str(), 0700) : 0; };
+  s.put("k", first);
+  BOOST_TEST((s.get("k") == first));
 }
 
 boost::test_tools::assertion_result may_mount(utf::test_unit_id) {
@@ -592,6 +624,75 @@ BOOST_AUTO_TEST_CASE(short_writes_are_continued_and_a_write_of_nothing_is_an_err
   BOOST_TEST(only_record_and_lock());
 }
 
+BOOST_AUTO_TEST_CASE(short_reads_are_continued_and_a_file_that_is_cut_meanwhile_is_corrupt) {
+  struct short_reads : stash::posix_file_ops {
+    ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, std::min(size, most)); }
+    std::size_t most = 7;
+  };
+  files.put("k", first);
+  BOOST_TEST((stash::basic_atomic_file_storage<short_reads>{dir()}.get("k") == first));
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  *ops.before = [&](std::string_view call) { return call == "read" ? ::truncate(target.c_str(), 20) : 0; };
+  BOOST_TEST(code_of([&] { s.get("k"); }) == errc::corrupt);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_far_over_the_cap_is_not_even_read) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {.max_bytes = 10}, ops};
+  files.put("k", {std::string(5000, 'x'), {}});
+  int reads = 0;
+  *ops.before = [&](std::string_view call) { return reads += call == "read", 0; };
+  BOOST_TEST(code_of([&] { s.get("k"); }) == errc::too_large);
+  BOOST_TEST(reads == 0);
+}
+
+BOOST_AUTO_TEST_CASE(to_a_stash_a_record_that_cannot_be_read_is_an_error_and_not_absent) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> store{dir(), stash::file_options{}, ops};
+  store.save("k", 1);
+  *ops.before = [](std::string_view call) { return call == "read" ? EIO : 0; };
+  BOOST_TEST(code_of([&] { store.load<int>("k"); }) == os(EIO));
+  BOOST_TEST(code_of([&] { store.look_up<int>("k"); }) == os(EIO));
+  BOOST_TEST(code_of([&] { store.age("k"); }) == os(EIO));
+}
+
+BOOST_AUTO_TEST_CASE(a_listing_tells_a_bad_file_but_throws_what_the_process_lacks) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  s.put("k", first);
+  for (int const error : {EIO, ENOMEM}) {
+    *ops.before = [&](std::string_view call) { return call == "read" ? error : 0; };
+    std::vector<stash::entry> listed;
+    auto const code = code_of([&] { listed = s.entries(); });
+    BOOST_TEST(code == (error == EIO ? boost::system::error_code{} : os(error)));
+    BOOST_TEST(listed.size() == (error == EIO ? 1U : 0U));
+  }
+}
+
+/// From here on, reading directories fails with EIO, in this process and for good.
+bool spoil_reading_directories() {
+  sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getdents64, 0, 1),
+                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+                          BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog const program{4, filter};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+boost::test_tools::assertion_result may_spoil_reading_directories(utf::test_unit_id) {
+  return support::in_child([] { return spoil_reading_directories() ? 0 : 1; }) == 0;
+}
+
+BOOST_AUTO_TEST_CASE(a_listing_that_breaks_off_is_an_error_and_not_the_end,
+                     *utf::precondition(may_spoil_reading_directories)) {
+  files.put("k", first);
+  int const status = support::in_child([&] {
+    spoil_reading_directories();
+    return code_of([&] { files.entries(); }) == os(EIO) ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_failed_sync_is_not_tried_again) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};
@@ -653,6 +754,10 @@ BOOST_AUTO_TEST_CASE(what_is_durable_is_synced_before_and_after_the_rename_and_a
   fast.put("k", first);
   fast.erase("k");
   BOOST_TEST(calls == "writev close rename close rename_noreplace unlink close ");
+  fast.put("k", first);
+  record_calls();
+  fast.set_aside("k", "x");
+  BOOST_TEST(calls == "rename_noreplace close ");
 }
 
 BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_by_the_next_try) {
@@ -666,9 +771,11 @@ BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_by_the_next_try) {
   auto const fail_sync = [&](int nth) { failing = "fsync", syncs_left = nth, calls.clear(); };
   support::spoiled_storage s{dir(), {}, ops};
 
-  fail_sync(0);  // of the directory into its parent: it is made again
-  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));
-  BOOST_TEST(!s.exists());
+  for (int const nth : {0, 1}) {  // of its parent, or of the directory into its parent: it is made again
+    fail_sync(nth);
+    BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));
+    BOOST_TEST(!s.exists());
+  }
   s.put("k", first);
 
   fail_sync(0);  // of the removal: the record stands, and is removed again
@@ -685,6 +792,68 @@ BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_by_the_next_try) {
   s.set_aside("k", "x");
   BOOST_TEST(calls.find("writev fsync") != calls.npos);
   BOOST_TEST((s.set_aside_entries().at(0).state == record_state::intact));
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_unlinked_is_moved_back_durably_and_the_first_error_is_told) {
+  support::spoiled_ops ops;
+  std::string calls;
+  std::set<int> failing;
+  int n = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call != "rename_noreplace" && call != "fsync" && call != "unlink") return 0;
+    calls += std::string(call) + " ";
+    return failing.contains(++n) ? EIO : 0;
+  };
+  auto const erase = [&](support::spoiled_storage& s, std::set<int> const& nth) {
+    failing.clear();
+    s.put("k", first);
+    n = 0, calls.clear(), failing = nth;
+    return code_of([&] { s.erase("k"); });
+  };
+  support::spoiled_storage durable{dir(), {}, ops};
+  BOOST_TEST(erase(durable, {3}) == os(EIO));
+  BOOST_TEST(calls == "rename_noreplace fsync unlink rename_noreplace fsync ");
+  BOOST_TEST((files.get("k") == first));
+  BOOST_TEST(only_record_and_lock());
+  BOOST_TEST(erase(durable, {3, 5}) == errc::indeterminate);
+  BOOST_TEST((files.get("k") == first));
+  BOOST_TEST(erase(durable, {3, 4}) == errc::indeterminate);  // the way back is barred
+  BOOST_TEST((files.get("k") == std::nullopt));
+  BOOST_TEST(erase(durable, {2, 3}) == errc::indeterminate);  // the sync fails, and the way back too
+  support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
+  BOOST_TEST(erase(fast, {2}) == os(EIO));
+  BOOST_TEST(calls == "rename_noreplace unlink rename_noreplace ");
+  BOOST_TEST((files.get("k") == first));
+}
+
+BOOST_AUTO_TEST_CASE(what_a_cleaner_takes_meanwhile_is_removed_but_was_not_set_aside) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  auto const clean_before = [&](std::string_view which) {
+    *ops.before = [&, which](std::string_view call) {
+      for (auto const& name : names(dir())) {
+        if (call == which && name != ".lock" && name != "k.stash") fs::remove(dir() / name);
+      }
+      return 0;
+    };
+  };
+  s.put("k", first);
+  clean_before("unlink");
+  BOOST_TEST(s.erase("k"));
+  BOOST_TEST(names(dir()).size() == 1U);
+  s.put("k", first);
+  clean_before("rename_noreplace");  // the copy is gone before it has its name
+  BOOST_TEST(code_of([&] { s.set_aside("k", "x"); }) == os(ENOENT));
+  BOOST_TEST((s.get("k") == first));
+  files.set_aside("k", "x");
+  clean_before("unlink");
+  BOOST_TEST(s.purge(0us) == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_over_the_cap_can_be_set_aside) {
+  files.put("k", {std::string(5000, 'x'), {}});
+  auto const bytes = support::read(target);
+  BOOST_TEST(support::read(atomic_file_storage{dir(), {.max_bytes = 10}}.set_aside("k", "x")) == bytes);
 }
 
 BOOST_AUTO_TEST_CASE(each_level_of_a_new_directory_is_synced_into_its_parent_and_again_where_its_maker_died) {
@@ -707,6 +876,20 @@ BOOST_AUTO_TEST_CASE(each_level_of_a_new_directory_is_synced_into_its_parent_and
   syncs = 0;
   s.put("k", first);
   BOOST_TEST(syncs == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_parent_that_stands_already_is_synced_too_for_its_maker_may_have_died) {
+  struct noting_syncs : stash::posix_file_ops {
+    int fsync(int fd) const {
+      synced->insert(fs::read_symlink("/proc/self/fd/" + std::to_string(fd)));
+      return posix_file_ops::fsync(fd);
+    }
+    std::shared_ptr<std::set<fs::path>> synced = std::make_shared<std::set<fs::path>>();
+  };
+  fs::create_directory(root / "a");
+  noting_syncs const ops;
+  stash::basic_atomic_file_storage<noting_syncs>{root / "a" / "b", {}, ops}.put("k", first);
+  for (auto const& p : {root, root / "a", root / "a" / "b"}) BOOST_TEST(ops.synced->contains(fs::canonical(p)), p);
 }
 
 BOOST_AUTO_TEST_CASE(where_the_kernel_cannot_rename_without_replacing_a_link_does_it) {
@@ -796,6 +979,33 @@ BOOST_AUTO_TEST_CASE(purge_removes_what_it_can_and_tells_what_it_cannot) {
   files.set_aside("k", "b");
   BOOST_TEST(code_of([&] { files.purge(0us); }) == os(EISDIR));
   BOOST_TEST(files.set_aside_entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_purge_goes_on_after_an_error_and_tells_the_first) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  int syncs = 0;
+  auto const purge = [&](std::vector<int> errors, int sync_error) {  // of the unlinks and of the sync
+    *ops.before = [](std::string_view) { return 0; };
+    s.purge(0us);
+    for (std::size_t i = 0; i < errors.size(); ++i) {
+      s.put("k", first);
+      s.set_aside("k", "x");
+    }
+    syncs = 0;
+    std::size_t unlinks = 0;
+    *ops.before = [&, unlinks](std::string_view call) mutable {
+      if (call == "fsync") return ++syncs, sync_error;
+      return call == "unlink" ? errors.at(unlinks++) : 0;
+    };
+    return code_of([&] { s.purge(0us); });
+  };
+  BOOST_TEST(purge({EIO, EACCES, 0}, 0) == os(EIO));
+  BOOST_TEST(files.set_aside_entries().size() == 2U);
+  BOOST_TEST(purge({EIO, 0}, EROFS) == os(EIO));
+  BOOST_TEST(files.set_aside_entries().size() == 1U);
+  BOOST_TEST(purge({0, 0}, EIO) == errc::indeterminate);
+  BOOST_TEST(syncs == 1);
 }
 
 // The default directory

@@ -353,7 +353,22 @@ BOOST_AUTO_TEST_CASE(best_effort_leaves_a_record_that_it_could_not_read_or_keep_
     }
     heal();
     BOOST_TEST((stashed() == "other words"), call);
+    spoil(call, EIO);
+    { auto g = guard({.best_effort = true, .clear_after_restore = true}); }
+    heal();
+    BOOST_TEST((stashed() == "other words"), call);
   }
+}
+
+BOOST_AUTO_TEST_CASE(without_best_effort_live_is_not_asked_where_no_lock_can_be_made) {
+  fs::create_directory(dir());
+  ::chmod(dir().c_str(), 0777);
+  bool asked = false;
+  auto const live_that_notes = [&] { return asked = true; };
+  auto const construct = [&] { stash::delete_guard g{store, "orders", live_that_notes, [](bool) {}, options()}; };
+  BOOST_TEST(code_of(construct) == errc::unsafe_directory);
+  BOOST_TEST(!asked);
+  BOOST_TEST(log.kinds == "");
 }
 
 BOOST_AUTO_TEST_CASE(best_effort_without_a_lock_goes_on_only_with_a_live_value) {

@@ -57,6 +57,10 @@ struct one_way {};
 inline void tag_invoke(json::value_from_tag, json::value& v, one_way const&) { v = "text"; }
 inline one_way tag_invoke(json::value_to_tag<one_way>, json::value const&) { throw std::runtime_error("no way back"); }
 
+struct too_big {};
+inline void tag_invoke(json::value_from_tag, json::value& v, too_big const&) { v = 1; }
+inline too_big tag_invoke(json::value_to_tag<too_big>, json::value const&) { throw std::bad_alloc{}; }
+
 struct thrower {};
 inline void tag_invoke(json::value_from_tag, json::value&, thrower const&) { throw std::logic_error("midway"); }
 inline thrower tag_invoke(json::value_to_tag<thrower>, json::value const&) { return {}; }
@@ -185,6 +189,10 @@ BOOST_AUTO_TEST_CASE(users_types_come_back_through_value_from_and_value_to) {
   std::unordered_set<std::string> const any_order{"a", "b", "c", "d", "e"};
   BOOST_TEST((there_and_back(any_order) == any_order));
   BOOST_TEST(there_and_back(-0.0) == 0.0);
+}
+
+BOOST_AUTO_TEST_CASE(a_lack_of_memory_is_no_mismatch) {
+  BOOST_CHECK_THROW(z.deserialize<user::too_big>("1"), std::bad_alloc);
 }
 
 BOOST_AUTO_TEST_CASE(bytes_of_another_type_are_a_mismatch) {

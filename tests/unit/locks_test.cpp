@@ -1,7 +1,10 @@
 // Locks across processes, after forks and deaths, and when they are lost.
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <csignal>
 #include <thread>
@@ -48,6 +51,15 @@ class holder {
  private:
   pid_t child_;
 };
+
+/// This process's descriptor of a file; -1: it has none.
+int descriptor_of(fs::path const& file) {
+  for (auto const& name : support::names("/proc/self/fd")) {
+    boost::system::error_code gone;
+    if (fs::read_symlink(fs::path("/proc/self/fd") / name, gone) == fs::canonical(file)) return std::stoi(name);
+  }
+  return -1;
+}
 
 struct fixture : support::scratch {
   stash::file_stash store{dir()};
@@ -215,6 +227,144 @@ BOOST_AUTO_TEST_CASE(a_lock_file_deleted_while_it_is_being_locked_is_made_and_lo
   BOOST_TEST(!store.storage().try_lock("k").has_value());
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_file_that_is_deleted_again_and_again_is_an_error) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  int deleted = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_byte") deleted += fs::remove(lock_file);
+    return 0;
+  };
+  BOOST_TEST(code_of([&] { spoiled.try_lock("k"); }) == support::os(ESTALE));
+  BOOST_TEST(deleted > 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_link_or_a_fifo_at_the_lock_files_name_is_an_error_and_no_lock) {
+  store.save("k", 1);
+  support::write(root / "victim", "precious");
+  BOOST_REQUIRE(::chmod((root / "victim").c_str(), 0644) == 0);
+  for (auto const& goal : {root / "victim", root / "nowhere"}) {
+    fs::remove(lock_file);
+    fs::create_symlink(goal, lock_file);
+    BOOST_TEST(code_of([&] { store.storage().try_lock("k"); }) == support::os(ELOOP));
+  }
+  BOOST_TEST(!fs::exists(root / "nowhere"));
+  BOOST_TEST(fs::status(root / "victim").permissions() == fs::perms(0644));
+  fs::remove(lock_file);
+  BOOST_REQUIRE(::mkfifo(lock_file.c_str(), 0600) == 0);
+  BOOST_TEST(code_of([&] { store.storage().try_lock("k"); }) == errc::unsafe_directory);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_file_that_others_may_open_is_closed_to_them) {
+  store.save("k", 1);
+  BOOST_REQUIRE(::chmod(lock_file.c_str(), 0666) == 0);
+  BOOST_TEST(store.storage().try_lock("k").has_value());
+  BOOST_TEST(fs::status(lock_file).permissions() == fs::perms(0600));
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_that_cannot_be_taken_again_is_not_held) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  auto const lock = spoiled.try_lock("k");
+  *ops.before = [](std::string_view call) { return call == "lock_byte" ? EAGAIN : 0; };
+  BOOST_TEST(!lock->held());
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_that_cannot_be_taken_is_an_error_unless_another_has_it) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  for (int const error : {ENOLCK, EIO, EAGAIN, EACCES}) {
+    *ops.before = [&](std::string_view call) { return call == "lock_byte" ? error : 0; };
+    auto const code = code_of([&] { BOOST_TEST(!spoiled.try_lock("k").has_value()); });
+    BOOST_TEST(code == (error == ENOLCK || error == EIO ? support::os(error) : boost::system::error_code{}));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_that_is_released_is_free_though_a_copy_of_its_descriptor_is_open) {
+  auto lock = store.storage().try_lock("k");
+  int const copy = ::dup(descriptor_of(lock_file));
+  BOOST_REQUIRE(copy >= 0);
+  lock.reset();
+  BOOST_TEST(store.storage().try_lock("k").has_value());
+  ::close(copy);
+}
+
+BOOST_AUTO_TEST_CASE(a_child_neither_holds_nor_closes_what_got_the_number_of_the_parents_descriptor) {
+  int const status = support::in_child([&] {
+    int released[2];
+    if (::pipe(released) != 0) return 1;
+    auto lock = store.storage().try_lock("k");
+    int const number = descriptor_of(lock_file);
+    pid_t const child = ::fork();
+    if (child == 0) {
+      char c = 0;
+      bool ok = ::read(released[0], &c, 1) == 1;  // from here on, anybody may have the lock
+      int const again = ::open(lock_file.c_str(), O_RDWR | O_CLOEXEC);
+      ok = ok && ::dup2(again, number) == number && !lock->held();
+      lock.reset();
+      auto const is_open = [&] { return ::fcntl(number, F_GETFD) != -1; };
+      ok = ok && is_open() && support::in_child([&] { return is_open() ? 0 : 1; }) == 0;
+      ::_exit(ok ? 0 : 2);
+    }
+    lock.reset();
+    if (::write(released[1], "x", 1) != 1) return 3;
+    int s = 0;
+    ::waitpid(child, &s, 0);
+    return WEXITSTATUS(s);
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_child_that_no_handler_was_told_of_neither_has_nor_releases_the_lock) {
+  std::optional lock{store.storage().try_lock("k").value()};
+  auto const child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+  if (child == 0) {
+    bool const held = lock->held();
+    lock.reset();
+    ::_exit(held ? 1 : 0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  BOOST_TEST(status == 0);
+  BOOST_TEST(!store.storage().try_lock("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_child_has_the_memory_without_its_parents_locks_and_keeps_its_own) {
+  stash::memory_storage memory;
+  std::optional inherited{memory.try_lock("k").value()};
+  int const status = support::in_child([&] {
+    auto const own = memory.try_lock("k");
+    bool const free = own && own->held();
+    inherited.reset();
+    return free && !memory.try_lock("k") ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
+  BOOST_TEST(!memory.try_lock("k").has_value());
+}
+
+boost::test_tools::assertion_result may_make_pid_namespaces(boost::unit_test::test_unit_id) {
+  return support::in_child([] { return ::unshare(CLONE_NEWPID) == 0 ? 0 : 1; }) == 0;
+}
+
+BOOST_AUTO_TEST_CASE(a_child_with_the_process_id_of_its_parent_does_not_have_its_lock,
+                     *boost::unit_test::precondition(may_make_pid_namespaces)) {
+  auto const as_process_1 = [](auto f) {
+    if (::unshare(CLONE_NEWPID) != 0) return 10;
+    return support::in_child([&] { return ::getpid() == 1 ? f() : 11; });
+  };
+  int const status = support::in_child([&] {
+    return as_process_1([&] {
+      stash::memory_storage memory;
+      auto const lock = memory.try_lock("k");
+      auto g = guard();
+      int const child = as_process_1([&] { return lock->held() || !code_of([&] { g.commit(); }) ? 1 : 0; });
+      g.commit();
+      return lock->held() ? child : 2;
+    });
+  });
+  BOOST_TEST(status == 0);
+}
+
 // What a guard does when its lock may have been lost
 
 BOOST_AUTO_TEST_CASE(it_goes_on_when_the_record_is_still_its_own) {
@@ -256,6 +406,35 @@ BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_changed_the_record) {
     BOOST_TEST(restored.empty());
     BOOST_TEST((store.load<int>("k") == 2));
   }
+}
+
+BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_damaged_the_record) {
+  auto g = guard();
+  fs::remove(lock_file);
+  support::write(store.storage().path("k"), "damaged");
+  BOOST_TEST(code_of([&] { g.rollback(); }) == errc::busy);
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(support::read(store.storage().path("k")) == "damaged");
+}
+
+BOOST_AUTO_TEST_CASE(it_writes_nothing_when_the_record_is_gone_and_another_holds_the_lock_now) {
+  auto g = guard();
+  fs::remove(lock_file);
+  store.clear("k");
+  auto const others = store.storage().try_lock("k");
+  BOOST_TEST(code_of([&] { g.rollback(); }) == errc::busy);
+  BOOST_TEST(restored.empty());
+  BOOST_TEST((store.entries().empty() && store.set_aside_entries().empty()));
+}
+
+BOOST_AUTO_TEST_CASE(it_tells_the_first_error_when_its_value_cannot_be_kept_either) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  stash::delete_guard g{spoiled, "k", [] { return 1; }, [](int) {}};
+  fs::remove(lock_file);
+  spoiled.clear("k");
+  *ops.before = [](std::string_view call) { return call == "writev" ? ENOSPC : 0; };
+  BOOST_TEST(code_of([&] { g.rollback(); }) == errc::busy);
 }
 
 BOOST_AUTO_TEST_CASE(it_restores_nothing_when_the_record_is_gone_and_keeps_its_value_for_a_person) {

@@ -76,9 +76,10 @@ BOOST_AUTO_TEST_CASE(times_are_written_as_iso_8601) {
 }
 
 BOOST_AUTO_TEST_CASE(cut_off_at_every_byte_it_is_corrupt) {
-  std::string const whole = bytes_of("orders", example);
-  for (std::size_t n = 0; n < whole.size(); ++n) {
-    BOOST_TEST(code_of([&] { parse(whole.substr(0, n)); }) == errc::corrupt, n);
+  for (auto const& whole : {bytes_of("orders", example), bytes_of("orders", {})}) {
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+      BOOST_TEST(code_of([&] { parse(whole.substr(0, n)); }) == errc::corrupt, n);
+    }
   }
 }
 
@@ -94,7 +95,7 @@ BOOST_AUTO_TEST_CASE(with_any_bit_flipped_it_is_corrupt) {
 BOOST_AUTO_TEST_CASE(with_anything_before_or_behind_it_or_zeros_instead_it_is_corrupt) {
   std::string const whole = bytes_of("orders", example);
   for (auto const& bad : {whole + "x", whole + "\n", whole + whole, "\xEF\xBB\xBF" + whole, " " + whole,
-                          std::string(whole.size(), '\0'), "\n"s, "\n\n"s, "{}\n{}\n"s}) {
+                          std::string(whole.size(), '\0'), "\n"s, "\n\n"s, "{}\n{}\n"s, "\"}\n\n"s}) {
     BOOST_TEST(code_of([&] { parse(bad); }) == errc::corrupt);
   }
 }
@@ -110,6 +111,9 @@ BOOST_AUTO_TEST_CASE(whole_bytes_of_another_version_are_a_mismatch_and_torn_ones
     BOOST_TEST(code_of([&] { parse(other); }) == errc::mismatch);
     BOOST_TEST(code_of([&] { parse(other.substr(0, other.size() - 3)); }) == errc::corrupt);
   }
+  std::string const elsewhere = R"({"stash":2,"hash":")";  // the digits are right, but not where they belong
+  auto const digits = stash::detail::checksum(elsewhere, "payload");
+  BOOST_TEST(code_of([&] { parse(elsewhere + digits + "\"}\npayload\n"); }) == errc::corrupt);
 }
 
 BOOST_AUTO_TEST_CASE(whole_bytes_with_a_header_that_is_not_ours_are_corrupt) {
@@ -122,6 +126,23 @@ BOOST_AUTO_TEST_CASE(whole_bytes_with_a_header_that_is_not_ours_are_corrupt) {
                           R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7,"x":1)"s,
                           R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z)"s}) {
     BOOST_TEST(code_of([&] { parse(sealed(bad, "payload")); }) == errc::corrupt, bad);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_error_tells_what_is_wrong_with_a_header) {
+  std::pair<std::string, char const*> const cases[] = {
+      {R"(2)", "no header"},
+      {R"({"stash":x)", "no version"},
+      {R"({"stash":1"orders")", "no key"},
+      {R"({"stash":1,"key":"customers","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7)",
+       "it is the record of another key"},
+      {R"({"stash":1,"key":"orders"2026-11-22T14:44:21.123456Z","bytes":7)", "no time"},
+      {R"({"stash":1,"key":"orders","saved_at":"yesterday","bytes":7)", "no time"},
+      {R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":8)",
+       "its header is not of the form of version 1"}};
+  for (auto const& [header, why] : cases) {
+    auto const said = support::message_of([&] { parse(sealed(header, "payload")); });
+    BOOST_TEST(said.find(std::string("file: ") + why + ": corrupt") != said.npos, header << ": " << said);
   }
 }
 

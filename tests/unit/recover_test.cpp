@@ -69,6 +69,42 @@ BOOST_AUTO_TEST_CASE(a_record_that_a_guard_holds_is_busy) {
   g.release();
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_that_cannot_be_taken_is_a_failure_and_not_busy) {
+  store.save("a", "x"s);
+  *ops.before = [](std::string_view call) { return call == "lock_byte" ? ENOLCK : 0; };
+  auto const report = run();
+  BOOST_TEST((report.busy == 0U && report.failed.size() == 1U));
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_stands_there_under_the_lock_is_restored_and_not_what_stood_there_before) {
+  store.save("a", "old"s);
+  stash::file_stash another{dir()};
+  bool was_first = false;
+  *ops.before = [&](std::string_view call) {
+    if (call == "open_lock" && !was_first) {
+      was_first = true;
+      another.save("a", "new"s);
+    }
+    return 0;
+  };
+  BOOST_TEST(run().restored == 1U);
+  BOOST_TEST(restored["a"] == "new");
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_restored_when_another_ended_the_job_while_is_live_was_asked) {
+  store.save("a", "x"s);
+  auto const stale = [&](stash::key const& k) {
+    fs::remove(dir() / ".lock");
+    store.clear(k);
+    return false;
+  };
+  auto const report =
+      stash::recover<std::string>(store, stale, [&](auto const& k, auto const& v) { restored.emplace(k.str(), v); });
+  BOOST_TEST((report.restored == 0U && report.failed.size() == 1U));
+  BOOST_TEST(restored.empty());
+}
+
 BOOST_AUTO_TEST_CASE(a_corrupt_record_is_counted_told_and_left_where_it_is) {
   store.save("a", "x"s);
   support::write(store.storage().path("a"), "damaged");

@@ -86,6 +86,25 @@ BOOST_AUTO_TEST_CASE(the_file_survives_the_power_cut_as_far_as_sqlite_can) {
   BOOST_TEST(synchronous == "2");  // FULL
 }
 
+BOOST_AUTO_TEST_CASE(where_there_is_no_write_ahead_log_each_commit_syncs_the_directory_too) {
+  ckan::sqlite_datastore const in_memory{":memory:"};
+  std::string synchronous;
+  auto const take = [](void* to, int, char** values, char**) { return *static_cast<std::string*>(to) = values[0], 0; };
+  ::sqlite3_exec(in_memory.native_handle(), "PRAGMA synchronous", take, &synchronous, nullptr);
+  BOOST_TEST(synchronous == "3");  // EXTRA
+}
+
+BOOST_AUTO_TEST_CASE(a_transaction_keeps_other_writers_out_from_its_start) {
+  d.create("orders", columns);
+  stash::detail::sqlite_connection const one{file}, other{file};
+  auto const begin = [&] { stash::detail::sqlite_transaction{other, "test", {}}; };
+  {
+    stash::detail::sqlite_transaction const first{one, "test", {}};
+    BOOST_TEST(code_of(begin).value() == SQLITE_BUSY);
+  }
+  BOOST_TEST(!code_of(begin));
+}
+
 BOOST_AUTO_TEST_CASE(annotating_replaces_the_info_of_the_named_fields_all_or_none) {
   d.create("orders", columns);
   BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", json::object{}}}); }) == errc::mismatch);  // not live yet
@@ -185,6 +204,21 @@ BOOST_AUTO_TEST_CASE(a_forked_child_may_destroy_an_inherited_one_without_harm) {
   inherited->finish("orders");
   delete inherited;
   BOOST_TEST((d.describe("orders") == columns));
+}
+
+BOOST_AUTO_TEST_CASE(a_forked_child_that_destroys_an_inherited_one_spoils_no_transaction_of_its_parent) {
+  d.create("orders", columns);
+  auto shared = std::make_unique<ckan::sqlite_datastore>(file);
+  auto const run = [&](char const* sql) {
+    return ::sqlite3_exec(shared->native_handle(), sql, nullptr, nullptr, nullptr);
+  };
+  run("PRAGMA cache_size = 1");  // so that much of the transaction is in the file already
+  BOOST_REQUIRE(run("BEGIN IMMEDIATE; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+                    " INSERT INTO orders (id, day) SELECT i, 'x' FROM n") == SQLITE_OK);
+  BOOST_TEST(support::in_child([&] { return shared.reset(), 0; }) == 0);
+  BOOST_TEST(run("COMMIT") == SQLITE_OK);
+  BOOST_TEST(shared->rows("orders") == 20'000U);
+  BOOST_TEST((query("PRAGMA integrity_check") == std::vector{"ok"s}));
 }
 
 BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
