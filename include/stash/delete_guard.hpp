@@ -242,7 +242,7 @@ class [[nodiscard]] delete_guard {
       throw;
     }
     tell(event_kind::restored, {.age = age_});
-    if (!options_.clear_after_restore || !record_.was_locked() || !clearable_) return;
+    if (!options_.clear_after_restore || !clearable_) return;
     try {
       record_.erase("rollback");
     } catch (...) {
@@ -257,7 +257,7 @@ class [[nodiscard]] delete_guard {
     done_ = true;
     std::string where;
     try {
-      if (record_.was_locked() && clearable_) {
+      if (clearable_) {
         if (reason != nullptr) {
           record_.ensure_held("commit");
           where = record_.set_aside(reason, "commit");
@@ -311,7 +311,7 @@ class [[nodiscard]] delete_guard {
   stash::origin origin_ = stash::origin::none;
   std::optional<std::chrono::microseconds> age_;
   std::exception_ptr save_error_;
-  bool clearable_ = false;  // what stands under the key may be destroyed by this guard
+  bool clearable_ = false;  // what stands under the key may be destroyed by this guard, which has had its lock
   bool done_ = false;
   detail::owned_by_process owner_;
 };

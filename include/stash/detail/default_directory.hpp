@@ -38,8 +38,8 @@ inline boost::filesystem::path default_directory() {
     std::vector<char> buffer(16384);
     passwd entry = {};
     passwd* found = nullptr;
-    int const failed = ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
-    home = failed == 0 && found != nullptr && found->pw_dir != nullptr ? found->pw_dir : "";
+    ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);  // null where it fails (POSIX)
+    home = found != nullptr && found->pw_dir != nullptr ? found->pw_dir : "";
   }
   if (home.starts_with('/')) return boost::filesystem::path(home) / ".local/state/stash";
   throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory),

@@ -146,7 +146,7 @@ class directory {
   /// Each level is synced into its parent before the next is made in it.
   static void make_levels(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     auto const parent = path.parent_path();
-    if (parent == path || parent.empty()) op.fail(ENOENT, "mkdir", path.native());
+    if (parent.empty()) op.fail(ENOENT, "mkdir", path.native());
     bool is_made = ops.mkdir(path.c_str()) == 0;
     if (!is_made && errno == ENOENT) {
       make_levels(ops, parent, durable, op);
@@ -155,7 +155,7 @@ class directory {
     if (!is_made && errno != EEXIST) op.fail(errno, "mkdir", path.native());  // EEXIST: another made it just now
     try {
       // The parent too may be the last work of one who died before it was synced.
-      if (parent.has_parent_path() && parent != parent.parent_path()) sync_into_parent(ops, parent, durable, op);
+      if (parent.has_parent_path()) sync_into_parent(ops, parent, durable, op);
       sync_into_parent(ops, path, durable, op);
     } catch (error const&) {
       if (is_made) ops.rmdir(path.c_str());  // who tries again makes it anew: a second sync of this one would lie

@@ -74,13 +74,13 @@ class locked_record {
   /// Throws `errc::busy` unless the lock was never lost. For what follows from a look at the resource: under a
   /// lock that was lost, another may have dropped and built it anew since, and left no trace in the record.
   void require_held(char const* operation) const {
-    if (!lock_ || !lock_->held()) throw busy(operation, key_, "its lock was lost");
+    if (!is_held()) throw busy(operation, key_, "its lock was lost");
   }
 
   /// For a record that vanished while the lock was lost: writes it again, and sets it aside at once, so that no
   /// later run adopts what another may have ended on purpose. Returns where it went; empty: a record stands.
   std::string keep_aside(record const& r, char const* reason) {
-    if (!lock_ || !lock_->held()) lock_ = storage_.try_lock(key_);
+    if (!is_held()) lock_ = storage_.try_lock(key_);
     if (!lock_ || storage_.get(key_)) return {};
     storage_.put(key_, r);
     return storage_.set_aside(key_, reason);
@@ -89,7 +89,7 @@ class locked_record {
   /// Returns if the lock is ours, or was lost, could be taken again, and the record is byte for byte what it
   /// was. Else throws `errc::busy`, or what kept it from telling; nothing was changed.
   void ensure_held(char const* operation) {
-    if (lock_ && lock_->held()) return;
+    if (is_held()) return;
     lock_.reset();
     auto again = storage_.try_lock(key_);
     if (!again) throw busy(operation, key_, "its lock was lost and is held by another now");
@@ -98,6 +98,8 @@ class locked_record {
   }
 
  private:
+  bool is_held() const { return lock_ && lock_->held(); }
+
   bool stands_unchanged() const {
     try {
       return storage_.get(key_) == known_;

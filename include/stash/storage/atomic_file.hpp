@@ -213,8 +213,7 @@ class basic_atomic_file_storage {
     directory = boost::filesystem::absolute(directory, failed);
     if (failed) op.fail(failed.value(), "getcwd for", directory.native());
     // "link/" and "link/." would be followed where "link" is refused.
-    while (directory.has_parent_path() &&
-           (directory.filename() == "." || directory.filename().empty() || directory.native().back() == '/')) {
+    while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty())) {
       directory = directory.parent_path();
     }
     return directory;
