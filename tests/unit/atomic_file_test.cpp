@@ -2,6 +2,7 @@
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/seccomp.h>
+#include <pwd.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -129,6 +130,13 @@ BOOST_AUTO_TEST_CASE(a_relative_directory_stays_where_it_was) {
   BOOST_TEST((files.get("k") == first));
   BOOST_TEST(code_of([] { atomic_file_storage s{""}; }) == os(EINVAL));
   BOOST_TEST(code_of([] { atomic_file_storage s{"a\0b"s}; }) == os(EINVAL));
+  int const status = support::in_child([&] {
+    fs::create_directory(root / "gone");
+    fs::current_path(root / "gone");
+    fs::remove(root / "gone");
+    return code_of([] { atomic_file_storage s{"stash"}; }) == os(ENOENT) ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
 }
 
 // The directory
@@ -238,9 +246,58 @@ BOOST_AUTO_TEST_CASE(two_may_make_it_at_once) {
 BOOST_AUTO_TEST_CASE(another_may_make_it_in_between) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};
-  *ops.before = [&](std::string_view call) { return call == "mkdir" ? ::mkdir(dir().c_str(), 0700) : 0; };
+  int sync_error = EIO;
+  *ops.before = [&](std::string_view call) {
+    if (call == "mkdir") return ::mkdir(dir().c_str(), 0700) == 0 ? 0 : errno;
+    return call == "fsync" ? sync_error : 0;
+  };
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));
+  BOOST_TEST(fs::exists(dir()));  // it is the other's
+  sync_error = 0;
   s.put("k", first);
   BOOST_TEST((s.get("k") == first));
+}
+
+BOOST_AUTO_TEST_CASE(a_link_in_its_place_is_told_from_other_errors_whichever_errno_says_so) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  *ops.before = [](std::string_view call) { return call == "open" ? ELOOP : 0; };
+  fs::create_symlink(root, dir());
+  BOOST_TEST(code_of([&] { s.get("k"); }) == errc::unsafe_directory);
+  fs::remove(dir());
+  BOOST_TEST(code_of([&] { s.get("k"); }) == os(ELOOP));
+}
+
+BOOST_AUTO_TEST_CASE(one_that_is_removed_again_while_it_is_made_is_an_error) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  *ops.before = [&](std::string_view call) {
+    if (call == "fsync") fs::remove(dir());
+    return 0;
+  };
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(ENOENT));
+}
+
+BOOST_AUTO_TEST_CASE(where_it_is_missing_there_is_nothing_to_set_aside) {
+  BOOST_TEST(code_of([&] { files.set_aside("k", "x"); }) == os(ENOENT));
+  BOOST_TEST(names(root).empty());
+}
+
+BOOST_AUTO_TEST_CASE(without_a_root_directory_making_it_ends_with_an_error) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{"/", {}, ops};
+  *ops.before = [](std::string_view call) { return call == "open" || call == "mkdir" ? ENOENT : 0; };
+  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(ENOENT));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_system_that_cannot_sync_directories_will_do_only_under_process_crash) {
+  support::spoiled_ops ops;
+  *ops.before = [](std::string_view call) { return call == "fsync" ? EINVAL : 0; };
+  support::spoiled_storage durable{dir(), {}, ops};
+  BOOST_TEST(code_of([&] { durable.put("k", first); }) == os(EINVAL));
+  support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
+  fast.put("k", first);
+  BOOST_TEST((fast.get("k") == first));
 }
 
 boost::test_tools::assertion_result may_mount(utf::test_unit_id) {
@@ -637,6 +694,17 @@ BOOST_AUTO_TEST_CASE(short_reads_are_continued_and_a_file_that_is_cut_meanwhile_
   BOOST_TEST(code_of([&] { s.get("k"); }) == errc::corrupt);
 }
 
+BOOST_AUTO_TEST_CASE(what_cannot_be_opened_is_corrupt_only_where_it_is_no_regular_file) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  files.put("k", first);
+  for (int const error : {ELOOP, ENXIO}) {
+    int opened = 0;  // the directory, then the file
+    *ops.before = [&](std::string_view call) { return call == "open" && ++opened == 2 ? error : 0; };
+    BOOST_TEST(code_of([&] { s.get("k"); }) == os(error));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_file_far_over_the_cap_is_not_even_read) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {.max_bytes = 10}, ops};
@@ -667,6 +735,38 @@ BOOST_AUTO_TEST_CASE(a_listing_tells_a_bad_file_but_throws_what_the_process_lack
     auto const code = code_of([&] { listed = s.entries(); });
     BOOST_TEST(code == (error == EIO ? boost::system::error_code{} : os(error)));
     BOOST_TEST(listed.size() == (error == EIO ? 1U : 0U));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_listing_for_which_there_is_no_descriptor_is_an_error_and_not_the_end) {
+  files.put("k", first);
+  int const status = support::in_child([&] {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    int const next = ::dup(0);
+    ::close(next);
+    rlimit const one{static_cast<rlim_t>(next) + 1, limit.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &one);
+    auto const code = code_of([&] { files.entries(); });
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    return code == os(EMFILE) ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_listing_leaves_out_what_is_gone_when_it_is_looked_at) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  for (std::string_view const gone_before : {"lstat", "open"}) {
+    files.put("k", first);
+    bool is_listed = false;
+    *ops.before = [&](std::string_view call) {
+      if (is_listed && call == gone_before) fs::remove(target);
+      is_listed |= call == "list";
+      return 0;
+    };
+    BOOST_TEST(s.entries().empty(), gone_before);
+    BOOST_TEST(!fs::exists(target), gone_before);
   }
 }
 
@@ -1046,11 +1146,25 @@ BOOST_AUTO_TEST_CASE(the_default_directory_is_the_users_state_directory_and_neve
   BOOST_TEST(found({{"STASH_DIR", ""}, {"STATE_DIRECTORY", ""}, {"XDG_STATE_HOME", ""}, {"HOME", "/h"}}) ==
              "/h/.local/state/stash");
   BOOST_TEST(found({{"XDG_STATE_HOME", "relative"}, {"HOME", "/h"}}) == "/h/.local/state/stash");
+  BOOST_TEST(found({{"STATE_DIRECTORY", ":/var/lib/b"}, {"HOME", "/h"}}) == "/h/.local/state/stash");
   for (pairs const& none : {pairs{}, pairs{{"HOME", ""}}, pairs{{"HOME", "relative"}}}) {
     auto const from_user_database = found(none);
     BOOST_TEST(from_user_database.ends_with("/.local/state/stash"));
     BOOST_TEST(!from_user_database.starts_with("/tmp"));
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_user_without_a_home_is_told_to_set_one, *as_root) {
+  uid_t nobody_knows = 3'000'000'000;
+  while (::getpwuid(nobody_knows) != nullptr) ++nobody_knows;
+  int const status = support::in_child([&] {
+    environment const e{{}};
+    if (::seteuid(nobody_knows) != 0) return 2;
+    auto const said = support::message_of([] { stash::default_directory(); });
+    if (::seteuid(0) != 0) return 2;
+    return said.find("set STASH_DIR") != said.npos ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -22,6 +22,13 @@ struct note {
   friend bool operator==(note const&, note const&) = default;
 };
 BOOST_DESCRIBE_STRUCT(note, (), (text, priority))
+
+/// Its conversion knows better what is wrong.
+struct picky {};
+inline void tag_invoke(json::value_from_tag, json::value&, picky const&) {
+  throw stash::error{errc::unserializable, "convert", "its own subject", "its own words"};
+}
+inline picky tag_invoke(json::value_to_tag<picky>, json::value const&) { return {}; }
 }  // namespace user
 
 namespace {
@@ -117,6 +124,17 @@ BOOST_AUTO_TEST_CASE(load_and_clear_never_make_it) {
 }
 
 // Values
+
+BOOST_AUTO_TEST_CASE(an_error_that_names_its_subject_already_comes_through_as_it_is) {
+  BOOST_TEST(support::message_of([&] {
+               store.save("k", user::picky{});
+             }).starts_with("convert \"its own subject\": its own words"));
+}
+
+BOOST_AUTO_TEST_CASE(numbers_that_nobody_has_given_out_have_a_text_too) {
+  BOOST_TEST(stash::make_error_code(static_cast<errc>(99)).message() == "unknown stash error");
+  BOOST_TEST(to_string(static_cast<stash::event_kind>(99)) == "unknown");
+}
 
 BOOST_AUTO_TEST_CASE(any_type_the_serializer_knows_is_saved_and_null_is_a_value) {
   store.save("n", user::note{"remember", 3});

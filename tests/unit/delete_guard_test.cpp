@@ -429,6 +429,16 @@ BOOST_AUTO_TEST_CASE(if_the_clear_after_a_restore_fails_that_is_told_and_nothing
   BOOST_TEST((stashed() == "words"));
 }
 
+BOOST_AUTO_TEST_CASE(a_restore_that_throws_busy_though_the_lock_is_held_keeps_the_record_too) {
+  live = "words";
+  in_restore = [] { throw stash::error{errc::busy, "catalog"}; };
+  { auto g = guard({.clear_after_restore = true}); }
+  BOOST_TEST(log.kinds == "saved restore_failed");
+  BOOST_TEST(log.lines.back().find(file().native()) != std::string::npos);
+  BOOST_TEST((stashed() == "words"));
+  BOOST_TEST(aside() == 0U);
+}
+
 BOOST_AUTO_TEST_CASE(a_restore_that_throws_ends_nothing_keeps_the_record_and_is_told) {
   live = "words";
   for (bool const unwinding : {false, true}) {

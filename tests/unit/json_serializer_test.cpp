@@ -85,6 +85,9 @@ BOOST_AUTO_TEST_CASE(an_object_does_not_become_an_array_around_it) {
   BOOST_TEST(there_and_back(v).is_object());
   json::value const one = json::array{1};
   BOOST_TEST(there_and_back(one).as_array().size() == 1U);
+  BOOST_TEST((z.deserialize<json::array>("[1]") == json::array{1}));
+  BOOST_TEST((z.deserialize<json::object>("{\"a\":1}") == json::object{{"a", 1}}));
+  BOOST_TEST((z.deserialize<json::string>("\"a\"") == "a"));
 }
 
 BOOST_AUTO_TEST_CASE(every_finite_double_comes_back_bit_for_bit) {

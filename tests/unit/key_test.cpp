@@ -84,7 +84,9 @@ BOOST_AUTO_TEST_CASE(a_key_that_looks_like_a_file_of_ours_is_told_from_it) {
        {"", ".stash", "A.stash", "%41%.stash", "%zz.stash", "a%2fb.stash", "%61.stash", ".lock", ".tmp",
         "..0123456789abcdef.tmp", "notes.txt", ".orders.0123456789abcdef.bak", ".orders-0123456789abcdef.tmp",
         ".orders.0123456789abcdeF.tmp", ".orders.swap-file-of-vim.tmp", "x.corrupt-yesterday-0123456789abcdef",
-        "x.corrupt-20261122T144421.123456Z-0123456789abcdeg", "x.cor-rupt-20261122T144421.123456Z-0123456789abcdef"}) {
+        "x.corrupt-20261122T144421.123456Z-0123456789abcdeg", "x.cor-rupt-20261122T144421.123456Z-0123456789abcdef",
+        "%1g.stash", "x-0123456789abcdef", "-20261122T144421.123456Z-0123456789abcdef",
+        "x-20261122T144421.123456Z-0123456789abcdef", "%zz.corrupt-20261122T144421.123456Z-0123456789abcdef"}) {
     BOOST_TEST(!d::key_of_record(stranger));
     BOOST_TEST(!d::key_of_temporary(stranger));
     BOOST_TEST(!d::parse_set_aside(stranger));

@@ -280,6 +280,32 @@ BOOST_AUTO_TEST_CASE(a_lock_that_cannot_be_taken_is_an_error_unless_another_has_
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_closed_to_others_is_an_error) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  static_cast<void>(spoiled.try_lock("k"));
+  ::chmod(lock_file.c_str(), 0644);
+  *ops.before = [](std::string_view call) { return call == "fchmod" ? EPERM : 0; };
+  BOOST_TEST(code_of([&] { static_cast<void>(spoiled.try_lock("k")); }) == support::os(EPERM));
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_file_of_another_file_system_is_not_the_one_that_is_locked) {
+  struct remounting : stash::posix_file_ops {
+    int lstat(int d, char const* n, struct stat* s) const {
+      int const result = posix_file_ops::lstat(d, n, s);
+      s->st_dev += *mounts;
+      return result;
+    }
+    std::shared_ptr<dev_t> mounts = std::make_shared<dev_t>(0);
+  };
+  remounting const ops;
+  stash::basic_atomic_file_storage<remounting> remounted{dir(), {}, ops};
+  auto const lock = remounted.try_lock("k");
+  BOOST_TEST(lock->held());
+  *ops.mounts = 1;
+  BOOST_TEST(!lock->held());
+}
+
 BOOST_AUTO_TEST_CASE(a_lock_that_is_released_is_free_though_a_copy_of_its_descriptor_is_open) {
   auto lock = store.storage().try_lock("k");
   int const copy = ::dup(descriptor_of(lock_file));
@@ -415,6 +441,18 @@ BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_damaged_the_record) {
   BOOST_TEST(code_of([&] { g.rollback(); }) == errc::busy);
   BOOST_TEST(restored.empty());
   BOOST_TEST(support::read(store.storage().path("k")) == "damaged");
+}
+
+BOOST_AUTO_TEST_CASE(it_leaves_everything_when_the_record_cannot_be_read_again) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  stash::delete_guard g{spoiled, "k", [] { return 1; }, [&](int v) { restored.push_back(v); }};
+  fs::remove(lock_file);
+  *ops.before = [](std::string_view call) { return call == "read" ? EIO : 0; };
+  BOOST_TEST(code_of([&] { g.rollback(); }) == support::os(EIO));
+  *ops.before = [](std::string_view) { return 0; };
+  BOOST_TEST(restored.empty());
+  BOOST_TEST((spoiled.load<int>("k") == 1));
 }
 
 BOOST_AUTO_TEST_CASE(it_writes_nothing_when_the_record_is_gone_and_another_holds_the_lock_now) {

@@ -113,10 +113,34 @@ BOOST_AUTO_TEST_CASE(annotating_replaces_the_info_of_the_named_fields_all_or_non
   BOOST_TEST((d.describe("orders")->at(1).info == json::object{{"label", "Day"}}));
   BOOST_TEST((d.describe("orders")->at(0) == columns[0]));
   for (json::object const& bad : {json::object{{"id", json::object{}}, {"nowhere", json::object{}}},
-                                  json::object{{"id", json::object{}}, {"day", 1}}}) {
+                                  json::object{{"id", json::object{}}, {"day", 1}},
+                                  json::object{{"id", json::object{}}, {"day", {{"_beside", 1}}}}}) {
     BOOST_TEST(code_of([&] { d.annotate("orders", bad); }) == errc::mismatch);
     BOOST_TEST((d.describe("orders")->at(0) == columns[0]));
   }
+}
+
+BOOST_AUTO_TEST_CASE(loading_nothing_is_no_error_and_an_empty_text_is_not_null) {
+  d.create("orders", columns);
+  ckan::sqlite_datastore::loader rows{d, "orders", columns};
+  rows.finish();
+  BOOST_TEST(d.rows("orders") == 0U);
+  std::vector<std::optional<std::string_view>> row(columns.size());
+  row[0] = std::string_view{};
+  rows.add(row);
+  rows.finish();
+  BOOST_TEST((query("SELECT count(*) FROM orders WHERE id = '' AND day IS NULL") == std::vector{"1"s}));
+}
+
+BOOST_AUTO_TEST_CASE(what_sqlite_refuses_to_bind_or_to_do_is_an_error) {
+  stash::detail::sqlite_connection const other{file};
+  stash::detail::sqlite_statement none{other, "SELECT 1", "test", {}};
+  BOOST_TEST(code_of([&] { none.bind(std::int64_t{1}); }).value() == SQLITE_RANGE);
+  BOOST_TEST(code_of([&] { none.bind("x"); }).value() == SQLITE_RANGE);
+  other.execute("CREATE TABLE once (x UNIQUE); INSERT INTO once VALUES (1)", "test", {});
+  BOOST_TEST(code_of([&] {
+               stash::detail::sqlite_statement{other, "INSERT INTO once VALUES (1)", "test", {}}.run();
+             }).value() == SQLITE_CONSTRAINT_UNIQUE);
 }
 
 BOOST_AUTO_TEST_CASE(names_may_have_anything_that_sql_would_take_apart) {

@@ -539,6 +539,49 @@ BOOST_AUTO_TEST_CASE(a_wrong_storage_without_a_fault_conforms) {
   BOOST_TEST(report.str().find("failed: ") == std::string::npos, report.str());
 }
 
+BOOST_AUTO_TEST_CASE(every_member_of_the_failing_storage_throws_eio_and_names_its_operation) {
+  stash::testing::failing_storage s;
+  auto const operation_of = [](auto f) -> std::string {
+    try {
+      f();
+    } catch (stash::error const& e) {
+      return e.code() == support::os(EIO) ? e.operation() : e.what();
+    }
+    return "nothing was thrown";
+  };
+  BOOST_TEST(operation_of([&] { s.put("k", {}); }) == "put");
+  BOOST_TEST(operation_of([&] { s.get("k"); }) == "get");
+  BOOST_TEST(operation_of([&] { s.erase("k"); }) == "erase");
+  BOOST_TEST(operation_of([&] { s.entries(); }) == "entries");
+  BOOST_TEST(operation_of([&] { s.set_aside("k", "x"); }) == "set_aside");
+  BOOST_TEST(operation_of([&] { s.set_aside_entries(); }) == "set_aside_entries");
+  BOOST_TEST(operation_of([&] { s.purge(std::chrono::microseconds{0}); }) == "purge");
+  BOOST_TEST(operation_of([&] { s.try_lock("k"); }) == "try_lock");
+  BOOST_TEST(operation_of([&] { s.exists(); }) == "exists");
+  BOOST_TEST(operation_of([&] { s.temporaries(); }) == "temporaries");
+  BOOST_TEST(operation_of([&] { s.sweep("k"); }) == "sweep");
+  BOOST_TEST(operation_of([&] { s.check("k", {}); }) == "put");
+  BOOST_TEST(operation_of([&] { s.path("k"); }) == "path");
+}
+
+BOOST_AUTO_TEST_CASE(a_factory_that_throws_anything_at_all_fails_every_check) {
+  struct throwing {
+    stash::memory_storage fresh() { throw 42; }
+  } factory;
+  auto const report = stash::testing::check_storage(factory);
+  BOOST_TEST(!report.conforms());
+  BOOST_TEST(report.count(stash::testing::outcome::passed) == 0U);
+  BOOST_TEST(report.results.front().why == "something that is not a std::exception was thrown");
+}
+
+BOOST_AUTO_TEST_CASE(where_children_cannot_be_waited_for_a_check_with_a_child_fails) {
+  int const status = support::in_child([] {
+    std::signal(SIGCHLD, SIG_IGN);
+    return stash::detail::conformance_tools::returns_in_child([] {}) ? 1 : 0;
+  });
+  BOOST_TEST(status == 0);
+}
+
 BOOST_AUTO_TEST_CASE(every_check_sees_some_wrong_storage) {
   std::set<std::string_view> checks, seeing;
   for (auto const& check : storage_conformance<quick_files>::checks()) checks.insert(check.name);
