@@ -1,0 +1,951 @@
+"""Takes one protection of the library out at a time and runs the unit tests that should see it: each must fail then.
+
+A mutant is found by its text, whatever the white space in it, and must stand exactly once in its file: one that
+does not apply any more, or does not compile, fails the run as one does that lives.
+"""
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Overflow ends the program, as it does in the suite, which is built with this sanitizer too.
+SANITIZED = {"clang++-19": ["-fsanitize=signed-integer-overflow", "-fsanitize-trap=signed-integer-overflow"],
+             "g++": ["-fsanitize=signed-integer-overflow", "-fsanitize-undefined-trap-on-error"]}
+COMPILER = next((c for c in SANITIZED if shutil.which(c)), "g++")  # the fastest first: it takes half the time
+COMPILE = [COMPILER, "-std=c++20", "-O0", "-w", "-pthread", *SANITIZED[COMPILER], "-DBOOST_TEST_DYN_LINK",
+           f"-I{ROOT}/tests/support"]
+LINK = [*(["-fuse-ld=gold"] if shutil.which("ld.gold") else []),
+        "-lboost_json", "-lboost_filesystem", "-lboost_unit_test_framework", "-lsqlite3", "-lxxhash"]
+OTHER_USER = {"user": 65534, "group": 65534, "extra_groups": []}  # what a permission forbids, root does not notice
+# No test can see what a real disk does with a sync, but all wait for it.
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.R_OK | os.W_OK | os.X_OK) else None
+
+
+@dataclass
+class Mutant:
+    name: str  # the protection that is taken out
+    file: str  # under include/stash
+    edits: list  # of (text, what stands there instead)
+    tests: tuple  # of unit tests, the likeliest to see it first; "file/suite/case" runs but these of a file
+    needs_root: bool = False
+    reason: str = ""  # why nobody can see it, of an equivalent one
+
+
+mutants, equivalents = [], []
+
+
+def take_out(name, file, old, new, *tests, needs_root=False):
+    edits = list(zip(old, new)) if isinstance(old, tuple) else [(old, new)]
+    mutants.append(Mutant(name, file, edits, tests, needs_root))
+
+
+def equivalent(name, file, old, new, *tests, reason):
+    equivalents.append(Mutant(name, file, [(old, new)], tests, reason=reason))
+
+
+# --- Saving: detail/temporary_file.hpp, storage/atomic_file.hpp
+
+take_out("the sync of the bytes before the rename", "detail/temporary_file.hpp",
+         "if (durable && retried([&] { return ops_.fsync(file_.get()); }) != 0)", "if (false)", "atomic_file")
+take_out("not believing a second sync after one that failed", "detail/temporary_file.hpp",
+         "retried([&] { return ops_.fsync(file_.get()); }) != 0",
+         "ops_.fsync(file_.get()) != 0 && ops_.fsync(file_.get()) != 0", "atomic_file")
+take_out("the checked close", "detail/temporary_file.hpp",
+         "if (file_.close() != 0)", "if (file_.close() != 0 && false)", "atomic_file")
+take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
+         ("name_(temporary_name(k, op.name, dir.random()))", "O_CREAT | O_EXCL", "if (!renamed_)"),
+         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false)"), "atomic_file")
+take_out("removing the temporary file where the save failed", "detail/temporary_file.hpp",
+         "if (!renamed_) ops_.unlink", "if (false) ops_.unlink", "atomic_file")
+take_out("O_EXCL of the temporary file", "detail/temporary_file.hpp",
+         "O_CREAT | O_EXCL | O_NOFOLLOW", "O_CREAT", "atomic_file")
+take_out("a temporary name that nobody can foresee", "detail/temporary_file.hpp",
+         "temporary_name(k, op.name, dir.random())", "temporary_name(k, op.name, 0)", "atomic_file")
+take_out("mode 0600 from the start", "detail/temporary_file.hpp",
+         "name_.c_str(), flags, 0600)", "name_.c_str(), flags, 0666)", "atomic_file")
+take_out("fchmod against the umask", "detail/temporary_file.hpp",
+         "if (ops_.fchmod(file_.get(), 0600) != 0)", "if (false)", "atomic_file")
+take_out("going on after a short write", "detail/temporary_file.hpp",
+         "auto done = static_cast<std::size_t>(written);",
+         "return; auto done = static_cast<std::size_t>(written);", "atomic_file")
+take_out("an error where a write wrote nothing", "detail/temporary_file.hpp",
+         "if (written == 0) errno = EIO; if (written <= 0)", "if (written < 0)", "atomic_file")
+take_out("calling again where a signal interrupted", "detail/directory.hpp",
+         "if (result != -1 || errno != EINTR) return result;", "return result;", "atomic_file")
+take_out("the sync of the directory after a save", "storage/atomic_file.hpp",
+         "file.rename_to(name); make_durable(dir, op);", "file.rename_to(name);", "atomic_file")
+take_out("telling that the sync of a directory failed", "storage/atomic_file.hpp",
+         "if (is_durable() && dir.sync() != 0)", "if (is_durable() && dir.sync() != 0 && false)", "atomic_file")
+take_out("refusing a payload over the cap before anything is written", "storage/atomic_file.hpp",
+         "detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);", "", "atomic_file")
+take_out("syncing nothing under process_crash", "storage/atomic_file.hpp",
+         "return options_.durability == durability::power_loss;", "return true;", "atomic_file")
+
+# --- Removing and setting aside
+
+take_out("the sync of the directory after a removal", "storage/atomic_file.hpp",
+         "try { make_durable(dir, op); } catch", "try { } catch", "atomic_file")
+take_out("the sync of the directory where there was nothing to remove", "storage/atomic_file.hpp",
+         "try { make_durable(dir, op); } catch", "try { if (was_there) make_durable(dir, op); } catch", "atomic_file")
+take_out("unlinking only after the sync", "storage/atomic_file.hpp",
+         "if (!move_away(dir, name, doomed, op)) return false;",
+         "bool const there = ops_.unlink(dir.get(), name.c_str()) == 0; make_durable(dir, op); return there;",
+         "atomic_file")
+take_out("moving a record back whose removal could not be synced", "storage/atomic_file.hpp",
+         "if (was_there) move_back(dir, to, from);", "", "atomic_file")
+take_out("the first error where moving back fails too", "storage/atomic_file.hpp",
+         "return move_without_replacing(dir, from, to); } catch (...) {",
+         "return move_without_replacing(dir, from, to); } catch (char const*) {", "atomic_file")
+take_out("moving a record back that could not be unlinked", "storage/atomic_file.hpp",
+         "bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);",
+         "bool const is_back = true;", "atomic_file")
+take_out("the sync of a record that was moved back", "storage/atomic_file.hpp",
+         "move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);", "move_back(dir, doomed, name);",
+         "atomic_file")
+take_out("syncing nothing of what was moved back under process_crash", "storage/atomic_file.hpp",
+         "move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);",
+         "move_back(dir, doomed, name) && dir.sync() == 0;", "atomic_file")
+take_out("telling a record that could not be moved back from one that stands", "storage/atomic_file.hpp",
+         "if (!is_back) indeterminate(\"unlink\", dir.path_of(doomed), failed, op);", "", "atomic_file")
+take_out("telling that a record could not be unlinked", "storage/atomic_file.hpp",
+         "if (!unlinked && errno != ENOENT)", "if (false)", "atomic_file")
+take_out("a cleaner unlinking a record that is being removed", "storage/atomic_file.hpp",
+         "if (!unlinked && errno != ENOENT)", "if (!unlinked)", "atomic_file")
+take_out("a copy of what is set aside: it is renamed", "storage/atomic_file.hpp",
+         "bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);", "bool const is_copied = false;",
+         "atomic_file")
+take_out("copying nothing under process_crash", "storage/atomic_file.hpp",
+         "is_durable() && copy(*dir, name, aside, k, op);", "copy(*dir, name, aside, k, op);", "atomic_file")
+take_out("the sync of the bytes that are set aside", "storage/atomic_file.hpp",
+         "file.write({*bytes, {}, {}}, true);", "file.write({*bytes, {}, {}}, false);", "atomic_file")
+take_out("a copy's bytes being written anew: it is another name of the file", "storage/atomic_file.hpp",
+         "detail::temporary_file<FileOps> file{ops_, dir, k, op}; file.write({*bytes, {}, {}}, true);"
+         " if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));"
+         " file.keep();",
+         "int const fd = ops_.open(dir.get(), from.c_str(), O_WRONLY); ops_.fsync(fd); ops_.close(fd);"
+         " if (ops_.link(dir.get(), from.c_str(), to.c_str()) != 0) dir.fail(\"link\", from);", "atomic_file")
+take_out("the sync of the directory before what was copied is removed", "storage/atomic_file.hpp",
+         "file.keep(); make_durable(dir, op);", "file.keep();", "atomic_file")
+take_out("removing what was copied", "storage/atomic_file.hpp",
+         "is_copied ? remove(*dir, name, k, op) :", "is_copied ? true :", "atomic_file")
+take_out("a copy that replaces nothing", "storage/atomic_file.hpp",
+         "if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));",
+         "file.rename_to(to);", "atomic_file")
+take_out("an error where a cleaner took the copy", "storage/atomic_file.hpp",
+         "if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));",
+         "move_without_replacing(dir, file.name(), to);", "atomic_file")
+take_out("copying what is over the cap", "storage/atomic_file.hpp",
+         "dir, from, std::numeric_limits<std::uint64_t>::max(), op)", "dir, from, options_.max_bytes, op)",
+         "atomic_file")
+take_out("an error where a record that is set aside cannot be read", "storage/atomic_file.hpp",
+         "if (problem.code() != errc::corrupt) throw; return false;", "return false;", "atomic_file")
+take_out("setting aside what is no regular file", "storage/atomic_file.hpp",
+         "if (problem.code() != errc::corrupt) throw; return false;", "throw;", "atomic_file")
+take_out("no copy of a record that is not there", "storage/atomic_file.hpp",
+         "if (!bytes) op.fail(ENOENT, \"open\", dir.path_of(from));", "if (!bytes) bytes.emplace();",
+         "storage_conformance/*/files_that_survive_power_loss")
+take_out("an error where there is none to set aside", "storage/atomic_file.hpp",
+         "if (!was_there) op.fail(ENOENT, \"rename\", dir->path_of(name));", "",
+         "storage_conformance/*/files_that_survive_a_crash")
+take_out("the place of what is set aside being known before", "storage/atomic_file.hpp",
+         ("std::string place = dir->path_of(aside);", "return place;"), ("", "return dir->path_of(aside);"),
+         "every_call_fails/*/whichever_allocation_fails")
+take_out("setting aside without replacing", "detail/posix_file_ops.hpp",
+         "return ::renameat2(directory, from, directory, to, RENAME_NOREPLACE);",
+         "return ::renameat(directory, from, directory, to);", "atomic_file")
+take_out("the way round a kernel that cannot rename without replacing", "storage/atomic_file.hpp",
+         "if (errno != ENOSYS && errno != EINVAL) dir.fail", "dir.fail", "atomic_file")
+take_out("that way round not replacing either", "storage/atomic_file.hpp",
+         "if (detail::retried([&] { return ops_.link(dir.get(), from.c_str(), to.c_str()); }) != 0) {"
+         " if (errno == ENOENT) return false;"
+         " dir.fail(\"link\", from); }",
+         "return ops_.rename(dir.get(), from.c_str(), to.c_str()) == 0;", "atomic_file")
+take_out("an error where that way round leaves the old name", "storage/atomic_file.hpp",
+         "if (unlink(dir, from) != 0) dir.fail(\"unlink\", from);", "unlink(dir, from);", "atomic_file")
+take_out("linking again where a signal interrupted", "storage/atomic_file.hpp",
+         "if (detail::retried([&] { return ops_.link(dir.get(), from.c_str(), to.c_str()); }) != 0)",
+         "if (ops_.link(dir.get(), from.c_str(), to.c_str()) != 0)", "atomic_file")
+take_out("unlinking again where a signal interrupted", "storage/atomic_file.hpp",
+         "return detail::retried([&] { return ops_.unlink(dir.get(), name.c_str()); });",
+         "return ops_.unlink(dir.get(), name.c_str());", "atomic_file")
+take_out("the sync of the directory after a purge", "storage/atomic_file.hpp",
+         "if (removed > 0) attempt([&] { make_durable(dir, op); });", "", "atomic_file")
+take_out("purge telling an error", "storage/atomic_file.hpp",
+         "if (first) std::rethrow_exception(first);", "", "atomic_file")
+take_out("purge's first error, not its last", "storage/atomic_file.hpp",
+         "if (!first) first = std::current_exception();", "first = std::current_exception();", "atomic_file")
+take_out("purge going on after an error", "storage/atomic_file.hpp",
+         "if (!first) first = std::current_exception();", "throw;", "atomic_file")
+take_out("two who purge at the same time", "storage/atomic_file.hpp",
+         "++removed; } else if (errno != ENOENT) {", "++removed; } else {", "atomic_file")
+take_out("the age below which purge destroys nothing", "storage/atomic_file.hpp",
+         "detail::age_between(parsed->second, now) >= older_than", "true",
+         "storage_conformance/*/files_that_survive_a_crash")
+take_out("sweeping one key's temporary files only", "storage/atomic_file.hpp",
+         "detail::key_of_temporary(name) == k;", "detail::key_of_temporary(name).has_value();", "atomic_file")
+
+# --- Reading: detail/read_file.hpp, storage/atomic_file.hpp
+
+take_out("O_NOFOLLOW of a record", "detail/read_file.hpp",
+         "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NONBLOCK", "atomic_file")
+take_out("O_NONBLOCK of a record", "detail/read_file.hpp",
+         "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NOFOLLOW", "atomic_file")
+take_out("telling a record that cannot be opened from none", "detail/read_file.hpp",
+         "if (fd < 0 && failed == ENOENT) return std::nullopt;", "if (fd < 0) return std::nullopt;", "atomic_file")
+take_out("telling a link or a socket from an error", "detail/read_file.hpp",
+         "if (fd < 0 && failed != ELOOP && failed != ENXIO) dir.fail", "if (fd < 0) dir.fail", "atomic_file")
+take_out("an error where a file cannot be looked at", "detail/read_file.hpp",
+         "ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail(\"stat\", name);",
+         "ops.lstat(dir.get(), name.c_str(), &s)) != 0) return std::nullopt;", "atomic_file")
+take_out("the owner of a record", "detail/read_file.hpp",
+         "if (s.st_uid != ops.user())", "if (false)", "atomic_file", needs_root=True)
+take_out("a record being a regular file", "detail/read_file.hpp",
+         "if (!S_ISREG(s.st_mode))", "if (false)", "atomic_file")
+take_out("the cap before a file is read", "detail/read_file.hpp",
+         "if (opened->size > longest_header) check_size(opened->size - longest_header, cap, dir.path_of(name), op);",
+         "", "atomic_file")
+take_out("the cap of a payload that was read", "storage/atomic_file.hpp",
+         "detail::check_size(result.payload.size(), options_.max_bytes, dir.path_of(name), op);", "", "atomic_file")
+take_out("an error while reading", "detail/read_file.hpp",
+         "if (n < 0) dir.fail(\"read\", name);", "if (n < 0) break;", "atomic_file")
+take_out("going on after a short read", "detail/read_file.hpp",
+         "size += static_cast<std::size_t>(n);", "size += static_cast<std::size_t>(n); break;", "atomic_file")
+take_out("an end to reading a file that was cut meanwhile", "detail/read_file.hpp",
+         "if (n == 0) break;", "if (n == 0) continue;", "atomic_file")
+take_out("listing the others beside one that cannot be read", "detail/read_file.hpp",
+         "if (code == errc::corrupt || code == errc::too_large) return true;", "return false;", "atomic_file")
+take_out("telling what concerns one file from what concerns the process", "detail/read_file.hpp",
+         "if (code == errc::corrupt || code == errc::too_large) return true;", "return true;", "atomic_file")
+take_out("a newer version being listed as whole", "storage/atomic_file.hpp",
+         "if (problem.code() == errc::mismatch)", "if (false)", "atomic_file")
+take_out("an error of listing a directory", "detail/directory.hpp",
+         "if (ops_->list(get(), result) != 0) fail(\"list\");", "ops_->list(get(), result);", "recover")
+take_out("an error where a listing has no descriptor", "detail/posix_file_ops.hpp",
+         "if (copy < 0) return -1;", "if (copy < 0) return 0;", "atomic_file")
+take_out("listing what is gone when it is looked at", "storage/atomic_file.hpp",
+         "if (errno == ENOENT) return std::nullopt; dir.fail(\"lstat\", name);", "dir.fail(\"lstat\", name);",
+         "atomic_file")
+take_out("an error where a regular file cannot be opened", "detail/read_file.hpp",
+         "if (fd < 0) op.fail(failed, \"open\", dir.path_of(name));", "if (fd < 0) return std::nullopt;", "atomic_file")
+take_out("an error in the middle of a listing", "detail/posix_file_ops.hpp",
+         "return failed == 0 ? 0 : -1;", "return 0;", "atomic_file")
+
+# --- The format of a record: detail/record_format.hpp
+
+take_out("the newline at a record's end", "detail/record_format.hpp", "|| !bytes.ends_with('\\n')", "", "record_format")
+take_out("the newline behind an empty payload", "detail/record_format.hpp",
+         "|| newline + 1 == bytes.size()", "", "record_format")
+take_out("the end of the header line", "detail/record_format.hpp", "!line.ends_with(header_end) ||", "",
+         "record_format")
+take_out("the least length of a header line", "detail/record_format.hpp",
+         "|| line.size() < 16 + header_end.size()", "", "record_format")
+take_out("the place of the checksum", "detail/record_format.hpp",
+         "!line.ends_with(checksum_field) ||", "", "record_format")
+take_out("the checksum", "detail/record_format.hpp", "|| checksum(line, payload) != digits", "", "record_format")
+take_out("the checksum of the header", "detail/record_format.hpp",
+         "xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end)))", "xxh64::hash(payload)",
+         "record_format")
+take_out("the version", "detail/record_format.hpp", "if (version != 1)", "if (false)", "record_format")
+take_out("the version being a number", "detail/record_format.hpp", "if (bad != std::errc{})", "if (false)",
+         "record_format")
+take_out("the header's beginning", "detail/record_format.hpp",
+         "if (!take(header, \"{\\\"stash\\\":\"))", "if (!take(header, \"{\\\"stash\\\":\") && false)", "record_format")
+take_out("the time's name in the header", "detail/record_format.hpp",
+         "if (!take(header, \",\\\"saved_at\\\":\\\"\"))", "if (!take(header, \",\\\"saved_at\\\":\\\"\") && false)",
+         "record_format")
+take_out("the key's name in the header", "detail/record_format.hpp",
+         "if (!take(header, \",\\\"key\\\":\"))", "if (!take(header, \",\\\"key\\\":\") && false)", "record_format")
+take_out("the record being that of its key", "detail/record_format.hpp",
+         "if (!take(header, quoted(k)))", "if (!take(header, header.substr(0, header.find(\",\\\"saved\"))))",
+         "record_format")
+take_out("the time being one", "detail/record_format.hpp",
+         "if (!saved_at) throw fail(errc::corrupt, \"no time\");"
+         " record result{std::string(parts->payload), *saved_at};",
+         "record result{std::string(parts->payload), saved_at.value_or(time_point{})};", "record_format")
+take_out("the header being just what would be written", "detail/record_format.hpp",
+         "if (!expected.starts_with(parts->prefix))", "if (false)", "record_format")
+take_out("a time coming out of its text again", "detail/time.hpp",
+         "if (to_text(result, compact) != text) return std::nullopt;", "", "record_format")
+take_out("a time within what can be counted", "detail/time.hpp",
+         "if (__builtin_mul_overflow(days, micros_per_day, &micros) || __builtin_add_overflow(micros, rest, &micros)) {"
+         " return std::nullopt; }", "micros = days * micros_per_day + rest;", "record_format")
+take_out("an age that is never negative", "detail/time.hpp",
+         "if (now <= then) return std::chrono::microseconds::zero();", "", "basic_stash")
+take_out("an age that does not overflow", "detail/time.hpp",
+         "return std::chrono::microseconds::max();", "return std::chrono::microseconds{age};", "basic_stash")
+
+# --- Keys and names: key.hpp, detail/utf8.hpp, detail/file_name.hpp
+
+take_out("refusing an empty key", "key.hpp", "if (s.empty())", "if (false)", "key")
+take_out("refusing a key over 200 bytes", "key.hpp", "if (s.size() > max_size)", "if (false)", "key")
+take_out("refusing \".\" and \"..\"", "key.hpp", "if (s == \".\" || s == \"..\")", "if (false)", "key")
+take_out("refusing a slash", "key.hpp", "s.find_first_of(\"/\\\\\")", "s.find_first_of(\"\\\\\")", "key")
+take_out("refusing a backslash", "key.hpp", "s.find_first_of(\"/\\\\\")", "s.find_first_of(\"/\")", "key")
+take_out("refusing control bytes", "key.hpp", "return c < 0x20 || c == 0x7f;", "return c == 0x7f;", "key")
+take_out("refusing DEL", "key.hpp", "return c < 0x20 || c == 0x7f;", "return c < 0x20;", "key")
+take_out("refusing what is not UTF-8", "key.hpp", "if (!detail::is_utf8(s))", "if (false)", "key")
+take_out("refusing a letter of UTF-8 that was cut", "detail/utf8.hpp",
+         "|| point == boost::locale::utf::incomplete", "", "key")
+take_out("refusing a null pointer", "key.hpp", "if (text == nullptr)", "if (false)", "key")
+take_out("encoding capitals", "detail/file_name.hpp",
+         "bool const stays = (c >= 'a' && c <= 'z')",
+         "bool const stays = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')",
+         "key")
+take_out("encoding bytes above ASCII", "detail/file_name.hpp",
+         "bool const stays = (c >= 'a' && c <= 'z')", "bool const stays = (c >= 'a' && c <= 'z') || c >= 0x80", "key",
+         "storage_conformance/*/files_that_survive_a_crash")
+take_out("encoding a dot or a dash in front", "detail/file_name.hpp", "&& !out.empty()", "", "key")
+take_out("the longest name", "detail/file_name.hpp", "if (name.size() > longest)", "if (false)", "key")
+take_out("cutting a reason that is too long", "detail/file_name.hpp",
+         "percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size())", "percent_encoded(reason, false)",
+         "key")
+take_out("encoding a reason", "detail/file_name.hpp", "percent_encoded(reason, false).substr",
+         "std::string(reason).substr", "storage_conformance/*/files_that_survive_a_crash")
+take_out("reading only names that we would write", "detail/file_name.hpp",
+         "if (encoded(k, \"decode\") != name) return std::nullopt;", "", "key")
+take_out("leaving strangers' temporary files alone", "detail/file_name.hpp",
+         "if (name[name.size() - behind_key] != '.') return std::nullopt;", "", "key")
+
+take_out("the digits of a temporary name", "detail/file_name.hpp",
+         "if (!is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;", "", "key")
+take_out("the end of a temporary name", "detail/file_name.hpp", "|| !name.ends_with(temporary_suffix)", "", "key")
+take_out("the end of a record's name", "detail/file_name.hpp",
+         "if (!name.ends_with(record_suffix)) return std::nullopt;", "", "key")
+take_out("the digits in the name of what was set aside", "detail/file_name.hpp",
+         "|| !is_hex16(name.substr(random + 1))", "", "key")
+take_out("the reason in the name of what was set aside", "detail/file_name.hpp",
+         "reason.find_first_not_of(\"abcdefghijklmnopqrstuvwxyz0123456789_%\") != reason.npos", "false", "key")
+take_out("the time in the name of what was set aside", "detail/file_name.hpp",
+         "if (!t || !k) return std::nullopt; return std::pair{std::move(*k), *t};",
+         "if (!k) return std::nullopt; return std::pair{std::move(*k), t.value_or(time_point{})};", "key")
+
+# --- The directory: detail/directory.hpp, detail/posix_file_ops.hpp
+
+take_out("the owner of the directory", "detail/directory.hpp", "if (s.st_uid != ops.user())", "if (false)",
+         "atomic_file", needs_root=True)
+take_out("the mode of the directory", "detail/directory.hpp", "if ((s.st_mode & 022) != 0)", "if (false)",
+         "atomic_file")
+take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
+         "O_RDONLY | O_DIRECTORY", "atomic_file")
+take_out("a link spelled with a slash behind it", "storage/atomic_file.hpp",
+         "while (directory.has_parent_path() &&", "while (false &&", "atomic_file")
+take_out("telling a link from a file in the directory's place", "detail/posix_file_ops.hpp",
+         "return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);", "return ::fstatat(directory, name, s, 0);",
+         "atomic_file")
+take_out("telling a directory that cannot be opened from none", "detail/directory.hpp",
+         "if (failed == ENOENT) return std::nullopt;", "return std::nullopt;", "atomic_file")
+take_out("a relative directory staying where it was", "storage/atomic_file.hpp",
+         "directory = boost::filesystem::absolute(directory, failed);", "", "atomic_file")
+take_out("refusing an empty path", "storage/atomic_file.hpp",
+         "if (directory.empty()) op.fail(EINVAL, \"directory\", \"\\\"\\\"\");", "", "atomic_file")
+take_out("refusing a path with a NUL", "storage/atomic_file.hpp",
+         "if (directory.native().find('\\0') != std::string::npos) op.fail(EINVAL, \"directory\", directory.native());",
+         "", "atomic_file")
+take_out("an XDG_STATE_HOME that is relative counting as unset", "detail/default_directory.hpp",
+         "xdg.starts_with('/')", "!xdg.empty()", "atomic_file")
+take_out("a HOME that is relative counting as unset", "detail/default_directory.hpp",
+         "if (!home.starts_with('/')) {", "if (home.empty()) {", "atomic_file")
+take_out("mode 0700 of the directory", "detail/posix_file_ops.hpp", "if (::mkdir(path, 0700) != 0)",
+         "if (::mkdir(path, 0777) != 0)", "atomic_file")
+take_out("mode 0700 against the umask", "detail/posix_file_ops.hpp",
+         "return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);", "return 0;", "atomic_file")
+take_out("the sync of a new directory into its parent", "detail/directory.hpp",
+         "sync_into_parent(ops, parent, durable, op); sync_into_parent(ops, path, durable, op);",
+         "sync_into_parent(ops, parent, durable, op);", "atomic_file")
+take_out("the sync of its parent into the one above", "detail/directory.hpp",
+         "if (parent.has_parent_path()) sync_into_parent(ops, parent, durable, op);",
+         "", "atomic_file")
+take_out("the sync of a directory whose maker died", "detail/directory.hpp",
+         "sync_into_parent(ops, path, durable, op); int const fd", "int const fd", "atomic_file")
+take_out("the lock file being made after that sync", "detail/directory.hpp",
+         "sync_into_parent(ops, path, durable, op); int const fd",
+         "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
+         " sync_into_parent(ops, path, durable, op); int const fd", "atomic_file")
+take_out("removing a directory that could not be synced", "detail/directory.hpp",
+         "if (is_made) ops.rmdir(path.c_str());", "", "atomic_file")
+take_out("syncing the file system where a parent cannot be read", "detail/directory.hpp",
+         "readable ? ops.fsync(fd) : ops.syncfs(fd)", "readable ? ops.fsync(fd) : 0", "atomic_file")
+take_out("an error where a directory cannot be synced into its parent", "detail/directory.hpp",
+         "if (!synced && (durable || errno != EINVAL))", "if (!synced && false)", "atomic_file")
+take_out("a file system that cannot sync directories doing under process_crash", "detail/directory.hpp",
+         "if (!synced && (durable || errno != EINVAL))", "if (!synced)", "atomic_file")
+take_out("leaving a directory that another made", "detail/directory.hpp",
+         "if (is_made) ops.rmdir(path.c_str());", "ops.rmdir(path.c_str());", "atomic_file")
+take_out("an end to making parents", "detail/directory.hpp",
+         "if (parent.empty()) op.fail(ENOENT, \"mkdir\", path.native());", "", "atomic_file")
+take_out("a directory that is removed again while it is made", "detail/directory.hpp",
+         "op.fail(ENOENT, \"open\", path.native());  // removed again",
+         "return open_or_make(ops, path, durable, op);", "atomic_file")
+take_out("whichever errno says that a link is in the directory's place", "detail/directory.hpp",
+         "(failed == ENOTDIR || failed == ELOOP)", "failed == ENOTDIR", "atomic_file")
+take_out("another making the directory at the same time", "detail/directory.hpp",
+         "if (!is_made && errno != EEXIST)", "if (!is_made)", "atomic_file")
+take_out("fchmod of the lock file against the umask", "detail/directory.hpp",
+         "if (ops.fchmod(fd, 0600) != 0) made.fail(\"fchmod\", lock_file_name);", "", "atomic_file")
+take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
+         "O_RDWR | O_CREAT | O_NONBLOCK", "locks")
+
+# --- Locks: detail/file_lock.hpp, detail/process.hpp, detail/lock.hpp
+
+take_out("the lock", "detail/file_lock.hpp", "if (retried([&] { return ops.lock_byte(fd, offset); }) != 0)",
+         "if (false)", "locks")
+take_out("a byte of its own for each key", "detail/file_lock.hpp",
+         "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
+take_out("telling a lock that cannot be taken from one that another has", "detail/file_lock.hpp",
+         "if (errno == EAGAIN || errno == EACCES) return std::nullopt;", "return std::nullopt;", "locks")
+take_out("the second look after locking", "detail/file_lock.hpp", "if (lock.held()) return lock;", "return lock;",
+         "locks")
+take_out("an end to locking a file that is deleted again and again", "detail/file_lock.hpp",
+         "tries < 100; ++tries", ";", "locks")
+take_out("the lock file being a regular file", "detail/file_lock.hpp", "if (!S_ISREG(s.st_mode))", "if (false)",
+         "locks")
+take_out("the lock file being for us alone", "detail/file_lock.hpp",
+         "if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "",
+         "locks")
+take_out("comparing the file system of the locked file", "detail/file_lock.hpp",
+         "ours.st_dev == found.st_dev &&", "", "locks")
+take_out("an error where the lock file cannot be closed to others", "detail/file_lock.hpp",
+         "ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "ops.fchmod(fd, 0600) != 0) { }", "locks")
+take_out("comparing the locked file with the one that stands there", "detail/file_lock.hpp",
+         "ours.st_dev == found.st_dev && ours.st_ino == found.st_ino", "true", "locks")
+take_out("locking again to see whether the lock is held", "detail/file_lock.hpp",
+         "retried([&] { return ops_.lock_byte(fd_, offset_); }) == 0;", "true;", "locks")
+take_out("an inherited lock not being held", "detail/file_lock.hpp",
+         "if (fd_ < 0 || !owner_.is_current()) return false;", "if (fd_ < 0) return false;", "locks")
+take_out("an inherited lock not being released", "detail/file_lock.hpp",
+         "if (fd_ >= 0 && owner_.is_current())", "if (fd_ >= 0)", "locks")
+take_out("locks of the open file description", "detail/posix_file_ops.hpp",
+         "::fcntl(fd, F_OFD_SETLK, &wanted)", "::fcntl(fd, F_SETLK, &wanted)", "locks")
+take_out("a lock of one byte", "detail/posix_file_ops.hpp", "wanted.l_start = offset;", "wanted.l_start = 0;", "locks")
+take_out("unlocking before closing", "detail/posix_file_ops.hpp", "set_lock(f, F_UNLCK, offset); ::close(f);",
+         "::close(f);", "locks")
+take_out("O_CLOEXEC", "detail/posix_file_ops.hpp", "name, flags | O_CLOEXEC, mode)", "name, flags, mode)", "locks")
+take_out("a forked child closing the lock file", "detail/process.hpp",
+         "for (int const fd : descriptors_) ::close(fd);", "", "locks")
+take_out("a forked child forgetting what it closed", "detail/process.hpp", "descriptors_.clear();", "", "locks")
+take_out("counting forks", "detail/process.hpp", "++forks_;", "", "locks", needs_root=True)
+take_out("comparing process ids", "detail/process.hpp", "return {::getpid(), forks_};", "return {0, forks_};", "locks")
+take_out("waiting for a lock", "detail/lock.hpp", "if (waited >= wait) throw", "throw", "locks")
+take_out("a wait without end that does not overflow", "detail/lock.hpp",
+         "if (waited >= wait)", "if (std::chrono::nanoseconds(waited) >= std::chrono::nanoseconds(wait))", "locks")
+take_out("the second look at a lock that may be lost", "detail/lock.hpp",
+         "if (is_held()) return;", "return;", "locks")
+take_out("going on only with a lock that could be taken again", "detail/lock.hpp",
+         "if (!again) throw busy(operation, key_, \"its lock was lost and is held by another now\");",
+         "if (!again) return;", "locks")
+take_out("comparing the record under a lock that was lost", "detail/lock.hpp", "if (!stands_unchanged())",
+         "if (false)", "locks")
+take_out("a record that cannot be read under a lost lock being an error", "detail/lock.hpp",
+         "if (problem.code() == errc::corrupt) return false;", "return false;", "locks")
+take_out("a record that was damaged under a lost lock being another's", "detail/lock.hpp",
+         "if (problem.code() == errc::corrupt) return false;", "", "locks")
+take_out("the lock never having been lost when a guard saves", "detail/lock.hpp",
+         "require_held(operation); storage_.put(key_, r);", "ensure_held(operation); storage_.put(key_, r);", "locks")
+take_out("the look at the lock before a save", "detail/lock.hpp",
+         "require_held(operation); storage_.put(key_, r);", "storage_.put(key_, r);", "locks")
+take_out("the look at the lock before setting aside", "detail/lock.hpp",
+         "require_held(operation); std::string where", "std::string where", "locks")
+take_out("the look at the lock before a removal", "detail/lock.hpp",
+         "ensure_held(operation); bool const was_there", "bool const was_there", "locks")
+take_out("rescuing only under a lock", "detail/lock.hpp",
+         "if (!lock_ || storage_.get(key_)) return {};", "if (storage_.get(key_)) return {};", "locks")
+take_out("rescuing only where no record stands", "detail/lock.hpp",
+         "if (!lock_ || storage_.get(key_)) return {};", "if (!lock_) return {};", "locks")
+
+# --- The guard: delete_guard.hpp
+
+take_out("asking for the live value under the lock", "delete_guard.hpp",
+         "std::exception_ptr const no_lock = lock(); std::optional<T> value = std::forward<Live>(live)();",
+         "std::optional<T> value = std::forward<Live>(live)(); std::exception_ptr const no_lock = lock();",
+         "delete_guard")
+take_out("live, none: saved", "delete_guard.hpp", "record_.put(std::move(r), \"delete_guard\");", "", "delete_guard")
+take_out("live, the same: not set aside", "delete_guard.hpp", "if (old && old->payload != r.payload)", "if (old)",
+         "delete_guard")
+take_out("live, another: set aside", "delete_guard.hpp", "if (old && old->payload != r.payload) supersede(*old);", "",
+         "delete_guard")
+take_out("not live, intact: adopted", "delete_guard.hpp", "if (!old) return; value_.emplace", "return; value_.emplace",
+         "delete_guard")
+take_out("not live, intact: put again", "delete_guard.hpp", "record_.put(*old, \"delete_guard\");", "", "delete_guard")
+take_out("not live, intact, cannot be put again: throws", "delete_guard.hpp",
+         "tell(event_kind::save_failed, {.where = place(), .error = std::current_exception()}); throw;",
+         "tell(event_kind::save_failed, {.where = place(), .error = std::current_exception()});", "delete_guard")
+take_out("corrupt: set aside", "delete_guard.hpp",
+         "std::string const where = record_.set_aside(\"corrupt\", \"delete_guard\");", "std::string const where;",
+         "delete_guard")
+take_out("unreadable: throws", "delete_guard.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
+take_out("another type: throws", "delete_guard.hpp", "check_type(old); auto const age", "auto const age",
+         "delete_guard")
+take_out("too large: throws before anything is moved", "delete_guard.hpp", "check_size(r); auto const old",
+         "auto const old", "delete_guard")
+take_out("believing \"not live\" only under a lock that was never lost", "delete_guard.hpp",
+         "record_.require_held(\"delete_guard\");", "", "locks")
+take_out("throwing where the save failed", "delete_guard.hpp",
+         "if (!options_.best_effort || is_busy(save_error_)) throw;", "if (is_busy(save_error_)) throw;",
+         "delete_guard")
+take_out("best_effort not forgiving a key that is busy", "delete_guard.hpp",
+         "if (!options_.best_effort || is_busy(save_error_)) throw;", "if (!options_.best_effort) throw;", "locks")
+take_out("throwing where no lock can be made", "delete_guard.hpp",
+         "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
+         "if (!no_lock_can_be_made(problem.code())) throw;", "delete_guard")
+take_out("best_effort not forgiving a lock that cannot be judged", "delete_guard.hpp",
+         "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
+         "if (!options_.best_effort || problem.code() == errc::busy) throw;", "delete_guard")
+take_out("best_effort without a lock only with a live value", "delete_guard.hpp",
+         "} else if (no_lock) {", "} else if (no_lock && false) {", "delete_guard")
+take_out("touching no record without a lock", "delete_guard.hpp",
+         "if (no_lock) std::rethrow_exception(no_lock);", "", "delete_guard")
+take_out("a commit destroying only what may be destroyed", "delete_guard.hpp",
+         "if (clearable_) { if (reason", "if (record_.was_locked()) { if (reason", "delete_guard")
+take_out("a rollback destroying only what may be destroyed", "delete_guard.hpp",
+         "if (!options_.clear_after_restore || !clearable_) return;",
+         "if (!options_.clear_after_restore || !record_.was_locked()) return;", "delete_guard")
+take_out("a restore destroying the record only if it is asked to", "delete_guard.hpp",
+         "if (!options_.clear_after_restore || !clearable_) return;", "if (!clearable_) return;", "delete_guard")
+take_out("the second look at the lock before a restore", "delete_guard.hpp",
+         "if (record_.was_locked()) record_.ensure_held(\"rollback\");", "", "locks")
+take_out("keeping the record until the restore has returned", "delete_guard.hpp",
+         "restore_(std::as_const(*value_));", "record_.erase(\"rollback\"); restore_(std::as_const(*value_));",
+         "delete_guard")
+take_out("keeping the record where the restore failed", "delete_guard.hpp",
+         "{.where = is_busy(problem) ? rescue() : place(), .error = problem}); throw;",
+         "{.where = is_busy(problem) ? rescue() : place(), .error = problem});", "delete_guard")
+take_out("keeping the value where lock and record are lost", "delete_guard.hpp",
+         "is_busy(problem) ? rescue() : place()", "place()", "locks")
+take_out("the first error where the rescue fails too", "delete_guard.hpp",
+         "if (!where.empty()) return where; } catch (...)", "if (!where.empty()) return where; } catch (int)", "locks")
+take_out("calling restore once", "delete_guard.hpp", "done_ = true; if (!value_) return;", "if (!value_) return;",
+         "delete_guard")
+take_out("no exception from the destructor", "delete_guard.hpp", "try { roll_back(); } catch (...) {",
+         "roll_back(); if (false) {", "delete_guard")
+take_out("nothing done by an inherited guard", "delete_guard.hpp",
+         "if (done_ || !owner_.is_current()) return; try", "if (done_) return; try", "locks")
+take_out("an inherited guard refusing to commit or roll back", "delete_guard.hpp",
+         "if (!owner_.is_current()) throw detail::busy", "if (false) throw detail::busy", "locks")
+take_out("an inherited guard releasing nothing", "delete_guard.hpp",
+         "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_) return; done_ = true;", "locks")
+take_out("a release that restores nothing", "delete_guard.hpp",
+         "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_ || !owner_.is_current()) return;",
+         "delete_guard")
+take_out("telling at a release that there is no record", "delete_guard.hpp", "if (save_error_) {", "if (false) {",
+         "delete_guard")
+take_out("nothing restored after a commit that failed", "delete_guard.hpp",
+         ("done_ = true; std::string where;", "tell(event_kind::committed, {.where = where});"),
+         ("std::string where;", "done_ = true; tell(event_kind::committed, {.where = where});"), "delete_guard")
+take_out("a commit that cannot clear throwing", "delete_guard.hpp",
+         "tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()}); throw;",
+         "tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()});", "delete_guard")
+take_out("a commit syncing where there is no record", "delete_guard.hpp",
+         "record_.erase(\"commit\");", "if (value_) record_.erase(\"commit\");", "delete_guard")
+take_out("a commit after the end destroying nothing", "delete_guard.hpp", "if (done_) return; done_ = true;",
+         "done_ = true;", "delete_guard")
+take_out("dropping what an observer throws", "detail/observer.hpp",
+         "try { to(event{kind, k, d.age, d.where, d.error}); } catch (...) { }",
+         "to(event{kind, k, d.age, d.where, d.error});", "delete_guard")
+
+# --- recover.hpp
+
+take_out("recover's lock", "recover.hpp", "held.lock(short_wait, \"recover\");", "", "recover")
+take_out("recover's look at the record under the lock", "recover.hpp",
+         ("locked_record<typename Stash::storage_type> held{stash_.storage(), k}; try", "found = held.look();"),
+         ("std::optional<record> early; try { early = stash_.storage().get(k); } catch (...) { }"
+          " locked_record<typename Stash::storage_type> held{stash_.storage(), k}; try",
+          "found = held.look(); if (early) found = early;"), "recover")
+take_out("a failure to lock being told from a key that is busy", "recover.hpp",
+         "if (problem.code() != errc::busy) throw;", "", "recover")
+take_out("a record that cannot be read being told from a corrupt one", "recover.hpp",
+         "if (problem.code() != errc::corrupt) throw;", "", "recover")
+take_out("leaving a corrupt record where it is", "recover.hpp", "++report_.corrupt;",
+         "++report_.corrupt; held.set_aside(\"corrupt\", \"recover\");", "recover")
+take_out("leaving a live resource alone", "recover.hpp", "if (is_live_(k))", "if (is_live_(k) && false)", "recover")
+take_out("leaving a live resource's record alone", "recover.hpp", "++report_.live; return;",
+         "++report_.live; held.erase(\"recover\"); return;", "recover")
+take_out("the second look at the lock before recover restores", "recover.hpp", "held.ensure_held(\"recover\");", "",
+         "recover")
+take_out("keeping a record whose restore failed", "recover.hpp",
+         "tell(options_.observer, event_kind::restore_failed, k,"
+         " {.age = age, .where = place(k), .error = std::current_exception()}); throw;",
+         "tell(options_.observer, event_kind::restore_failed, k,"
+         " {.age = age, .where = place(k), .error = std::current_exception()});", "recover")
+take_out("keeping a restored record if asked to", "recover.hpp", "if (!options_.clear_after_restore) return;", "",
+         "recover")
+take_out("one key's failure stopping no other", "recover.hpp",
+         "report_.failed.emplace_back(k, std::current_exception());",
+         "report_.failed.emplace_back(k, std::current_exception()); throw;", "recover")
+take_out("reporting a record that could not be removed", "recover.hpp",
+         "tell(options_.observer, event_kind::clear_failed, k,"
+         " {.where = place(k), .error = std::current_exception()}); throw;",
+         "tell(options_.observer, event_kind::clear_failed, k,"
+         " {.where = place(k), .error = std::current_exception()});", "recover")
+take_out("listing all before anything is restored", "recover.hpp",
+         "if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();"
+         " for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });",
+         "for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });"
+         " if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();",
+         "recover")
+take_out("sweeping", "recover.hpp", "stash_.storage().sweep(k);", "static_cast<void>(0);", "recover")
+take_out("sweeping only under the lock", "recover.hpp", "if (auto const lock = stash_.storage().try_lock(k)) stash_",
+         "stash_", "recover")
+
+# --- basic_stash.hpp, storage/memory.hpp
+
+take_out("an error coming through that names its subject already", "basic_stash.hpp",
+         "if (!e.subject().empty()) throw;", "", "basic_stash")
+take_out("the lock of a save", "basic_stash.hpp",
+         "auto const lock = detail::acquire(storage_, k, detail::short_wait, \"save\");", "", "locks")
+take_out("the lock of a clear", "basic_stash.hpp",
+         "auto const lock = detail::acquire(storage_, k, detail::short_wait, \"clear\");", "", "locks")
+take_out("a clear making nothing", "basic_stash.hpp", "if (!storage_.exists()) return false;", "", "atomic_file")
+take_out("telling a record that cannot be read from an absent one", "basic_stash.hpp",
+         "if (problem.code() != errc::corrupt) throw;", "", "atomic_file")
+take_out("the lock in memory", "storage/memory.hpp", "if (!is_new && row->second == here) return std::nullopt;", "",
+         "storage_conformance/*/memory")
+take_out("a forked child being free to lock in memory", "storage/memory.hpp",
+         "if (!is_new && row->second == here)", "if (!is_new)", "locks")
+take_out("an inherited lock in memory not being held", "storage/memory.hpp",
+         "return state_ != nullptr && owner_.is_current();", "return state_ != nullptr;",
+         "storage_conformance/*/memory")
+take_out("an inherited lock in memory not being released", "storage/memory.hpp",
+         "if (!state_ || !owner_.is_current()) return;", "if (!state_) return;", "locks")
+take_out("keeping in memory what was set aside", "storage/memory.hpp",
+         "state_->aside.push_back({now, as_entry(k, found->second, where), found->second});", "",
+         "storage_conformance/*/memory")
+take_out("the age below which purge destroys nothing in memory", "storage/memory.hpp",
+         "detail::age_between(one.when, now) >= older_than;", "true;", "storage_conformance/*/memory")
+
+# --- json_serializer.hpp
+
+take_out("doubles bit for bit", "json_serializer.hpp",
+         ("bool on_double(double, view s, error_code& failed)", "stack_.push_double(exact)"),
+         ("bool on_double(double inexact, view s, error_code& failed)", "stack_.push_double(inexact)"),
+         "json_serializer")
+take_out("refusing a number that is out of range", "json_serializer.hpp",
+         "if (problem != std::errc{} || stop != end)", "if (false)", "json_serializer")
+take_out("refusing NaN and infinities", "json_serializer.hpp", "v.is_double() && !std::isfinite(v.get_double())",
+         "false", "json_serializer")
+take_out("refusing text that is not UTF-8", "json_serializer.hpp",
+         "if (!detail::is_utf8({s.data(), s.size()}))", "if (false)", "json_serializer")
+take_out("refusing names that are not UTF-8", "json_serializer.hpp", "check_text(member.key());", "",
+         "json_serializer")
+take_out("refusing to save more than 64 levels", "json_serializer.hpp", "if (depth > max_depth)", "if (false)",
+         "json_serializer")
+take_out("refusing to read more than 64 levels", "json_serializer.hpp", "options.max_depth = max_depth;",
+         "options.max_depth = 1000;", "json_serializer")
+take_out("refusing what stands behind the JSON", "json_serializer.hpp", "if (used != bytes.size())", "if (false)",
+         "json_serializer")
+take_out("trying on save whether a value comes back", "json_serializer.hpp",
+         "static_cast<void>(deserialize<T>(bytes));", "", "json_serializer")
+take_out("telling out of memory from a mismatch", "json_serializer.hpp", "catch (std::bad_alloc const&) { throw; }",
+         "catch (char const*) { throw; }", "json_serializer")
+take_out("any exception of value_to being a mismatch", "json_serializer.hpp",
+         "} catch (std::exception const& problem) {", "} catch (std::bad_cast const& problem) {", "json_serializer")
+take_out("no array around a value", "json_serializer.hpp", "serialize(boost::json::value(boost::json::value_from(v)))",
+         "serialize(boost::json::value(boost::json::array({boost::json::value_from(v)})))",  # as g++ reads braces
+         "json_serializer")
+
+# --- ckan
+
+take_out("\"_beside\" being reserved", "ckan/data_dictionary.hpp", "if (saved.contains(detail::beside_key))",
+         "if (false)", "data_dictionary")
+take_out("keeping what is beside the info", "ckan/data_dictionary.hpp",
+         "if (!f.beside.empty()) saved.emplace(detail::beside_key, f.beside);", "", "data_dictionary")
+take_out("a table without words not being live", "ckan/reload.hpp", "if (dictionary.empty()) return std::nullopt;", "",
+         "reload")
+take_out("not touching a live table", "ckan/reload.hpp", "if (!now) { recreate", "if (true) { recreate", "reload")
+take_out("the words being in a live table", "ckan/reload.hpp", "!has_words(dictionary_of(*now), dictionary)", "false",
+         "reload")
+take_out("noting the drop before it", "ckan/reload.hpp", "drop_was_attempted_ = true; datastore_.drop(id_);",
+         "datastore_.drop(id_); drop_was_attempted_ = true;", "reload")
+take_out("the drop before the create", "ckan/reload.hpp", "datastore_.drop(id_); datastore_.create(id_, headers);",
+         "datastore_.create(id_, headers);", "reload")
+take_out("the finish", "ckan/reload.hpp", "datastore_.finish(id_);", "", "reload")
+take_out("the finish only after the load", "ckan/reload.hpp", "load(headers); datastore_.finish(id_);",
+         "datastore_.finish(id_); load(headers);", "reload")
+take_out("the drop of a half-built table before it is made anew", "ckan/reload.hpp",
+         "d.drop(id); d.create(id, restored);", "d.create(id, restored);", "reload")
+take_out("the finish of a table made anew", "ckan/reload.hpp", "d.create(id, restored); d.finish(id);",
+         "d.create(id, restored);", "reload")
+take_out("the release before the drop", "ckan/reload.hpp", "guard.release();", "", "reload")
+take_out("removing a half-built first table", "ckan/reload.hpp", "job.remove_half_built();", "", "reload")
+take_out("not removing a first table that was finished", "ckan/reload.hpp",
+         "if (!datastore_.describe(id_)) datastore_.drop(id_);", "datastore_.drop(id_);", "reload")
+take_out("setting aside words without a column", "ckan/reload.hpp", "if (report.unplaced.empty()) { guard.commit();",
+         "if (true) { guard.commit();", "reload")
+take_out("words without a column needing a record", "ckan/reload.hpp",
+         "if (!report.unplaced.empty()) stash::detail::guard_access::require_saved(guard);", "", "reload")
+take_out("the check before the drop", "ckan/reload.hpp", "d.check(resource_id.str(), headers); job.rebuild",
+         "job.rebuild", "reload")
+take_out("SQLite's synchronous=FULL", "ckan/sqlite_datastore.hpp", "PRAGMA synchronous=FULL", "PRAGMA synchronous=OFF",
+         "sqlite_datastore")
+take_out("SQLite's write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA journal_mode=WAL",
+         "PRAGMA journal_mode=MEMORY", "sqlite_datastore")
+take_out("SQLite's EXTRA without a write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA synchronous=EXTRA",
+         "PRAGMA synchronous=OFF", "sqlite_datastore")
+take_out("the unfinished mark", "ckan/sqlite_datastore.hpp", "VALUES (?, 0)", "VALUES (?, 1)", "sqlite_datastore")
+take_out("transactions", "detail/sqlite.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")
+take_out("writing from a transaction's start", "detail/sqlite.hpp", "\"BEGIN IMMEDIATE\"", "\"BEGIN\"",
+         "sqlite_datastore")
+take_out("not dropping somebody else's table", "ckan/sqlite_datastore.hpp",
+         "refuse(operation, id, \"table \\\"\"", "return; refuse(operation, id, \"table \\\"\"", "sqlite_datastore")
+take_out("looking for somebody else's table within the transaction", "ckan/sqlite_datastore.hpp",
+         "transaction all{db_, \"drop\", id}; refuse_foreign_table(id, \"drop\");",
+         "refuse_foreign_table(id, \"drop\"); transaction all{db_, \"drop\", id};", "sqlite_datastore")
+take_out("quoting names in SQL", "detail/sqlite.hpp", "if (c == '\"') out += '\"';", "", "sqlite_datastore")
+take_out("an empty text not being NULL", "detail/sqlite.hpp",
+         "text->data() != nullptr ? text->data() : \"\"", "text->data()", "sqlite_datastore")
+take_out("an error where SQLite refuses to bind", "detail/sqlite.hpp",
+         "if (::sqlite3_bind_int64(statement_, ++bound_, n) != SQLITE_OK) fail();",
+         "::sqlite3_bind_int64(statement_, ++bound_, n);", "sqlite_datastore")
+take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
+         "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
+take_out("annotating with a \"_beside\" being refused", "ckan/sqlite_datastore.hpp",
+         "if (words.contains(detail::beside_key)) refuse(\"annotate\"", "if (false) refuse(\"annotate\"",
+         "sqlite_datastore")
+take_out("finishing only what is there", "ckan/sqlite_datastore.hpp",
+         "if (::sqlite3_changes(db_.get()) != 1) refuse(\"finish\"", "if (false) refuse(\"finish\"",
+         "sqlite_datastore")
+take_out("annotating only fields that are there", "ckan/sqlite_datastore.hpp",
+         "if (::sqlite3_changes(db_.get()) != 1) refuse(\"annotate\"", "if (false) refuse(\"annotate\"",
+         "sqlite_datastore")
+take_out("a forked child leaving the connection alone", "ckan/sqlite_datastore.hpp",
+         "if (!owner_.is_current()) db_.abandon();", "", "sqlite_datastore")
+
+# --- Mutants that nobody can tell from the library
+
+equivalent("O_NOFOLLOW beside O_EXCL", "detail/temporary_file.hpp", "O_EXCL | O_NOFOLLOW", "O_EXCL", "atomic_file",
+           reason="POSIX: with O_CREAT and O_EXCL a link at the name is EEXIST, wherever it leads")
+equivalent("O_NONBLOCK of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
+           "O_RDWR | O_CREAT | O_NOFOLLOW", "locks",
+           reason="Linux does not wait when a FIFO is opened for reading and writing; POSIX leaves it open")
+
+
+# --- The runner
+
+def pattern_of(text):
+    """A regular expression for `text` as clang-format may have broken it: white space between any two of its words
+    and signs, at least one between two words."""
+    tokens = re.findall(r"\w+|[^\w\s]", text)
+    out = r"(?<!\w)" if re.match(r"\w", text) else ""
+    for i, token in enumerate(tokens):
+        if i > 0:
+            both_words = re.match(r"\w", tokens[i - 1]) and re.match(r"\w", token)
+            out += r"\s+" if both_words else r"\s*"
+        out += re.escape(token)
+    return out + (r"(?!\w)" if re.match(r"\w", tokens[-1]) else "")
+
+
+def apply(mutant, include):
+    """Changes the copy in `include`; returns what is wrong with the list, or None."""
+    path = include / "stash" / mutant.file
+    if not path.is_file():
+        return f"does not apply: no file {mutant.file}"
+    source = path.read_text()
+    for old, new in mutant.edits:
+        found = len(re.findall(pattern_of(old), source))
+        if found != 1:
+            return f"does not apply: stands {found} times in {mutant.file}: {old}"
+        source = re.sub(pattern_of(old), lambda _: new, source)
+    path.write_text(source)
+    return None
+
+
+def precompile(header):
+    """What is not ours is the same for all mutants: compiled once, it saves more than half of the time. Returns how
+    to use it."""
+    ours = [*(ROOT / "include").rglob("*.hpp"), ROOT / "tests/support/support.hpp"]
+    names = {name for file in ours for name in re.findall(r"^#include <((?!stash/).+)>", file.read_text(), re.M)}
+    header.write_text("".join(f"#if __has_include(<{n}>)\n#include <{n}>\n#endif\n" for n in sorted(names)))
+    is_clang = COMPILER.startswith("clang")
+    precompiled = f"{header}.pch" if is_clang else f"{header}.gch"
+    instantiate = ["-fpch-instantiate-templates"] if is_clang else []
+    subprocess.run([*COMPILE, *instantiate, "-x", "c++-header", header, "-o", precompiled], check=True)
+    return ["-include-pch", precompiled] if is_clang else ["-include", header]
+
+
+def run_once(program, limit, cases, **user):
+    """Returns the first failure, or None."""
+    # What a killed test had mounted there cannot be removed.
+    with tempfile.TemporaryDirectory(prefix="stash-mutant.", dir=IN_MEMORY, ignore_cleanup_errors=True) as scratch:
+        os.chmod(scratch, 0o777)
+        env = {**os.environ, "TMPDIR": scratch, **({"HOME": scratch} if user else {})}
+        process = subprocess.Popen([program, *cases, "--color_output=no", "--log_level=error", "--report_level=no"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                   cwd=scratch, env=env, start_new_session=True, **user)
+        try:
+            output, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return f"timeout: still running after {limit:.0f} s"
+    if process.returncode == 0:
+        return None
+    named = re.search(r'(?:error|last checkpoint).*?in "([^"]+)"', output)
+    return named[1] if named else f"status {process.returncode}"
+
+
+def file_of(test):
+    return test.partition("/")[0]
+
+
+def run(test, program, limit=300):
+    cases = ["--run_test=" + test.partition("/")[2]] if "/" in test else []
+    failure = run_once(program, limit, cases)
+    if failure is None and os.geteuid() == 0:
+        failure = run_once(program, limit, cases, **OTHER_USER)
+        failure = failure and "as another user: " + failure
+    return failure
+
+
+@dataclass
+class Outcome:
+    mutant: Mutant
+    verdict: str  # caught, lives, skipped, or broken: an error of the list
+    detail: str = ""
+
+
+class Runner:
+    def __init__(self, scratch):
+        self.scratch = scratch
+        self.precompiled = []
+        self.main = scratch / "main.o"
+        self.limits = {}
+
+    def prepare(self, tests, jobs):
+        """Without a mutant all tests must pass, else all would be caught. Returns what fails."""
+        self.precompiled = precompile(self.scratch / "not_ours.hpp")
+        subprocess.run([*COMPILE, "-c", f"{ROOT}/tests/unit/main.cpp", "-o", self.main], check=True)
+        files = sorted({file_of(test) for test in tests})
+        with ThreadPoolExecutor(jobs) as pool:
+            return [why for of_file in pool.map(lambda file: self.unmutated(file, tests), files) for why in of_file]
+
+    def build(self, test, include, program):
+        """Returns what the compiler said, or None."""
+        source = f"{ROOT}/tests/unit/{file_of(test)}_test.cpp"
+        done = subprocess.run([*COMPILE, f"-I{include}", *self.precompiled, source, self.main, "-o", program,
+                               *LINK], capture_output=True, text=True)
+        return None if done.returncode == 0 else "does not compile: " + done.stderr[:2000]
+
+    def unmutated(self, file, tests):
+        program = self.scratch / file
+        if problem := self.build(file, ROOT / "include", program):
+            return [f"{file}: {problem}"]
+        failing = []
+        for test in (t for t in tests if file_of(t) == file):
+            start = time.monotonic()
+            if failure := run(test, program):
+                failing.append(f"{test}: {failure}")
+            self.limits[test] = 15 + 5 * (time.monotonic() - start)
+        program.unlink()
+        return failing
+
+    def outcome(self, mutant):
+        if mutant.needs_root and os.geteuid() != 0:
+            return Outcome(mutant, "skipped", "only root can make what the test looks at")
+        with tempfile.TemporaryDirectory(dir=self.scratch) as place:
+            os.chmod(place, 0o755)
+            include = Path(place) / "include"
+            shutil.copytree(ROOT / "include", include)
+            if problem := apply(mutant, include):
+                return Outcome(mutant, "broken", problem)
+            for test in mutant.tests:
+                program = Path(place) / "test"
+                if problem := self.build(test, include, program):
+                    return Outcome(mutant, "broken", problem)
+                if failure := run(test, program, self.limits[test]):
+                    return Outcome(mutant, "caught", failure)
+        return Outcome(mutant, "lives", "not seen by " + ", ".join(mutant.tests))
+
+
+def write_junit(path, outcomes):
+    suite = ET.Element("testsuite", name="mutants")
+    for o in outcomes:
+        case = ET.SubElement(suite, "testcase", classname="mutants", name=o.mutant.name)
+        if o.verdict in ("lives", "broken"):
+            ET.SubElement(case, "failure", message=f"{o.verdict}: {o.detail}")
+        elif o.verdict == "skipped":
+            ET.SubElement(case, "skipped", message=o.detail)
+    ET.ElementTree(suite).write(path, encoding="utf-8")
+
+
+def note_figure(tried, lived):
+    if path := os.environ.get("STASH_FIGURES"):
+        with open(path, "a") as out:
+            out.write(f"mutants\tprotections taken out, one at a time\t{tried}\t{lived}\n")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Takes the library's protections out, one at a time.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a part of the names of those to run")
+    parser.add_argument("--list", action="store_true", help="only name them")
+    parser.add_argument("--equivalents", action="store_true", help="run those that nobody can see; they must live")
+    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, help="one more than there are cores,"
+                        " because tests of waiting wait")
+    parser.add_argument("--junit", metavar="FILE")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    chosen = [m for m in (equivalents if args.equivalents else mutants)
+              if not args.names or any(name in m.name for name in args.names)]
+    if args.list:
+        for m in chosen:
+            print(f"{m.file}: {m.name}")
+        return 0
+    if not chosen:
+        sys.exit("no mutant has such a name")
+    with tempfile.TemporaryDirectory(prefix="stash-mutants.") as scratch:
+        os.chmod(scratch, 0o755)  # where another user may run what is built
+        runner = Runner(Path(scratch))
+        if failing := runner.prepare(sorted({test for m in chosen for test in m.tests}), args.jobs):
+            print("without any mutant these fail:", *failing, sep="\n")
+            return 1
+        outcomes = []
+        with ThreadPoolExecutor(args.jobs) as pool:
+            for o in pool.map(runner.outcome, chosen):
+                outcomes.append(o)
+                print(f"{o.verdict:8} {o.mutant.name} ({o.detail})", flush=True)
+    return report(outcomes, args)
+
+
+def report(outcomes, args):
+    of = {v: [o for o in outcomes if o.verdict == v] for v in ("caught", "lives", "skipped", "broken")}
+    if args.junit and not args.equivalents:
+        write_junit(args.junit, outcomes)
+    if args.equivalents:
+        print(f'{len(of["lives"])} of {len(outcomes)} live, as they should')
+        return 0 if len(of["lives"]) == len(outcomes) else 1
+    stale = list_equivalents()
+    for verdict in ("lives", "broken", "skipped"):
+        for o in of[verdict]:
+            print(f"{verdict}: {o.mutant.file}: {o.mutant.name}: {o.detail}")
+    tried, lived = len(outcomes) - len(of["skipped"]), len(of["lives"]) + len(of["broken"])
+    note_figure(tried, lived)
+    skipped = f', {len(of["skipped"])} skipped' if of["skipped"] else ""
+    print(f'caught {len(of["caught"])} of {tried}{skipped}')
+    return 1 if lived or stale else 0
+
+
+def list_equivalents():
+    """Names those that change nothing that can be seen; returns how many do not even apply."""
+    stale = 0
+    for m in equivalents:
+        with tempfile.TemporaryDirectory() as place:
+            shutil.copytree(ROOT / "include", Path(place) / "include")
+            problem = apply(m, Path(place) / "include")
+        stale += problem is not None
+        print(f"cannot be seen: {m.name}: {problem or m.reason}")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
