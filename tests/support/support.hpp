@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <sstream>
 #include <stash/stash.hpp>
 #include <stdexcept>
@@ -47,8 +46,9 @@ struct scratch {
 };
 
 inline std::string read(fs::path const& file) {
-  std::ifstream in(file.native(), std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
+  std::ostringstream bytes;
+  bytes << std::ifstream(file.native(), std::ios::binary).rdbuf();
+  return bytes.str();
 }
 inline void write(fs::path const& file, std::string const& bytes) {
   std::ofstream(file.native(), std::ios::binary) << bytes;

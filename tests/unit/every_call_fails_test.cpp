@@ -1125,7 +1125,7 @@ struct tally {
     if (wrong.empty()) return;
     if (++failed <= 40) BOOST_ERROR(storage << ": " << operation << ", " << f.text << ": " << wrong);
   }
-  void publish(char const* tried) const {
+  void publish(std::string const& tried) const {
     support::figure("every call fails", tried, runs, failed);
     BOOST_TEST(runs > 100U);
     BOOST_TEST(failed == 0U);
@@ -1215,7 +1215,13 @@ void on_each(F f) {
   f.template operator()<memory>();
 }
 
+#if defined(__SANITIZE_ADDRESS__)  // one errno of a kind: which one it is makes no difference to memory
+std::array constexpr all_errors{EINTR, EIO, EACCES};
+std::array constexpr first_errors{EIO};
+#else
 std::array constexpr all_errors{EINTR, EIO, ENOSPC, EDQUOT, EROFS, EACCES, EMFILE, ENFILE, ENOMEM, ESTALE};
+std::array constexpr first_errors{EIO, ENOSPC, EMFILE};
+#endif
 
 }  // namespace
 
@@ -1273,7 +1279,7 @@ BOOST_AUTO_TEST_CASE(whichever_system_call_fails_with_whichever_error) {
       }
     }
   });
-  counted.publish("each system call x 10 errnos");
+  counted.publish("each system call x " + std::to_string(all_errors.size()) + " errnos");
 }
 
 BOOST_AUTO_TEST_CASE(from_whichever_system_call_on_all_fail_and_the_first_error_is_told) {
@@ -1281,7 +1287,7 @@ BOOST_AUTO_TEST_CASE(from_whichever_system_call_on_all_fail_and_the_first_error_
   on_each_with_system_calls([&]<class W>() {
     for (auto const& op : operations<W>()) {
       auto const ref = reference_of(op);
-      for (int const error : {EIO, ENOSPC, EMFILE}) {
+      for (int const error : first_errors) {
         for (int n = 1;; ++n) {
           auto const once = run_in_trouble(op, ref, {.at = n, .error = error}, {"", {error}}, alone);
           if (!once) break;
