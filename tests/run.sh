@@ -1,53 +1,99 @@
 #!/bin/sh
-# Builds with g++ (address and undefined behaviour sanitizers) and clang++ 19, and runs the whole test suite.
-# The last line counts single test cases. The build stays in .build at the repository's top.
+# Builds with g++ (address and undefined behaviour sanitizers) and clang++ 19 (alone, with the thread sanitizer, and
+# with libFuzzer), and runs the whole test suite. The last line counts single test cases. The build stays in .build at
+# the repository's top.
+#
+# usage: run.sh [--long]
+# --long tries everything to its full figures, the mutants and the coverage too, and prints them as one table.
 set -eu
 cd "$(dirname "$0")/.."
+case "$#${1-}" in
+  0 | 1--long) long=${1-} ;;
+  *)
+    echo "usage: run.sh [--long]" >&2
+    exit 2
+    ;;
+esac
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages clang-19 python3-pytest python3-pytest-xdist sqlite3 locales util-linux
+need $build_packages clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
+  e2fsprogs xfsprogs
 
 build=$PWD/.build
-rm -rf "$build/junit"
+rm -rf "$build/junit" "$build/figures.tsv"
 mkdir -p "$build/junit" "$build/locale"
 # A locale with a decimal comma: numbers must come back in it too.
 [ -e "$build/locale/de_DE.UTF-8" ] || localedef -i de_DE -f UTF-8 "$build/locale/de_DE.UTF-8"
 PATH=/usr/bin:$PATH # the Python that the packages above are for
 export LOCPATH="$build/locale"
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# Short stacks of allocations: they take a sixth of the time.
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:malloc_context_size=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 setup() { # NAME COMPILER OPTION...
   name=$1 compiler=$2
   shift 2
-  if [ -e "$build/$name/build.ninja" ]; then
-    ninja -C "$build/$name" -t cleandead >/dev/null 2>&1 || :
-  else
-    CXX=$compiler meson setup "$build/$name" . "$@" >"$build/$name.log" 2>&1 || {
-      cat "$build/$name.log"
-      return 1
-    }
-  fi
+  [ -e "$build/$name/build.ninja" ] || CXX=$compiler meson setup "$build/$name" . "$@" >"$build/$name.log" 2>&1 || {
+    cat "$build/$name.log"
+    return 1
+  }
 }
-
-status=0
-setup gcc g++ -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
-setup clang clang++-19 -Dbuildtype=debug -Doptimization=1
-for name in gcc clang; do
-  echo "building with $name"
-  meson compile -C "$build/$name" >"$build/$name-compile.log" 2>&1 || {
+compile() { # NAME TARGET...
+  name=$1
+  echo "building $name"
+  shift
+  meson compile -C "$build/$name" "$@" >"$build/$name-compile.log" 2>&1 || {
     grep -E 'error|FAILED' -A5 "$build/$name-compile.log" | head -60
     echo "0 passed, 1 failed"
     exit 1
   }
-done
-for name in gcc clang; do
+}
+status=0
+run() { # NAME ARGUMENT...
+  name=$1
+  shift
   rm -f "$build/$name/junit/"*.xml
-  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 || status=1
-done
+  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 "$@" || status=1
+}
+run_pytest() { # NAME ARGUMENT...
+  name=$1
+  shift
+  python3 -m pytest -q -n 2 -p no:cacheprovider --junitxml="$build/junit/$name.xml" "$@" || status=1
+}
+
+setup gcc g++ -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
+setup clang clang++-19 -Dbuildtype=debug -Doptimization=1
+setup clang-tsan clang++-19 -Dbuildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
+compile gcc
+compile clang
+compile clang-tsan concurrency
+
+run gcc
+if [ -n "$long" ]; then
+  export STASH_LONG=1 STASH_FIGURES="$build/figures.tsv" STASH_POWER_CUT_OPERATIONS=3 STASH_FUZZ_SECONDS=600
+  run clang --timeout-multiplier 20
+else
+  export STASH_POWER_CUT_OPERATIONS=2
+  run clang
+fi
+run clang-tsan --timeout-multiplier 20 concurrency
 
 echo "compile-time tests"
-STASH_COMPILERS="g++ clang++-19" python3 -m pytest -q -n 2 -p no:cacheprovider \
-  --junitxml="$build/junit/compile.xml" tests/compile tests/compile_fail || status=1
+STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail
+echo "fuzzing"
+run_pytest fuzz tests/fuzz
+
+if [ -n "$long" ]; then
+  echo "coverage"
+  sh tests/coverage.sh --junit "$build/junit/coverage.xml" || status=1
+  echo "mutants"
+  sh tests/mutants.sh --junit "$build/junit/mutants.xml" || status=1
+  echo
+  echo "On $(date -u +%F), sh tests/run.sh --long:"
+  echo
+  python3 tests/support/figures.py "$build/figures.tsv" || status=1
+  echo
+fi
 
 # What was run must have been counted, and a run that died before it could count is a failure.
-python3 tests/support/count.py "$status" "$build/junit" "$build/gcc/junit" "$build/clang/junit"
+python3 tests/support/count.py "$status" "$build/junit" "$build/gcc/junit" "$build/clang/junit" \
+  "$build/clang-tsan/junit"
