@@ -114,8 +114,8 @@ class [[nodiscard]] delete_guard {
   /// Destroys the record: what was built stands. From here on nothing will be restored, even if this throws.
   /// After a commit, rollback or release it does nothing.
   ///
-  /// Throws what the storage's `erase` throws, and `errc::busy` where the lock was lost to another: then the
-  /// record may stand, and a later guard finds it.
+  /// Throws what the storage's `erase` throws, and `errc::busy` where the lock was lost, for another may have adopted
+  /// the record and need it still: then the record may stand, and a later guard finds it.
   void commit() { end(nullptr); }
 
   /// Restores now. After a commit, rollback or release it does nothing.
@@ -258,10 +258,7 @@ class [[nodiscard]] delete_guard {
     std::string where;
     try {
       if (clearable_) {
-        if (reason != nullptr) {
-          record_.ensure_held("commit");
-          where = record_.set_aside(reason, "commit");
-        }
+        if (reason != nullptr) where = record_.set_aside(reason, "commit");
         record_.erase("commit");  // where there is none too: an earlier removal may not be durable yet
       }
     } catch (...) {

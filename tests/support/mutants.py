@@ -456,7 +456,9 @@ take_out("the look at the lock before a save", "detail/lock.hpp",
 take_out("the look at the lock before setting aside", "detail/lock.hpp",
          "require_held(operation); std::string where", "std::string where", "locks")
 take_out("the look at the lock before a removal", "detail/lock.hpp",
-         "ensure_held(operation); bool const was_there", "bool const was_there", "locks")
+         "require_held(operation); bool const was_there", "bool const was_there", "locks")
+take_out("the lock never having been lost when a record is destroyed", "detail/lock.hpp",
+         "require_held(operation); bool const was_there", "ensure_held(operation); bool const was_there", "locks")
 take_out("rescuing only under a lock", "detail/lock.hpp",
          "if (!lock_ || storage_.get(key_)) return {};", "if (storage_.get(key_)) return {};", "locks")
 take_out("rescuing only where no record stands", "detail/lock.hpp",

@@ -399,12 +399,27 @@ BOOST_AUTO_TEST_CASE(it_goes_on_when_the_record_is_still_its_own) {
     fs::remove(lock_file);
   }
   BOOST_TEST((restored == std::vector<int>{1}));
+  BOOST_TEST((store.load<int>("k") == 1));
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_keeps_the_record_for_another_may_have_adopted_it_and_dropped_what_was_built) {
+  auto g = guard();
+  fs::remove(lock_file);
   {
-    auto g = guard();
-    fs::remove(lock_file);
-    g.commit();
+    stash::delete_guard another{store, "k", [] { return std::optional<int>{}; }, [](int) {}};
+    BOOST_TEST((another.origin() == stash::origin::adopted));
+    another.release();  // it drops the resource, and is killed
   }
-  BOOST_TEST(!store.load<int>("k"));
+  BOOST_TEST(code_of([&] { g.commit(); }) == errc::busy);
+  BOOST_TEST((store.load<int>("k") == 1));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_restored_keeps_its_record_where_the_lock_is_lost_meanwhile) {
+  {
+    stash::delete_guard g{store, "k", [] { return 1; }, [&](int) { fs::remove(lock_file); },
+                          stash::guard_options{.clear_after_restore = true}};
+  }
+  BOOST_TEST((store.load<int>("k") == 1));
 }
 
 BOOST_AUTO_TEST_CASE(it_leaves_everything_when_another_holds_the_lock_now) {

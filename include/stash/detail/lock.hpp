@@ -59,7 +59,7 @@ class locked_record {
     known_ = std::move(r);
   }
   bool erase(char const* operation) {
-    ensure_held(operation);
+    require_held(operation);
     bool const was_there = storage_.erase(key_);
     known_.reset();
     return was_there;
@@ -71,8 +71,9 @@ class locked_record {
     return where;
   }
 
-  /// Throws `errc::busy` unless the lock was never lost. For what follows from a look at the resource: under a
-  /// lock that was lost, another may have dropped and built it anew since, and left no trace in the record.
+  /// Throws `errc::busy` unless the lock was never lost since it was last taken. For what follows from a look at the
+  /// resource, and for what destroys a record: under a lock that was lost, another may have adopted the record, which
+  /// leaves no trace in it, and dropped the resource again since.
   void require_held(char const* operation) const {
     if (!is_held()) throw busy(operation, key_, "its lock was lost");
   }
@@ -86,8 +87,9 @@ class locked_record {
     return storage_.set_aside(key_, reason);
   }
 
-  /// Returns if the lock is ours, or was lost, could be taken again, and the record is byte for byte what it
-  /// was. Else throws `errc::busy`, or what kept it from telling; nothing was changed.
+  /// For a restore, which leaves a whole resource whole. Returns if the lock is ours, or was lost, could be taken again,
+  /// and the record is byte for byte what it was. Else throws `errc::busy`, or what kept it from telling; nothing was
+  /// changed.
   void ensure_held(char const* operation) {
     if (is_held()) return;
     lock_.reset();
