@@ -22,7 +22,7 @@
 namespace support {
 
 /// A file system in memory that keeps apart what a process sees (the cache) and what the medium may have, and lists
-/// every state that a power cut may leave. It promises as little as POSIX does:
+/// every state that a power cut may leave. Of what journals and disks do beyond POSIX it promises nothing:
 ///
 /// - Of the changes of names in a directory since its last sync, any subset survives, in any order. A rename is one
 ///   change. A directory's own name is its parent's business.
@@ -31,7 +31,8 @@ namespace support {
 /// - A sync that fails has written any part of that, and marks all of it as clean: a later sync says yes and does
 ///   nothing for it.
 ///
-/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once.
+/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once, a
+/// rename of which one half survives, and a file system that turns read-only after an error.
 class model_file_system {
  public:
   static constexpr int root = 0;

@@ -359,28 +359,29 @@ take_out("mode 0700 of the directory", "detail/posix_file_ops.hpp", "if (::mkdir
          "if (::mkdir(path, 0777) != 0)", "atomic_file")
 take_out("mode 0700 against the umask", "detail/posix_file_ops.hpp",
          "return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);", "return 0;", "atomic_file")
-take_out("the sync of a new directory into its parent", "detail/directory.hpp",
-         "sync_into_parent(ops, parent, durable, op); sync_into_parent(ops, path, durable, op);",
-         "sync_into_parent(ops, parent, durable, op);", "atomic_file")
-take_out("the sync of its parent into the one above", "detail/directory.hpp",
-         "if (parent.has_parent_path()) sync_into_parent(ops, parent, durable, op);",
-         "", "atomic_file")
+take_out("the sync of each level before the next is made", "detail/directory.hpp",
+         "another made it just now sync_into_parent(ops, path, path, durable, op);", "another made it just now",
+         "atomic_file")
 take_out("the sync of a directory whose maker died", "detail/directory.hpp",
-         "sync_into_parent(ops, path, durable, op); int const fd", "int const fd", "atomic_file")
+         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
+         "for (auto level = path.parent_path(); level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
+take_out("the sync of all that is above it", "detail/directory.hpp",
+         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
+         "for (auto level = path; level == path; level = level.parent_path()) {", "atomic_file")
 take_out("the lock file being made after that sync", "detail/directory.hpp",
-         "sync_into_parent(ops, path, durable, op); int const fd",
+         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
          "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
-         " sync_into_parent(ops, path, durable, op); int const fd", "atomic_file")
-take_out("removing a directory that could not be synced", "detail/directory.hpp",
-         "if (is_made) ops.rmdir(path.c_str());", "", "atomic_file")
+         " for (auto level = path; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
+take_out("removing a directory that could not be synced", "detail/directory.hpp", "ops.rmdir(leaf.c_str());", "",
+         "atomic_file")
 take_out("syncing the file system where a parent cannot be read", "detail/directory.hpp",
          "readable ? ops.fsync(fd) : ops.syncfs(fd)", "readable ? ops.fsync(fd) : 0", "atomic_file")
 take_out("an error where a directory cannot be synced into its parent", "detail/directory.hpp",
-         "if (!synced && (durable || errno != EINVAL))", "if (!synced && false)", "atomic_file")
+         "if (!durable && failed == EINVAL) return;", "return;", "atomic_file")
+take_out("a file system that cannot sync directories doing under process_crash only", "detail/directory.hpp",
+         "if (!durable && failed == EINVAL) return;", "if (failed == EINVAL) return;", "atomic_file")
 take_out("a file system that cannot sync directories doing under process_crash", "detail/directory.hpp",
-         "if (!synced && (durable || errno != EINVAL))", "if (!synced)", "atomic_file")
-take_out("leaving a directory that another made", "detail/directory.hpp",
-         "if (is_made) ops.rmdir(path.c_str());", "ops.rmdir(path.c_str());", "atomic_file")
+         "if (!durable && failed == EINVAL) return;", "", "atomic_file")
 take_out("an end to making parents", "detail/directory.hpp",
          "if (parent.empty()) op.fail(ENOENT, \"mkdir\", path.native());", "", "atomic_file")
 take_out("a directory that is removed again while it is made", "detail/directory.hpp",

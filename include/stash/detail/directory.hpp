@@ -89,12 +89,14 @@ class directory {
   /// need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
   static directory make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     directory made = open_or_make(ops, path, durable, op);
-    // The lock file is made last. Where it is missing, whoever made the directory may have died before it was
-    // synced into its parent, and all that is saved in it could vanish with it.
+    // The lock file is made last. Where it is missing, whoever made the directory or one above may have died, or be
+    // about to sync it into its parent, and all that is saved in it could vanish with it.
     struct stat s;
     if (ops.lstat(made.get(), lock_file_name, &s) != 0) {
       if (errno != ENOENT) made.fail("lstat", lock_file_name);
-      sync_into_parent(ops, path, durable, op);
+      for (auto level = path; level.has_parent_path(); level = level.parent_path()) {
+        sync_into_parent(ops, level, path, durable, op);
+      }
       int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
       if (fd < 0) made.fail("open", lock_file_name);
       descriptor<Ops> const lock_file{ops, fd};
@@ -143,7 +145,6 @@ class directory {
     op.fail(ENOENT, "open", path.native());  // removed again
   }
 
-  /// Each level is synced into its parent before the next is made in it.
   static void make_levels(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     auto const parent = path.parent_path();
     if (parent.empty()) op.fail(ENOENT, "mkdir", path.native());
@@ -153,28 +154,28 @@ class directory {
       is_made = ops.mkdir(path.c_str()) == 0;
     }
     if (!is_made && errno != EEXIST) op.fail(errno, "mkdir", path.native());  // EEXIST: another made it just now
-    try {
-      // The parent too may be the last work of one who died before it was synced.
-      if (parent.has_parent_path()) sync_into_parent(ops, parent, durable, op);
-      sync_into_parent(ops, path, durable, op);
-    } catch (error const&) {
-      if (is_made) ops.rmdir(path.c_str());  // who tries again makes it anew: a second sync of this one would lie
-      throw;
-    }
+    sync_into_parent(ops, path, path, durable, op);
   }
 
-  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
+  /// Makes the entry of `path`, which is `leaf` or above it, durable. Where that fails, the leaf is removed if it is
+  /// empty, whoever made it: who tries again makes it anew, for a second sync of this one would lie. (For what is above
+  /// it, and others made, nothing can be done: there it would.)
+  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, boost::filesystem::path const& leaf,
+                               bool durable, operation const& op) {
     auto const parent = path.parent_path();
     auto const open = [&](boost::filesystem::path const& p) {
       return retried([&] { return ops.open(AT_FDCWD, p.c_str(), O_RDONLY | O_DIRECTORY); });
     };
     int fd = open(parent);
     bool const readable = fd >= 0 || errno != EACCES;
-    if (!readable) fd = open(path);  // one may make directories where one may not read
+    if (!readable) fd = open(leaf);  // one may make directories where one may not read
     if (fd < 0) op.fail(errno, "open", parent.native());
     descriptor<Ops> const opened{ops, fd};
-    bool const synced = retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) == 0;
-    if (!synced && (durable || errno != EINVAL)) op.fail(errno, "fsync", parent.native());
+    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) == 0) return;
+    int const failed = errno;
+    if (!durable && failed == EINVAL) return;
+    ops.rmdir(leaf.c_str());
+    op.fail(failed, "fsync", parent.native());
   }
 
   Ops const* ops_;
