@@ -49,12 +49,14 @@ class recovery {
       : stash_(stash), is_live_(is_live), restore_(restore), options_(options) {}
 
   recovery_report run() {
-    auto const records = stash_.entries();
-    std::vector<key> interrupted;  // listed before anything is done: from here on nothing is thrown
+    auto records = stash_.entries();
+    std::vector<key> interrupted;
     if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();
-    for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });
+    report_.failed.reserve(records.size() + interrupted.size());
+    // All is listed and there is memory to tell of each: from here on nothing is thrown.
+    for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });
     if constexpr (sweepable<typename Stash::storage_type>) {
-      for (auto const& k : interrupted) attempt(k, [&] { sweep(k); });
+      for (auto& k : interrupted) attempt(k, [&] { sweep(k); });
     }
     return std::move(report_);
   }
@@ -62,11 +64,11 @@ class recovery {
  private:
   /// What goes wrong with one key stops no other.
   template <class F>
-  void attempt(key const& k, F f) {
+  void attempt(key& k, F f) noexcept {
     try {
       f();
     } catch (...) {
-      report_.failed.emplace_back(k, std::current_exception());
+      report_.failed.emplace_back(std::move(k), std::current_exception());
     }
   }
 

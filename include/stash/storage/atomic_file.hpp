@@ -109,7 +109,8 @@ class basic_atomic_file_storage {
   }
 
   /// Removes the record of `k`, whatever it is but a directory (EISDIR); false: there was none. No record that was
-  /// there before comes back after a power cut, not even one whose remover died before it was durable.
+  /// there before comes back after a power cut, not even one whose remover died before it was durable (unless a sync
+  /// failed after that: then the next that succeeds proves nothing).
   ///
   /// Throws `errc::indeterminate` where the sync failed: the record stands, but a power cut may take it. (Or it is
   /// gone already: then the disk refused both to finish and to go back.)
