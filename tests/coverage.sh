@@ -11,6 +11,8 @@ need $build_packages clang-19 llvm-19 libclang-rt-19-dev locales util-linux
 PATH=/usr/bin:$PATH
 
 export LLVM_PROFILE_FILE=/dev/null # what is not meant to be counted
+figures=${STASH_FIGURES-}
+unset STASH_FIGURES STASH_LONG # these runs are not the ones that tell how much was tried
 build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" . -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
@@ -36,4 +38,4 @@ counting us "$build/tests/unit" --log_level=error
 [ "$(id -u)" != 0 ] ||
   counting another sh tests/support/as_other_user.sh "$build/tests/unit" "$build/other-user.xml"
 counting us "$build/tests/every_call_fails" --log_level=error
-python3 tests/support/coverage.py "$build" "$counts" "$@"
+STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

@@ -69,10 +69,11 @@ compile clang-tsan concurrency
 
 run gcc
 if [ -n "$long" ]; then
-  export STASH_LONG=1 STASH_FIGURES="$build/figures.tsv" STASH_POWER_CUT_OPERATIONS=3 STASH_FUZZ_SECONDS=600
+  export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=300
+  export STASH_LONG=1
   run clang --timeout-multiplier 20
+  unset STASH_LONG
 else
-  export STASH_POWER_CUT_OPERATIONS=2
   run clang
 fi
 run clang-tsan --timeout-multiplier 20 concurrency

@@ -316,6 +316,17 @@ struct field : support::scratch {
 
 // Counting
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define STASH_HAS_THREAD_SANITIZER
+#endif
+#endif
+#ifdef STASH_HAS_THREAD_SANITIZER
+char const suite[] = "concurrency, with the thread sanitizer";
+#else
+char const suite[] = "concurrency";
+#endif
+
 using tally = std::map<std::string, std::pair<std::uint64_t, std::uint64_t>>;
 tally& tallied() {
   static tally all;
@@ -327,7 +338,7 @@ void count(std::string const& row, board const& b) {
 }
 struct figures {
   ~figures() {
-    for (auto const& [row, numbers] : tallied()) support::figure("concurrency", row, numbers.first, numbers.second);
+    for (auto const& [row, numbers] : tallied()) support::figure(suite, row, numbers.first, numbers.second);
   }
 };
 
