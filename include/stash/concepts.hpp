@@ -20,21 +20,27 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 
 /// Where the bytes go. Every member may be called from many threads at once, and `put`, `erase` and
 /// `set_aside` are called with the key's lock held (`basic_stash`, the guard and `recover` see to it).
-/// Below, `s` is an `S`, `cs` an `S const`; errors are thrown, best as `stash::error`.
+/// Below, `s` is an `S`, `cs` an `S const`; `record` and `entry` are in record.hpp. Errors are thrown, best as
+/// `stash::error{code, operation, key, detail}` (error.hpp). A moved storage keeps its records and its locks.
 ///
 /// | expression               | effect and result                                                                   |
 /// | ------------------------ | ----------------------------------------------------------------------------------- |
-/// | `S::lock_type`           | see `lock_policy`; `held()`: is the lock certainly still ours?                      |
+/// | `S::lock_type`           | see `lock_policy`; `held()`: is the lock certainly still ours? Not in a lock that   |
+/// |                          | was moved from, nor in a forked child                                               |
 /// | `s.put(k, r)`            | on return `r` survives what the storage promises to survive; on a throw what stood  |
-/// |                          | there stands unchanged, except `errc::indeterminate`: old or new                    |
+/// |                          | there stands unchanged, except `errc::indeterminate`: old or new; may throw         |
+/// |                          | `errc::invalid_key` for a key that is too long for it                               |
 /// | `cs.get(k)`              | the record; nullopt: absent; throws `errc::corrupt`, `errc::mismatch` (newer        |
 /// |                          | version), `errc::too_large`, or the I/O error as it is; creates nothing             |
 /// | `s.erase(k)`             | was there one? Idempotent; as durable as `put`, also where there was none           |
-/// | `cs.entries()`           | all that stands under keys, intact or corrupt; creates nothing                      |
+/// | `cs.entries()`           | all that stands under keys, intact or corrupt, in the order of the keys' bytes;     |
+/// |                          | creates nothing                                                                     |
 /// | `s.set_aside(k, reason)` | moves what stands there out of the way, never onto anything; where it went; as      |
-/// |                          | durable as `put` before it returns; nothing there: throws ENOENT                    |
-/// | `cs.set_aside_entries()` | all that was set aside; creates nothing                                             |
-/// | `s.purge(older_than)`    | destroys what was set aside at least so long ago; how many                          |
+/// |                          | durable as `put` before it returns; nothing there: throws ENOENT. Any reason will   |
+/// |                          | do, and two records of a key may be set aside for the same one                      |
+/// | `cs.set_aside_entries()` | all that was set aside, in any order; `where` is what `set_aside` returned; creates |
+/// |                          | nothing                                                                             |
+/// | `s.purge(older_than)`    | destroys what was set aside at least so long ago (zero or less: all); how many      |
 /// | `s.try_lock(k)`          | the key's lock, exclusive among threads and processes that share the storage;       |
 /// |                          | nullopt: another holds it; throws when it cannot tell                               |
 ///
@@ -46,7 +52,7 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 /// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves                          |
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
-/// | `cs.path(k)`          | where a person finds the record                                                        |
+/// | `cs.path(k)`          | where a person finds the record, as a `boost::filesystem::path`                        |
 ///
 /// What this says of a storage of your own, `stash/testing/storage_conformance.hpp` checks.
 template <class S>

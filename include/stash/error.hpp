@@ -45,7 +45,7 @@ class category final : public boost::system::error_category {
       case errc::too_large:
         return "too_large";
       case errc::busy:
-        return "busy: another guard, thread or process may be at work on the key";
+        return "busy";
       case errc::indeterminate:
         return "indeterminate: the old or the new record may stand";
     }

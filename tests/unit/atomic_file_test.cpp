@@ -712,6 +712,9 @@ BOOST_AUTO_TEST_CASE(a_file_far_over_the_cap_is_not_even_read) {
   *ops.before = [&](std::string_view call) { return reads += call == "read", 0; };
   BOOST_TEST(code_of([&] { s.get("k"); }) == errc::too_large);
   BOOST_TEST(reads == 0);
+  auto const said = support::message_of([&] { s.get("k"); });
+  auto const sizes = "a file of " + std::to_string(fs::file_size(target)) + " bytes; a payload of 10 is allowed";
+  BOOST_TEST(said.find(sizes) != said.npos, said);
 }
 
 BOOST_AUTO_TEST_CASE(to_a_stash_a_record_that_cannot_be_read_is_an_error_and_not_absent) {

@@ -32,6 +32,16 @@ BOOST_AUTO_TEST_CASE(a_null_pointer_is_refused_and_an_error_names_the_text_on_on
   BOOST_TEST(code_of([&] { key k{nothing}; }) == errc::invalid_key);
   BOOST_TEST(support::message_of([] { key k{"a\nb"}; }) ==
              "key \"a\\x0ab\": has a control byte: invalid_key [stash:1]");
+  BOOST_TEST(support::message_of([] { key k{"\xc3\xa9\xff"}; }) ==
+             "key \"\\xc3\\xa9\\xff\": not UTF-8: invalid_key [stash:1]");
+}
+
+BOOST_AUTO_TEST_CASE(a_message_is_cut_but_not_amid_a_letter) {
+  std::string letters;
+  for (int i = 0; i < 201; ++i) letters += "\xc3\xa9";
+  BOOST_TEST(stash::detail::printable(letters) == letters.substr(0, 400) + "...");
+  BOOST_TEST(stash::detail::printable("x" + letters) == "x" + letters.substr(0, 398) + "...");
+  BOOST_TEST(stash::detail::printable(letters.substr(0, 400)) == letters.substr(0, 400));
 }
 
 BOOST_AUTO_TEST_CASE(keys_compare_hash_and_print_as_their_bytes) {
@@ -80,13 +90,29 @@ BOOST_AUTO_TEST_CASE(a_key_that_looks_like_a_file_of_ours_is_told_from_it) {
     BOOST_TEST(!d::key_of_record(d::temporary_name(k, "test", 7)));
     BOOST_TEST(!d::key_of_record(d::set_aside_name(k, "test", "stash", t, 7)));
   }
-  for (char const* const stranger :
-       {"", ".stash", "A.stash", "%41%.stash", "%zz.stash", "a%2fb.stash", "%61.stash", ".lock", ".tmp",
-        "..0123456789abcdef.tmp", "notes.txt", ".orders.0123456789abcdef.bak", ".orders-0123456789abcdef.tmp",
-        ".orders.0123456789abcdeF.tmp", ".orders.swap-file-of-vim.tmp", "x.corrupt-yesterday-0123456789abcdef",
-        "x.corrupt-20261122T144421.123456Z-0123456789abcdeg", "x.cor-rupt-20261122T144421.123456Z-0123456789abcdef",
-        "%1g.stash", "x-0123456789abcdef", "-20261122T144421.123456Z-0123456789abcdef",
-        "x-20261122T144421.123456Z-0123456789abcdef", "%zz.corrupt-20261122T144421.123456Z-0123456789abcdef"}) {
+  for (char const* const stranger : {"",
+                                     ".stash",
+                                     "A.stash",
+                                     "%41%.stash",
+                                     "%zz.stash",
+                                     "a%2fb.stash",
+                                     "%61.stash",
+                                     ".lock",
+                                     ".tmp",
+                                     "..0123456789abcdef.tmp",
+                                     "notes.txt",
+                                     ".orders.0123456789abcdef.bak",
+                                     ".orders-0123456789abcdef.tmp",
+                                     ".orders.0123456789abcdeF.tmp",
+                                     ".orders.swap-file-of-vim.tmp",
+                                     "x.corrupt-yesterday-0123456789abcdef",
+                                     "x.corrupt-20261122T144421.123456Z-0123456789abcdeg",
+                                     "x.cor-rupt-20261122T144421.123456Z-0123456789abcdef",
+                                     "%1g.stash",
+                                     "x-0123456789abcdef",
+                                     "-20261122T144421.123456Z-0123456789abcdef",
+                                     "x-20261122T144421.123456Z-0123456789abcdef",
+                                     "%zz.corrupt-20261122T144421.123456Z-0123456789abcdef"}) {
     BOOST_TEST(!d::key_of_record(stranger));
     BOOST_TEST(!d::key_of_temporary(stranger));
     BOOST_TEST(!d::parse_set_aside(stranger));

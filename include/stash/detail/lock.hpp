@@ -15,8 +15,8 @@ namespace stash::inline v1::detail {
 /// How long `save`, `clear` and `recover` wait for another short operation.
 inline constexpr std::chrono::milliseconds short_wait{1000};
 
-inline error busy(char const* operation, key const& k, char const* why) {
-  return error{errc::busy, operation, std::string(k.str()), why};
+inline error busy(char const* operation, key const& k, std::string why) {
+  return error{errc::busy, operation, std::string(k.str()), std::move(why)};
 }
 
 /// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
@@ -29,7 +29,11 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
     if (auto lock = storage.try_lock(k)) return std::move(*lock);
     // In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
     auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
-    if (waited >= wait) throw busy(operation, k, "its lock is held by another guard, thread or process");
+    if (waited >= wait) {
+      throw busy(
+          operation, k,
+          "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
+    }
     std::this_thread::sleep_for(std::min(pause, wait - waited));
   }
 }

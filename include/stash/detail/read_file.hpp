@@ -55,7 +55,11 @@ std::optional<std::string> read_file(Ops const& ops, directory<Ops> const& dir, 
   constexpr std::uint64_t longest_header = 1024;
   auto const opened = open_readable(ops, dir, name, op);
   if (!opened) return std::nullopt;
-  if (opened->size > longest_header) check_size(opened->size - longest_header, cap, dir.path_of(name), op);
+  if (opened->size > longest_header && opened->size - longest_header > cap) {
+    op.fail(
+        errc::too_large, dir.path_of(name),
+        "a file of " + std::to_string(opened->size) + " bytes; a payload of " + std::to_string(cap) + " is allowed");
+  }
   std::string bytes(static_cast<std::size_t>(opened->size), '\0');
   std::size_t size = 0;
   while (size < bytes.size()) {

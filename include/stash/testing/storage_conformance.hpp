@@ -61,7 +61,7 @@ concept reopening_factory = storage_factory<F> && requires(F& f) {
   { f.again() } -> std::same_as<decltype(f.fresh())>;
 };
 
-/// A promise that a storage did not keep: which check saw it, where the promise stands, what was expected and found.
+/// A promise that a storage did not keep: where the promise stands, what was expected and what found.
 class nonconformance : public std::runtime_error {
   using runtime_error::runtime_error;
 };
@@ -187,8 +187,9 @@ namespace stash::inline v1::testing {
 ///     return report.conforms() ? 0 : 1;
 ///
 /// The checks call the storage as the library does, with the key's lock where it is due. The storage must take
-/// payloads of 500 KB. No check loops without a bound. Some fork: run them where no other thread is at work and
-/// SIGCHLD is not ignored.
+/// payloads of 500 KB, every time_point, and a reason of any bytes. No check loops without a bound; where each put
+/// waits for a disk, they take some ten seconds. Some fork: run them where no other thread is at work and SIGCHLD is
+/// not ignored.
 ///
 /// They cannot see, and the storage's own tests must show: that a record survives what the storage says; that
 /// damage is `errc::corrupt`, a newer version `errc::mismatch`, a payload over the cap `errc::too_large`; that a
@@ -224,7 +225,7 @@ class storage_conformance : detail::conformance_tools {
       try {
         body(f);
       } catch (nonconformance const& e) {
-        throw nonconformance{text(name) + " (" + text(promise) + "): " + e.what()};
+        throw nonconformance{text(promise) + ": " + e.what()};
       }
     }
   };
