@@ -80,7 +80,7 @@ take_out("going on after a short write", "detail/temporary_file.hpp",
          "auto done = static_cast<std::size_t>(written);",
          "return; auto done = static_cast<std::size_t>(written);", "atomic_file")
 take_out("an error where a write wrote nothing", "detail/temporary_file.hpp",
-         "if (written == 0) errno = EIO; if (written <= 0)", "if (written < 0)", "atomic_file")
+         "if (written == 0) errno = EIO; if (written <= 0)", "if (written < 0)", "atomic_file", may_hang=True)
 take_out("calling again where a signal interrupted", "detail/directory.hpp",
          "if (result != -1 || errno != EINTR) return result;", "return result;", "atomic_file")
 take_out("the sync of the directory after a save", "storage/atomic_file.hpp",
@@ -200,7 +200,7 @@ take_out("sweeping one key's temporary files only", "storage/atomic_file.hpp",
 take_out("O_NOFOLLOW of a record", "detail/read_file.hpp",
          "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NONBLOCK", "atomic_file")
 take_out("O_NONBLOCK of a record", "detail/read_file.hpp",
-         "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NOFOLLOW", "atomic_file")
+         "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NOFOLLOW", "atomic_file", may_hang=True)
 take_out("telling a record that cannot be opened from none", "detail/read_file.hpp",
          "if (fd < 0 && failed == ENOENT) return std::nullopt;", "if (fd < 0) return std::nullopt;", "atomic_file")
 take_out("telling a link or a socket from an error", "detail/read_file.hpp",
@@ -221,7 +221,7 @@ take_out("an error while reading", "detail/read_file.hpp",
 take_out("going on after a short read", "detail/read_file.hpp",
          "size += static_cast<std::size_t>(n);", "size += static_cast<std::size_t>(n); break;", "atomic_file")
 take_out("an end to reading a file that was cut meanwhile", "detail/read_file.hpp",
-         "if (n == 0) break;", "if (n == 0) continue;", "atomic_file")
+         "if (n == 0) break;", "if (n == 0) continue;", "atomic_file", may_hang=True)
 take_out("listing the others beside one that cannot be read", "detail/read_file.hpp",
          "if (code == errc::corrupt || code == errc::too_large) return true;", "return false;", "atomic_file")
 take_out("telling what concerns one file from what concerns the process", "detail/read_file.hpp",
@@ -407,7 +407,7 @@ take_out("telling a lock that cannot be taken from one that another has", "detai
 take_out("the second look after locking", "detail/file_lock.hpp", "if (lock.held()) return lock;", "return lock;",
          "locks")
 take_out("an end to locking a file that is deleted again and again", "detail/file_lock.hpp",
-         "tries < 100; ++tries", ";", "locks")
+         "tries < 100; ++tries", ";", "locks", may_hang=True)
 take_out("the lock file being a regular file", "detail/file_lock.hpp", "if (!S_ISREG(s.st_mode))", "if (false)",
          "locks")
 take_out("the lock file being for us alone", "detail/file_lock.hpp",
