@@ -372,6 +372,8 @@ take_out("the lock file being made after that sync", "detail/directory.hpp",
          "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
          "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
          " for (auto level = path; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
+take_out("syncing no further than the file system goes", "detail/directory.hpp",
+         "if (above.st_dev != here.st_dev) return;", "", "atomic_file")
 take_out("removing a directory that could not be synced", "detail/directory.hpp", "ops.rmdir(leaf.c_str());", "",
          "atomic_file")
 take_out("syncing the file system where a parent cannot be read", "detail/directory.hpp",

@@ -1025,7 +1025,9 @@ class judge {
     require(has_word(op_.error_names, e.operation()) && is_told(e.operation()), "another operation is named: " + what);
     require(names_key && is_told(e.subject()), "the key is not named: " + what);
     // Who is busy, and where, nobody knows.
-    require(e.code() == errc::busy || is_told(w_.place.s.root.native()), "no path is named: " + what);
+    bool is_place = is_told(w_.place.s.root.native());
+    for (auto p = w_.place.s.root; !p.empty(); p = p.parent_path()) is_place |= is_told(' ' + p.native() + ": ");
+    require(e.code() == errc::busy || is_place, "no path is named: " + what);
     require(e.code() == errc::busy || e.code() == errc::indeterminate ||
                 std::any_of(fault_.errors.begin(), fault_.errors.end(), is_code),
             "not the code of what went wrong: " + what);
