@@ -69,7 +69,7 @@ compile clang-tsan concurrency
 
 run gcc
 if [ -n "$long" ]; then
-  export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=300
+  export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=180
   export STASH_LONG=1
   run clang --timeout-multiplier 20
   unset STASH_LONG
