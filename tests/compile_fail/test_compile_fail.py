@@ -38,10 +38,26 @@ def compiled(compiler, case, *options):
     return run(compiler, *flags, "-fsyntax-only", *options, case)
 
 
+@functools.cache
+def all_twins_compile(compiler):
+    """In one go, each in a namespace of its own: that takes a second, and one by one they take more than a minute."""
+    sources = {case: case.read_text(encoding="utf-8") for case in CASES}
+    include = re.compile(r"^#include .*$", re.MULTILINE)
+    lines = sorted({line for source in sources.values() for line in include.findall(source)})
+    lines += [f'namespace {case.stem} {{\n#line 1 "{case}"\n{include.sub("", source)}\n}}'
+              for case, source in sources.items()]
+    with tempfile.NamedTemporaryFile("w", suffix=".cpp") as together:
+        together.write("\n".join(lines))
+        together.flush()
+        return compiled(compiler, together.name, f"-I{HERE}").returncode == 0
+
+
 @each_compiler
 @each_case
 def test_the_right_twin_compiles(compiler, case):
-    done = compiled(compiler, case)
+    if all_twins_compile(compiler):
+        return
+    done = compiled(compiler, case)  # some do not, or not together: this one?
     assert done.returncode == 0, done.stderr
 
 
