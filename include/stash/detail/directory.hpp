@@ -172,9 +172,8 @@ class directory {
     if (fd < 0) op.fail(errno, "open", parent.native());
     descriptor<Ops> const opened{ops, fd};
     struct stat above, here;
-    if (ops.fstat(fd, &above) != 0 || ops.lstat(AT_FDCWD, leaf.c_str(), &here) != 0) {
-      op.fail(errno, "stat", parent.native());
-    }
+    if (ops.fstat(fd, &above) != 0) op.fail(errno, "fstat", parent.native());
+    if (ops.lstat(AT_FDCWD, leaf.c_str(), &here) != 0) op.fail(errno, "lstat", leaf.native());
     if (above.st_dev != here.st_dev) return;  // where a file system is mounted: not made by us, and made anew at boot
     if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) == 0) return;
     int const failed = errno;
