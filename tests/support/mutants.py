@@ -401,7 +401,7 @@ take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREA
 # --- Locks: detail/file_lock.hpp, detail/process.hpp, detail/lock.hpp
 
 take_out("the lock", "detail/file_lock.hpp", "if (retried([&] { return ops.lock_byte(fd, offset); }) != 0)",
-         "if (false)", "locks")
+         "if (false)", "locks", may_hang=True)
 take_out("a byte of its own for each key", "detail/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
 take_out("telling a lock that cannot be taken from one that another has", "detail/file_lock.hpp",
@@ -584,18 +584,19 @@ take_out("keeping a record whose restore failed", "recover.hpp",
 take_out("keeping a restored record if asked to", "recover.hpp", "if (!options_.clear_after_restore) return;", "",
          "recover")
 take_out("one key's failure stopping no other", "recover.hpp",
-         "report_.failed.emplace_back(k, std::current_exception());",
-         "report_.failed.emplace_back(k, std::current_exception()); throw;", "recover")
+         "report_.failed.emplace_back(std::move(k), std::current_exception());",
+         "report_.failed.emplace_back(std::move(k), std::current_exception()); throw;", "recover")
 take_out("reporting a record that could not be removed", "recover.hpp",
          "tell(options_.observer, event_kind::clear_failed, k,"
          " {.where = place(k), .error = std::current_exception()}); throw;",
          "tell(options_.observer, event_kind::clear_failed, k,"
          " {.where = place(k), .error = std::current_exception()});", "recover")
 take_out("listing all before anything is restored", "recover.hpp",
-         "if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();"
-         " for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });",
-         "for (auto const& e : records) attempt(e.key, [&] { recover_one(e.key); });"
-         " if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();",
+         ("interrupted = stash_.storage().temporaries(); report_.failed",
+          "for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });"),
+         ("static_cast<void>(0); report_.failed",
+          "for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });"
+          " if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();"),
          "recover")
 take_out("sweeping", "recover.hpp", "stash_.storage().sweep(k);", "static_cast<void>(0);", "recover")
 take_out("sweeping only under the lock", "recover.hpp", "if (auto const lock = stash_.storage().try_lock(k)) stash_",

@@ -294,6 +294,7 @@ BOOST_AUTO_TEST_CASE(a_file_system_that_cannot_sync_directories_will_do_only_und
   *ops.before = [](std::string_view call) { return call == "fsync" ? EINVAL : 0; };
   support::spoiled_storage durable{dir(), {}, ops};
   BOOST_TEST(code_of([&] { durable.put("k", first); }) == os(EINVAL));
+  BOOST_TEST(code_of([&] { static_cast<void>(durable.try_lock("k")); }) == os(EINVAL));  // makes it, and no file
   support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
   fast.put("k", first);
   BOOST_TEST((fast.get("k") == first));

@@ -129,7 +129,7 @@ class directory {
 
   std::uint64_t random() const {
     std::uint64_t n = 0;
-    if (retried([&] { return ops_->random(&n, sizeof n); }) != 0) fail("getrandom");
+    if (retried([&] { return ops_->random(&n, sizeof n); }) != 0) fail("getentropy");
     return n;
   }
 

@@ -7,9 +7,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#if defined(__linux__)
-#include <sys/random.h>
-#elif defined(__APPLE__)
+#if defined(__APPLE__)
 #include <sys/random.h>
 #endif
 
@@ -138,13 +136,7 @@ struct posix_file_ops {
   }
 
   /// `size` bytes that no other process gets too.
-  int random(void* to, std::size_t size) const noexcept {
-#if defined(__linux__)
-    return ::getrandom(to, size, 0) == static_cast<ssize_t>(size) ? 0 : -1;
-#else
-    return ::getentropy(to, size);
-#endif
-  }
+  int random(void* to, std::size_t size) const noexcept { return ::getentropy(to, size); }
   uid_t user() const noexcept { return ::geteuid(); }
 
  private:
