@@ -145,6 +145,7 @@ class directory {
     op.fail(ENOENT, "open", path.native());  // removed again
   }
 
+  /// Each level is synced into its parent before the next is made in it: so that one whose sync fails is still empty.
   static void make_levels(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
     auto const parent = path.parent_path();
     if (parent.empty()) op.fail(ENOENT, "mkdir", path.native());
