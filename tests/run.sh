@@ -61,7 +61,7 @@ run_pytest() { # NAME ARGUMENT...
 }
 
 setup gcc g++ -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
-setup clang clang++-19 -Dbuildtype=debug -Doptimization=1 -Ddebug=false
+setup clang clang++-19 -Dbuildtype=debug -Ddebug=false
 setup clang-tsan clang++-19 -Dbuildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 compile gcc
 compile clang-tsan concurrency & # a single file: it keeps one core busy
