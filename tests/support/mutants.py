@@ -337,18 +337,18 @@ take_out("the mode of the directory", "detail/directory.hpp", "if ((s.st_mode & 
          "atomic_file")
 take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
          "O_RDONLY | O_DIRECTORY", "atomic_file")
-take_out("a link spelled with a slash behind it", "storage/atomic_file.hpp",
+take_out("a link spelled with a slash behind it", "detail/absolute.hpp",
          "while (directory.has_parent_path() &&", "while (false &&", "atomic_file")
 take_out("telling a link from a file in the directory's place", "detail/posix_file_ops.hpp",
          "return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);", "return ::fstatat(directory, name, s, 0);",
          "atomic_file")
 take_out("telling a directory that cannot be opened from none", "detail/directory.hpp",
          "if (failed == ENOENT) return std::nullopt;", "return std::nullopt;", "atomic_file")
-take_out("a relative directory staying where it was", "storage/atomic_file.hpp",
+take_out("a relative directory staying where it was", "detail/absolute.hpp",
          "directory = boost::filesystem::absolute(directory, failed);", "", "atomic_file")
-take_out("refusing an empty path", "storage/atomic_file.hpp",
+take_out("refusing an empty path", "detail/absolute.hpp",
          "if (directory.empty()) op.fail(EINVAL, \"directory\", \"\\\"\\\"\");", "", "atomic_file")
-take_out("refusing a path with a NUL", "storage/atomic_file.hpp",
+take_out("refusing a path with a NUL", "detail/absolute.hpp",
          "if (directory.native().find('\\0') != std::string::npos) op.fail(EINVAL, \"directory\", directory.native());",
          "", "atomic_file")
 take_out("an XDG_STATE_HOME that is relative counting as unset", "detail/default_directory.hpp",
@@ -613,15 +613,15 @@ take_out("the lock of a clear", "basic_stash.hpp",
 take_out("a clear making nothing", "basic_stash.hpp", "if (!storage_.exists()) return false;", "", "atomic_file")
 take_out("telling a record that cannot be read from an absent one", "basic_stash.hpp",
          "if (problem.code() != errc::corrupt) throw;", "", "atomic_file")
-take_out("the lock in memory", "storage/memory.hpp", "if (!is_new && row->second == here) return std::nullopt;", "",
+take_out("the lock in memory", "detail/key_locks.hpp", "if (!is_new && row->second == here) return std::nullopt;", "",
          "storage_conformance/*/memory")
-take_out("a forked child being free to lock in memory", "storage/memory.hpp",
+take_out("a forked child being free to lock in memory", "detail/key_locks.hpp",
          "if (!is_new && row->second == here)", "if (!is_new)", "locks")
-take_out("an inherited lock in memory not being held", "storage/memory.hpp",
-         "return state_ != nullptr && owner_.is_current();", "return state_ != nullptr;",
+take_out("an inherited lock in memory not being held", "detail/key_locks.hpp",
+         "return rows_ != nullptr && owner_.is_current();", "return rows_ != nullptr;",
          "storage_conformance/*/memory")
-take_out("an inherited lock in memory not being released", "storage/memory.hpp",
-         "if (!state_ || !owner_.is_current()) return;", "if (!state_) return;", "locks")
+take_out("an inherited lock in memory not being released", "detail/key_locks.hpp",
+         "if (!rows_ || !owner_.is_current()) return;", "if (!rows_) return;", "locks")
 take_out("keeping in memory what was set aside", "storage/memory.hpp",
          "state_->aside.push_back({now, as_entry(k, found->second, where), found->second});", "",
          "storage_conformance/*/memory")

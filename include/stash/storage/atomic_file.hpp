@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <boost/filesystem/operations.hpp>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <chrono>
@@ -11,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <stash/concepts.hpp>
+#include <stash/detail/absolute.hpp>
 #include <stash/detail/default_directory.hpp>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/file_lock.hpp>
@@ -20,6 +20,7 @@
 #include <stash/detail/record_format.hpp>
 #include <stash/detail/temporary_file.hpp>
 #include <stash/error.hpp>
+#include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>
@@ -29,17 +30,6 @@
 #include <vector>
 
 namespace stash::inline v1 {
-
-/// What an acknowledged write survives.
-enum class durability {
-  power_loss,    ///< the power cut too: everything is synced before a call returns
-  process_crash  ///< the death of the process (`kill -9`), not of the machine: no record is synced
-};
-
-struct file_options {
-  stash::durability durability = durability::power_loss;
-  std::uint64_t max_bytes = 64U << 20;  ///< the greatest payload, to write and to read
-};
 
 /// One file a key in a directory of our own, replaced in one step: readers see the old record or the new one.
 ///
@@ -64,7 +54,9 @@ class basic_atomic_file_storage {
   /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
   explicit basic_atomic_file_storage(boost::filesystem::path directory = default_directory(), file_options options = {},
                                      FileOps ops = {})
-      : directory_(absolute(std::move(directory))), options_(options), ops_(std::move(ops)) {}
+      : directory_(detail::absolute(std::move(directory), "atomic_file_storage")),
+        options_(options),
+        ops_(std::move(ops)) {}
 
   /// Where the record of `k` is or would be. Throws `errc::invalid_key` where its file name would be too long.
   boost::filesystem::path path(key const& k) const { return directory_ / detail::record_name(k, "path"); }
@@ -206,20 +198,6 @@ class basic_atomic_file_storage {
   }
 
  private:
-  static boost::filesystem::path absolute(boost::filesystem::path directory) {
-    detail::operation const op{"atomic_file_storage", {}};
-    if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
-    if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
-    boost::system::error_code failed;
-    directory = boost::filesystem::absolute(directory, failed);
-    if (failed) op.fail(failed.value(), "getcwd for", directory.native());
-    // "link/" and "link/." would be followed where "link" is refused.
-    while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty())) {
-      directory = directory.parent_path();
-    }
-    return directory;
-  }
-
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
   /// A failed sync of a directory says nothing about which names the disk has.

@@ -8,7 +8,7 @@
 #include <optional>
 #include <stash/concepts.hpp>
 #include <stash/detail/file_name.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/key_locks.hpp>
 #include <stash/detail/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
@@ -29,34 +29,8 @@ namespace stash::inline v1 {
 ///
 ///     stash::basic_stash<stash::memory_storage> store;
 class memory_storage {
-  struct state;
-
  public:
-  /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage.
-  class lock_type {
-   public:
-    lock_type(lock_type&&) noexcept = default;
-    lock_type& operator=(lock_type&& other) noexcept {
-      std::swap(state_, other.state_);
-      std::swap(key_, other.key_);
-      std::swap(owner_, other.owner_);
-      return *this;
-    }
-    ~lock_type() {
-      if (!state_ || !owner_.is_current()) return;
-      std::lock_guard const only{state_->mutex};
-      state_->locks.erase(key_);
-    }
-    /// Whether it was taken in this process.
-    bool held() const noexcept { return state_ != nullptr && owner_.is_current(); }
-
-   private:
-    friend memory_storage;
-    lock_type(std::shared_ptr<state> s, key k) : state_(std::move(s)), key_(std::move(k)) {}
-    std::shared_ptr<state> state_;
-    key key_;
-    detail::owned_by_process owner_;
-  };
+  using lock_type = detail::key_locks::lock;
 
   memory_storage() : state_(std::make_shared<state>()) {}
   memory_storage(memory_storage&&) noexcept = default;
@@ -133,16 +107,7 @@ class memory_storage {
   }
 
   /// The lock of `k`, exclusive among the threads of this process; nullopt: another has it.
-  std::optional<lock_type> try_lock(key const& k) {
-    auto const here = detail::lock_table::instance().this_process();
-    lock_type lock{nullptr, k};
-    std::lock_guard const only{state_->mutex};
-    auto const [row, is_new] = state_->locks.try_emplace(k, here);
-    if (!is_new && row->second == here) return std::nullopt;
-    row->second = here;  // a row that came through a fork is nobody's here
-    lock.state_ = state_;
-    return lock;
-  }
+  std::optional<lock_type> try_lock(key const& k) { return detail::key_locks::try_take(locks_, k); }
 
  private:
   struct aside_record {
@@ -153,7 +118,6 @@ class memory_storage {
   struct state {
     std::mutex mutex;
     std::unordered_map<key, record> records;
-    std::unordered_map<key, detail::process_id> locks;
     std::vector<aside_record> aside;
     std::uint64_t aside_count = 0;
   };
@@ -163,6 +127,7 @@ class memory_storage {
   }
 
   std::shared_ptr<state> state_;
+  std::shared_ptr<detail::key_locks> locks_ = std::make_shared<detail::key_locks>();
 };
 
 }  // namespace stash::inline v1
