@@ -26,10 +26,11 @@ namespace support {
 ///
 /// - Of the changes of names in a directory since its last sync, any subset survives, in any order. A rename is one
 ///   change. A directory's own name is its parent's business.
-/// - Of the bytes of a file since its last sync: any length up to the new one, in whole blocks or one byte short, and
-///   of each block the new bytes, the old ones, zeros, or stale ones: those of the file that was freed last.
+/// - Of the bytes of a file since its last sync: any length from the old one (none, if it was truncated) up to the new
+///   one, in whole blocks or one byte short; of each block that was there the new bytes or the old ones, and of each
+///   new block these, zeros, or stale ones: those of the file that was freed last.
 /// - A sync that fails has written any part of that, and marks all of it as clean: a later sync says yes and does
-///   nothing for it.
+///   nothing for it, also where it has other blocks of the file to write.
 ///
 /// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once, a
 /// rename of which one half survives, and a file system that turns read-only after an error.
@@ -46,7 +47,9 @@ class model_file_system {
     // Of a file.
     std::string bytes{};
     std::vector<std::string> bytes_on_disk{std::string()};  // one of them; a single one is certain
-    bool dirty = false;
+    std::set<std::size_t> dirty{};                          // the blocks that were written since the last sync
+    bool truncated = false, resized = false;
+    bool is_dirty() const { return truncated || resized || !dirty.empty(); }
     // Of a directory.
     names entries{};
     std::set<names> entries_on_disk{names()};
@@ -89,15 +92,21 @@ class model_file_system {
     apply(together, d.entries);
     d.unsynced.push_back(together);
   }
-  void append(int file, std::string_view bytes) {
+  void append(int file, std::string_view bytes) { write(file, at(file).bytes.size(), bytes); }
+  void write(int file, std::size_t where, std::string_view bytes) {
     inode& f = edit(file);
-    f.bytes.append(bytes);
-    f.dirty = true;
+    if (where + bytes.size() > f.bytes.size()) {
+      f.bytes.resize(where + bytes.size());
+      f.resized = true;
+    }
+    f.bytes.replace(where, bytes.size(), bytes);
+    for (auto b = where / block; b * block < where + bytes.size(); ++b) f.dirty.insert(b);
   }
   void truncate(int file) {
     inode& f = edit(file);
     f.bytes.clear();
-    f.dirty = true;
+    f.dirty.clear();
+    f.truncated = true;
   }
   void sync(int n) {
     inode& i = edit(n);
@@ -109,9 +118,11 @@ class model_file_system {
       }
       i.entries_on_disk = std::move(synced);
       i.unsynced.clear();
-    } else if (i.dirty) {
-      i.bytes_on_disk = {i.bytes};
-      i.dirty = false;
+    } else if (i.is_dirty()) {
+      std::set<std::string> synced;
+      for (auto const& disk : i.bytes_on_disk) synced.insert(written(i, i.truncated ? "" : disk));
+      i.bytes_on_disk = {synced.begin(), synced.end()};
+      clean(i);
     }
   }
   /// As the kernel's "fsyncgate".
@@ -122,17 +133,18 @@ class model_file_system {
       i.unsynced.clear();
     } else {
       i.bytes_on_disk = possible_bytes(n);
-      i.dirty = false;
+      clean(i);
     }
   }
 
-  /// Calls `visit` with every file system that a power cut now may leave: all of it certain.
-  void for_each_cut(std::function<void(model_file_system const&)> const& visit) const {
+  /// Calls `visit` with every file system that a power cut now may leave: all of it certain. Of a file under the name
+  /// `ignored`, which nobody reads, the bytes are left as they are.
+  void for_each_cut(std::function<void(model_file_system const&)> const& visit, std::string_view ignored = {}) const {
     model_file_system after;
     after.stale_ = stale_;
     after.random = random;
     after.inodes_.assign(inodes_.size(), std::make_shared<inode const>());
-    cut({root}, after, visit);
+    cut({root}, after, visit, ignored);
   }
 
   std::uint64_t random = 0;
@@ -159,6 +171,22 @@ class model_file_system {
     }
   }
 
+  static void clean(inode& i) {
+    i.dirty.clear();
+    i.truncated = i.resized = false;
+  }
+  /// What is on the disk when the dirty blocks of `f` are written there. The others stay, whatever a failed sync has
+  /// left.
+  static std::string written(inode const& f, std::string disk) {
+    if (f.resized || f.truncated) disk.resize(f.bytes.size());
+    for (auto const b : f.dirty) {
+      auto const size = std::min(block, f.bytes.size() - b * block);
+      disk.resize(std::max(disk.size(), b * block + size));
+      disk.replace(b * block, size, f.bytes, b * block, size);
+    }
+    return disk;
+  }
+
   /// All subsets in all orders: `by_subset[s]` are the images that the changes in `s` can lead to.
   std::set<names> possible_entries(int directory) const {
     inode const& d = at(directory);
@@ -180,19 +208,22 @@ class model_file_system {
 
   std::vector<std::string> possible_bytes(int file) const {
     inode const& f = at(file);
-    if (!f.dirty) return f.bytes_on_disk;
+    if (!f.is_dirty()) return f.bytes_on_disk;
     std::set<std::string> all(f.bytes_on_disk.begin(), f.bytes_on_disk.end());
-    for (auto const& old : f.bytes_on_disk) {
-      for (std::size_t size = 0; size < f.bytes.size() + block; size += block) {
-        add_torn(f.bytes.substr(0, size), old, {}, all);
+    for (auto const& disk : f.bytes_on_disk) {
+      std::size_t const kept = f.truncated ? 0 : std::min(disk.size(), f.bytes.size());
+      std::string const all_written = written(f, f.truncated ? "" : disk);
+      for (std::size_t size = kept; size < all_written.size() + block; size = (size / block + 1) * block) {
+        add_torn(f, all_written.substr(0, size), disk, kept, {}, all);
       }
-      if (!f.bytes.empty()) all.insert(f.bytes.substr(0, f.bytes.size() - 1));
+      if (all_written.size() > kept) all.insert(all_written.substr(0, all_written.size() - 1));
     }
     return {all.begin(), all.end()};
   }
   /// `done` and behind it, of each further block of `wanted`, whatever it may be.
-  void add_torn(std::string const& wanted, std::string const& old, std::string const& done,
-                std::set<std::string>& all) const {
+  /// The first `kept` bytes have their place on the disk, which shows nothing but what was written there.
+  void add_torn(inode const& f, std::string const& wanted, std::string const& old, std::size_t kept,
+                std::string const& done, std::set<std::string>& all) const {
     if (done.size() == wanted.size()) {
       all.insert(done);
       return;
@@ -202,13 +233,15 @@ class model_file_system {
       std::string bytes = source.substr(std::min(done.size(), source.size()), size);
       return done + bytes.append(size - bytes.size(), '\0');
     };
-    std::set<std::string> const candidates{of(wanted), of(old), of({}), of(stale_)};
-    for (auto const& one : candidates) add_torn(wanted, old, one, all);
+    std::set<std::string> candidates{of(wanted)};
+    if (f.dirty.contains(done.size() / block)) candidates.insert(of(old));
+    if (done.size() >= kept) candidates.insert({of(old), of({}), of(stale_)});
+    for (auto const& one : candidates) add_torn(f, wanted, old, kept, one, all);
   }
 
   /// Settles the inodes in `open`, one after the other, in each way that is possible.
-  void cut(std::vector<int> open, model_file_system& after,
-           std::function<void(model_file_system const&)> const& visit) const {
+  void cut(std::vector<int> open, model_file_system& after, std::function<void(model_file_system const&)> const& visit,
+           std::string_view ignored) const {
     if (open.empty()) return visit(after);
     int const n = open.back();
     open.pop_back();
@@ -219,14 +252,17 @@ class model_file_system {
             std::make_shared<inode const>(inode{.is_directory = true, .entries = image, .entries_on_disk = {image}});
         auto further = open;
         for (auto const& [name, child] : image) {
+          if (name == ignored)
+            after.inodes_[static_cast<std::size_t>(child)] = inodes_[static_cast<std::size_t>(child)];
+          if (name == ignored) continue;
           if (std::find(further.begin(), further.end(), child) == further.end()) further.push_back(child);
         }
-        cut(std::move(further), after, visit);
+        cut(std::move(further), after, visit, ignored);
       }
     } else {
       for (auto const& bytes : possible_bytes(n)) {
         place = std::make_shared<inode const>(inode{.bytes = bytes, .bytes_on_disk = {bytes}});
-        cut(open, after, visit);
+        cut(open, after, visit, ignored);
       }
     }
   }
@@ -296,6 +332,21 @@ class model_ops {
     step("writev");
     return static_cast<ssize_t>(all.size());
   }
+  ssize_t pread(int fd, void* to, std::size_t size, off_t at) const {
+    auto const& bytes = files().at(file(fd).inode).bytes;
+    auto const from = std::min(static_cast<std::size_t>(at), bytes.size());
+    size = std::min(size, bytes.size() - from);
+    std::memcpy(to, bytes.data() + from, size);
+    return static_cast<ssize_t>(size);
+  }
+  ssize_t pwritev(int fd, iovec const* parts, int count, off_t at) const {
+    std::string all;
+    for (int i = 0; i < count; ++i) all.append(static_cast<char const*>(parts[i].iov_base), parts[i].iov_len);
+    files().write(file(fd).inode, static_cast<std::size_t>(at), all);
+    step("pwritev");
+    return static_cast<ssize_t>(all.size());
+  }
+  int fdatasync(int fd) const { return fsync(fd); }
   int fsync(int fd) const {
     bool const fails = machine_->syncs_until_failure >= 0 && machine_->syncs_until_failure-- == 0;
     if (fails) {

@@ -135,8 +135,17 @@ struct spoiled_ops {
   ssize_t writev(int fd, iovec const* v, int n) const {
     return call("writev", [&] { return real.writev(fd, v, n); });
   }
+  ssize_t pread(int fd, void* to, std::size_t n, off_t at) const {
+    return call("pread", [&] { return real.pread(fd, to, n, at); });
+  }
+  ssize_t pwritev(int fd, iovec const* v, int n, off_t at) const {
+    return call("pwritev", [&] { return real.pwritev(fd, v, n, at); });
+  }
   int fsync(int fd) const {
     return call("fsync", [&] { return real.fsync(fd); });
+  }
+  int fdatasync(int fd) const {
+    return call("fdatasync", [&] { return real.fdatasync(fd); });
   }
   int syncfs(int fd) const {
     return call("syncfs", [&] { return real.syncfs(fd); });

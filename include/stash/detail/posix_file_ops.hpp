@@ -20,7 +20,7 @@
 
 namespace stash::inline v1 {
 
-/// Every system call that the atomic file storage makes, and the only place that makes one. A test puts
+/// Every system call that the atomic file and journal storages make, and the only place that makes one. A test puts
 /// another class with the same members in, and plays a full disk or a power cut.
 ///
 /// Each is the POSIX call of that name unless it says more: -1 and `errno` on failure, no retry. Stateless;
@@ -33,12 +33,25 @@ struct posix_file_ops {
   ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
   ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }
 
+  ssize_t pread(int fd, void* to, std::size_t size, off_t at) const noexcept { return ::pread(fd, to, size, at); }
+  ssize_t pwritev(int fd, iovec const* parts, int count, off_t at) const noexcept {
+    return ::pwritev(fd, parts, count, at);
+  }
+
   /// To the medium, not just to the drive's cache.
   int fsync(int fd) const noexcept {
 #if defined(__APPLE__)
     return ::fcntl(fd, F_FULLFSYNC);
 #else
     return ::fsync(fd);
+#endif
+  }
+  /// As `fsync`, but for what is not needed to read the bytes again.
+  int fdatasync(int fd) const noexcept {
+#if defined(__APPLE__)
+    return fsync(fd);
+#else
+    return ::fdatasync(fd);
 #endif
   }
   /// The whole file system of `fd`, for a directory that may not be opened. ENOSYS where there is no such call.
