@@ -13,6 +13,7 @@ enum class event_kind;
 struct event;
 struct file_options;
 struct guard_options;
+struct journal_options;
 struct recover_options;
 struct recovery_report;
 struct json_serializer;
@@ -21,6 +22,8 @@ class memory_storage;
 struct posix_file_ops;
 template <class FileOps>
 class basic_atomic_file_storage;
+template <class FileOps>
+class basic_journal_storage;
 template <class T>
 struct lookup_result;
 template <storage_policy Storage, class Serializer, clock_policy Clock>

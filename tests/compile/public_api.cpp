@@ -16,6 +16,7 @@ template <class T>
 void found(stash::lookup_result<T> const&);
 void keep_time(stash::manual_clock&, stash::json_serializer const&);
 void keep_files(stash::basic_atomic_file_storage<stash::posix_file_ops>&);
+void keep_journal(stash::basic_journal_storage<stash::posix_file_ops>&);
 }  // namespace user
 
 #include <stash/stash.hpp>
@@ -28,6 +29,7 @@ void keep_files(stash::basic_atomic_file_storage<stash::posix_file_ops>&);
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
+#include <stash/storage/journal.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -216,6 +218,14 @@ concept has_path = requires(S const& s, key const& k) {
 };
 static_assert(has_path<files>);
 static_assert(default_initializable<stash::memory_storage> && std::movable<stash::memory_storage>);
+
+using journal = stash::journal_storage;
+static_assert(stash::storage_policy<journal> && same_as<journal, stash::basic_journal_storage<stash::posix_file_ops>>);
+static_assert(stash::journal_options{}.durability == stash::durability::power_loss);
+static_assert(stash::journal_options{}.max_bytes == std::uint64_t{64} << 20);
+static_assert(default_initializable<journal> && constructible_from<journal, char const*> &&
+              constructible_from<journal, fs::path, stash::journal_options> && has_path<journal>);
+static_assert(constructible_from<stash::basic_stash<journal>, char const*, stash::journal_options>);
 
 struct other_file_ops : stash::posix_file_ops {};
 static_assert(stash::storage_policy<stash::basic_atomic_file_storage<other_file_ops>>);

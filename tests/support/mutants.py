@@ -628,6 +628,93 @@ take_out("keeping in memory what was set aside", "storage/memory.hpp",
 take_out("the age below which purge destroys nothing in memory", "storage/memory.hpp",
          "detail::age_between(one.when, now) >= older_than;", "true;", "storage_conformance/*/memory")
 
+# --- The journal: detail/journal*.hpp, storage/journal.hpp
+
+journal_cuts = "power_cut/power_cut/no_history_of_a_journal_loses_a_word_or_brings_a_record_back"
+take_out("the sync of a journal's frames", "detail/journal.hpp", "file_->sync(op); file_->note_synced();",
+         "file_->note_synced();", journal_cuts, "journal", may_hang=True)
+take_out("zeroing what may stand behind the last frame", "detail/journal_file.hpp",
+         "write_zeros(end_, capacity_, op);", "", "journal")
+take_out("writing again what may be in the page cache alone", "detail/journal_file.hpp",
+         "write(read(at, std::min(step, end_ - at), op), at, op);", "", journal_cuts)
+take_out("the sync when a journal is opened", "detail/journal_file.hpp", "if (durable) sync(op); synced_ =", "synced_ =",
+         journal_cuts, "journal")
+take_out("zeros on the disk before a journal grows into them", "detail/journal_file.hpp",
+         "is_poisoned = true; sync(op); is_poisoned = false;", "", "journal")
+take_out("the zeros that a journal grows by", "detail/journal_file.hpp",
+         "write_zeros(capacity_, target, op); if (durable)", "if (durable)", journal_cuts, "journal")
+take_out("telling rot from a torn end", "detail/journal_file.hpp", "if (head->synced > from) return first;", "",
+         "journal")
+take_out("cutting what a crash left", "detail/journal_file.hpp", "if (head->synced > from) return first;", "return first;",
+         "journal")
+take_out("the hash of a frame's body", "detail/journal_file.hpp",
+         "if (xxh64::hash(body, salt_) == head->body_hash)", "if (true)", "journal")
+take_out("the hash of a body that is read", "detail/journal_copy.hpp",
+         "if (xxh64::hash(body, salt) != head->body_hash) return {false, std::move(bytes)};", "", "journal")
+take_out("the checksum of a frame's head", "detail/journal_format.hpp",
+         "if (head.checksum != xxh64::hash(bytes.substr(8, head.size() - 8), salt)) return std::nullopt;", "", "journal")
+take_out("the second copy of a journal's first bytes", "detail/journal_format.hpp",
+         "for (; bytes.size() >= 32; bytes.remove_prefix(32))", "for (; bytes.size() >= 64; bytes.remove_prefix(64))",
+         "journal")
+take_out("refusing a journal of a newer version", "detail/journal_file.hpp", "if (!head->is_this_version)", "if (false)",
+         "journal")
+take_out("doubt about what was written before damage", "detail/journal_index.hpp",
+         "return !unknown_.empty() && place.at < unknown_.back().at;", "return false;", "journal")
+take_out("doubt about a key that is not there", "detail/journal_index.hpp", "if (unknown_.empty()) return std::nullopt;",
+         "if (unknown_.empty() || row == records_.end()) return std::nullopt;", "journal")
+take_out("an erase being remembered where all is in doubt", "detail/journal_index.hpp",
+         "if (unknown_.empty()) records_.erase(k);", "records_.erase(k);", "journal")
+take_out("keeping what a damaged frame may have replaced", "detail/journal_index.hpp",
+         "if (row != records_.end() && row->second.size != 0) { auto const when", "if (false) { auto const when",
+         "journal")
+take_out("copying damage when a journal is written anew", "detail/journal_copy.hpp",
+         "for (auto const& place : old.unknown()) add(frame_kind::damage, {}, {}, content(place).payload);", "",
+         "journal")
+take_out("copying what was set aside", "detail/journal_copy.hpp", "for (auto const& [name, one] : old.kept()) {",
+         "for (auto const& [name, one] : kept_records{}) {", "journal")
+take_out("copying that a record is corrupt", "detail/journal_copy.hpp",
+         "found.is_intact ? frame_kind::put : frame_kind::corrupt", "frame_kind::put", "journal")
+take_out("the sync of a new journal's name", "detail/journal.hpp",
+         "return dir.sync() == 0 || (!durable_ && errno == EINVAL);", "return true;", journal_cuts, "journal")
+take_out("a new journal being removed whose name could not be synced", "detail/journal.hpp",
+         "ops_.unlink(dir->get(), file_type::name);", "", journal_cuts)
+take_out("the sync of the name when a journal is opened", "detail/journal.hpp",
+         "if (durable_ && dir->sync() != 0) dir->fail(\"fsync\");", "", journal_cuts, "journal")
+take_out("the sync of a new journal before it is renamed", "detail/journal_file.hpp",
+         "capacity_ = target; sync(op); note_synced(); mark_synced(op);", "capacity_ = target; note_synced();",
+         journal_cuts, "journal")
+take_out("writing a journal anew once more where its name could not be synced", "detail/journal.hpp",
+         "tries < 2", "tries < 1", "journal")
+take_out("poison after a write or a sync that failed", "detail/journal.hpp",
+         "if (failed != nullptr) poison_ = failed;", "", "journal")
+take_out("poison for those who waited while another's write failed", "detail/journal.hpp",
+         "refuse_poisoned(failed, op);", "", "journal")
+take_out("poison after the sync of zeros that failed", "detail/journal.hpp", "if (is_poisoned) failed = \"a sync\";", "",
+         "journal")
+take_out("poison where neither of two names could be synced", "detail/journal.hpp",
+         "poison_ = sync_name(dir) ? nullptr : \"a sync of the directory\";", "sync_name(dir);", "journal")
+take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) op.fail(errc::busy", "if (false) op.fail(errc::busy",
+         "journal")
+take_out("a look at the lock before a journal is written", "detail/journal.hpp",
+         "return lock_->held() && file_->is_current();", "return file_->is_current();", "journal")
+take_out("a look at the file's name before a journal is written", "detail/journal.hpp",
+         "return lock_->held() && file_->is_current();", "return lock_->held();", "journal")
+take_out("refusing what a child inherits", "detail/journal.hpp",
+         "void refuse_in_child(operation const& op) const { if (!owner_.is_current())",
+         "void refuse_in_child(operation const& op) const { if (false)", "journal", may_hang=True)
+take_out("one process's journal lock held by its locks", "storage/journal.hpp",
+         "return lock_.held() && journal_->is_held();", "return lock_.held();", "journal")
+take_out("removing a new journal that could not be ended", "detail/journal.hpp",
+         "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
+take_out("syncing no record of a journal under process_crash", "storage/journal.hpp",
+         "options.durability == durability::power_loss, options.chunk", "true, options.chunk", "journal")
+take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k, r);", "", "journal")
+take_out("mode 0600 of a journal whatever the umask", "detail/journal_file.hpp",
+         "if (ops.fchmod(fd, 0600) != 0)", "if (false)", "journal")
+take_out("not following a link in a journal's place", "detail/journal_file.hpp",
+         "O_RDWR | O_NOFOLLOW | O_NONBLOCK", "O_RDWR | O_NONBLOCK", "journal")
+take_out("a journal being a regular file", "detail/journal_file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "journal")
+
 # --- json_serializer.hpp
 
 take_out("doubles bit for bit", "json_serializer.hpp",

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <stash/storage/journal.hpp>
 #include <stash/testing/storage_conformance.hpp>
 #include <thread>
 
@@ -35,6 +36,15 @@ struct files {
   std::list<support::scratch> places;
 };
 using quick_files = files<stash::durability::process_crash>;
+
+/// Without `again`: one object at a time has a journal open.
+struct journals {
+  stash::journal_storage fresh() {
+    places.emplace_back();
+    return stash::journal_storage{places.back().dir()};
+  }
+  std::list<support::scratch> places;
+};
 
 struct failing {
   stash::testing::failing_storage fresh() { return {}; }
@@ -526,6 +536,7 @@ bool const registered = [] {
   all.add(conforming<memories>("memory"));
   all.add(conforming<files<stash::durability::power_loss>>("files_that_survive_power_loss"));
   all.add(conforming<quick_files>("files_that_survive_a_crash"));
+  all.add(conforming<journals>("journal"));
   all.add(failing_always());
   all.add(wrong_in_one_way());
   return true;
@@ -599,7 +610,8 @@ BOOST_AUTO_TEST_CASE(a_report_counts_and_names_what_did_not_pass) {
   BOOST_TEST(!bad.conforms());
   std::ostringstream text;
   text << bad;
-  BOOST_TEST(text.str().starts_with("failed: purge_leaves_what_is_too_young: purge: at least so long ago: "), text.str());
+  BOOST_TEST(text.str().starts_with("failed: purge_leaves_what_is_too_young: purge: at least so long ago: "),
+             text.str());
   BOOST_TEST(text.str().find("expected 0, found 3") != std::string::npos, text.str());
   BOOST_TEST(text.str().find("skipped: reads_create_nothing: there is no exists()\n") != std::string::npos);
   BOOST_TEST(text.str().ends_with(" passed, 1 failed, " + std::to_string(good.count(outcome::skipped)) + " skipped\n"));

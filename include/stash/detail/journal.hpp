@@ -1,0 +1,363 @@
+#pragma once
+
+#include <boost/filesystem/path.hpp>
+#include <cerrno>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <span>
+#include <stash/detail/directory.hpp>
+#include <stash/detail/file_lock.hpp>
+#include <stash/detail/journal_copy.hpp>
+#include <stash/detail/journal_file.hpp>
+#include <stash/detail/journal_index.hpp>
+#include <stash/detail/process.hpp>
+#include <stash/error.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// A change that a thread waits for until it is on the disk.
+struct journal_change {
+  new_frame frame{};
+  stash::key const* key = nullptr;
+  kept_records row{};  ///< of a set_aside
+  bool is_done = false, was_there = false;
+  std::exception_ptr failure{};
+};
+
+/// A journal file, its index, and the threads that write to it: the first that comes writes and syncs for all that came
+/// meanwhile. Thread safe. The file is opened when it is first needed, by one process at a time.
+template <class Ops>
+class journal {
+ public:
+  using file_type = journal_file<Ops>;
+
+  journal(boost::filesystem::path path, bool durable, std::uint64_t chunk, Ops ops)
+      : ops_(std::move(ops)), path_(std::move(path)), durable_(durable), chunk_(chunk) {}
+  journal(journal const&) = delete;
+  journal& operator=(journal const&) = delete;
+  /// Notes that all is synced, so that damage in the last records can be told from a torn end.
+  ~journal() {
+    if (!owner_.is_current() || !file_ || poison_ != nullptr || !durable_ || file_->ends_synced()) return;
+    try {
+      operation const op{"close", {}};
+      if (is_ours()) file_->mark_synced(op);
+    } catch (...) {  // for want of it, nothing is lost
+    }
+  }
+
+  boost::filesystem::path const& path() const noexcept { return path_; }
+  std::string file_path() const { return (path_ / file_type::name).native(); }
+
+  /// Whether there is a journal file.
+  bool exists() {
+    operation const op{"exists", {}};
+    refuse_in_child(op);
+    std::lock_guard const only{mutex_};
+    if (file_) return true;
+    auto const dir = directory<Ops>::open(ops_, path_, op);
+    return dir && is_there(*dir);
+  }
+
+  /// No other process gets the same.
+  std::uint64_t random(operation const& op) const {
+    std::uint64_t n = 0;
+    if (retried([&] { return ops_.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", file_path());
+    return n;
+  }
+
+  /// Opens or makes the file.
+  void open(operation const& op) {
+    refuse_in_child(op);
+    std::lock_guard const only{mutex_};
+    open_locked(true, op);
+  }
+  /// Whether others who would open it now would be refused. It is open.
+  bool is_held() const noexcept {
+    std::lock_guard const only{mutex_};
+    return lock_->held();
+  }
+
+  /// Calls `f` with the index; not at all where there is no file. Nothing changes meanwhile.
+  template <class F>
+  void look(operation const& op, F f) {
+    refuse_in_child(op);
+    std::lock_guard const only{mutex_};
+    if (open_locked(false, op)) f(std::as_const(index_));
+  }
+  /// The bytes that stand where `find(index)` says; nullopt: it says nowhere.
+  template <class Find>
+  std::optional<std::pair<journal_place, std::string>> read(operation const& op, Find find, std::uint64_t& salt) {
+    std::optional<journal_place> place;
+    std::shared_ptr<file_type const> file;
+    look(op, [&](journal_index const& index) {
+      place = find(index);
+      file = file_;  // which a compaction may replace, but not take from us
+    });
+    if (!place) return std::nullopt;
+    salt = file->salt();
+    return std::pair{*place, file->read(place->at, place->size, op)};
+  }
+
+  /// Makes the changes, all durable when it returns. `needs(index)`, asked under the lock, makes them; none: nothing is
+  /// done. Throws `errc::indeterminate` where a write or a sync failed, now or before; `errc::busy` where the lock was
+  /// lost.
+  template <class Needs>
+  void change(operation const& op, bool creates, Needs needs) {
+    refuse_in_child(op);
+    std::unique_lock only{mutex_};
+    if (!open_locked(creates, op)) return;
+    refuse_poisoned(poison_, op);
+    std::span<journal_change> const mine = needs(index_);
+    if (mine.empty()) return;
+    for (auto const& one : mine) {
+      if (one.key != nullptr) index_.reserve(*one.key);
+    }
+    queue_.reserve(queue_.size() + mine.size());
+    for (auto& one : mine) queue_.push_back(&one);  // nothing throws any more: they are on our stack
+    while (!mine.back().is_done) {
+      if (is_led_) {
+        done_.wait(only);
+      } else {
+        lead(only);
+      }
+    }
+    for (auto& one : mine) {
+      if (one.failure) rethrow(one.failure, op);
+    }
+  }
+
+ private:
+  void refuse_in_child(operation const& op) const {
+    if (!owner_.is_current()) {
+      op.fail(errc::busy, file_path(), "it is open in the parent process; make a storage of your own");
+    }
+  }
+  void refuse_poisoned(char const* poison, operation const& op) const {
+    if (poison == nullptr) return;
+    op.fail(errc::indeterminate, file_path(),
+            std::string(poison) + " failed before: nobody knows what the disk has. A new storage object will see");
+  }
+  /// As what this thread was doing, with its key.
+  [[noreturn]] static void rethrow(std::exception_ptr const& failure, operation const& op) {
+    try {
+      std::rethrow_exception(failure);
+    } catch (error const& problem) {
+      throw error{problem.code(), std::string(op.name), std::string(op.subject), problem.detail()};
+    }
+  }
+
+  bool is_there(directory<Ops> const& dir) const {
+    struct stat s;
+    if (ops_.lstat(dir.get(), file_type::name, &s) == 0) return true;
+    if (errno != ENOENT) dir.fail("lstat", file_type::name);
+    return false;
+  }
+
+  /// false: there is none, and none was to be made.
+  bool open_locked(bool creates, operation const& op) {
+    if (file_) return true;
+    std::optional<directory<Ops>> dir;
+    if (creates) {
+      dir.emplace(directory<Ops>::make(ops_, path_, durable_, op));
+    } else {
+      auto found = directory<Ops>::open(ops_, path_, op);
+      if (!found || !is_there(*found)) return false;
+      dir.emplace(std::move(*found));
+    }
+    auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op);
+    if (!lock) op.fail(errc::busy, file_path(), "another process, or another storage object of this one, has it open");
+    journal_index index;
+    auto file = file_type::open(ops_, *dir, op);
+    if (file) {
+      journal_replayer visit{index, op};
+      file->settle(file->replay(visit, op), durable_, op);
+      // Whoever renamed it may have died before that was durable.
+      if (durable_ && dir->sync() != 0) dir->fail("fsync");
+    } else {
+      file.emplace(rewritten(*dir, {}, nullptr, index, op));
+      file->rename(*dir);
+      if (!sync_name(*dir)) {
+        int const failed = errno;
+        ops_.unlink(dir->get(), file_type::name);  // made anew next time: of this one a second sync would lie
+        errno = failed;
+        dir->fail("fsync");
+      }
+    }
+    auto shared = std::make_shared<file_type>(std::move(*file));
+    lock_.emplace(std::move(*lock));
+    index_ = std::move(index);
+    file_ = std::move(shared);
+    return true;
+  }
+
+  /// The file's name in the directory is certain. Also where no record need be durable: once a sync has failed of what
+  /// somebody else has changed there, nothing would make it certain any more.
+  bool sync_name(directory<Ops> const& dir) const noexcept {
+    return dir.sync() == 0 || (!durable_ && errno == EINVAL);  // a file system that cannot sync directories
+  }
+
+  bool is_ours() const noexcept { return lock_->held() && file_->is_current(); }
+
+  /// Writes for all that wait, and wakes them. Called, and returns, with the mutex locked; not meanwhile.
+  void lead(std::unique_lock<std::mutex>& only) {
+    is_led_ = true;
+    std::vector<journal_change*> batch;
+    batch.swap(queue_);
+    char const* failed = poison_;
+    only.unlock();
+    std::exception_ptr const failure = write(batch, failed);
+    only.lock();
+    if (failed != nullptr) poison_ = failed;
+    for (auto* const one : batch) {
+      if (!failure) apply(*one);
+      one->failure = failure;
+      one->is_done = true;
+    }
+    done_.notify_all();
+    if (!failure && is_mostly_dead()) compact(only);
+    is_led_ = false;
+    done_.notify_all();
+  }
+
+  /// What failed, if anything; `failed` is set where nobody knows what the disk has now.
+  std::exception_ptr write(std::span<journal_change* const> batch, char const*& failed) noexcept {
+    try {
+      operation const op{"write", {}};
+      refuse_poisoned(failed, op);  // what came while another's write failed
+      if (!is_ours()) op.fail(errc::busy, file_path(), "its lock or the file itself was removed");
+      std::vector<new_frame> frames;
+      frames.reserve(batch.size());
+      for (auto* const one : batch) frames.push_back(one->frame);
+      file_->prepare(frames);
+      bool is_poisoned = false;
+      try {
+        file_->make_room(frames, chunk_, durable_, is_poisoned, op);
+      } catch (...) {
+        if (is_poisoned) failed = "a sync";
+        throw;
+      }
+      try {
+        file_->append(frames, op);
+        if (durable_) {
+          file_->sync(op);
+          file_->note_synced();
+        }
+      } catch (error const& problem) {
+        failed = "a write or a sync";
+        throw error{errc::indeterminate, {}, {}, problem.detail() + ": " + problem.code().message()};
+      }
+      for (std::size_t i = 0; i < batch.size(); ++i) batch[i]->frame.head = frames[i].head;
+    } catch (...) {
+      return std::current_exception();
+    }
+    return nullptr;
+  }
+
+  void apply(journal_change& one) noexcept {
+    auto const& head = one.frame.head;
+    switch (head.kind) {
+      case frame_kind::put:
+        return index_.put(*one.key, place_of(head));
+      case frame_kind::erase:
+        return index_.erase(*one.key, head.offset);
+      case frame_kind::set_aside:
+        return index_.keep(one.row, head.offset);
+      default:
+        one.was_there = index_.forget(one.frame.body);
+    }
+  }
+
+  bool is_mostly_dead() const noexcept {
+    return file_->end() > compact_above_ && file_->end() > 4 * chunk_ && file_->end() > 2 * index_.live_bytes();
+  }
+
+  /// Puts a new file in the place of one that is mostly dead. Where that fails, the old one goes on.
+  void compact(std::unique_lock<std::mutex>& only) noexcept {
+    // A failed sync of the directory leaves open which of the two is there after a power cut. Another rename makes it
+    // certain, if that can be synced.
+    for (int tries = 0; tries < 2; ++tries) {
+      if (compact_once(only)) return;
+      if (poison_ == nullptr) break;
+    }
+    compact_above_ = 2 * file_->end();
+  }
+  bool compact_once(std::unique_lock<std::mutex>& only) noexcept {
+    operation const op{"compact", {}};
+    try {
+      auto const dir = directory<Ops>::open(ops_, path_, op).value();
+      journal_index const old = index_;
+      journal_index fresh;
+      only.unlock();
+      auto file = std::make_shared<file_type>(rewritten(dir, old, file_.get(), fresh, op));
+      only.lock();
+      if (!take_place(dir, *file, fresh)) return false;
+      file_ = std::move(file);
+      index_ = std::move(fresh);
+      poison_ = sync_name(dir) ? nullptr : "a sync of the directory";
+      return poison_ == nullptr;
+    } catch (...) {
+      if (!only.owns_lock()) only.lock();
+      return false;
+    }
+  }
+  bool take_place(directory<Ops> const& dir, file_type& file, journal_index& index) {
+    try {
+      for (auto* const one : queue_) {
+        if (one->key != nullptr) index.reserve(*one->key);
+      }
+      if (!is_ours()) operation{"compact", {}}.fail(errc::busy, file_path(), "its lock or the file itself was removed");
+      file.rename(dir);
+      return true;
+    } catch (...) {
+      ops_.unlink(dir.get(), file_type::temporary);
+      return false;
+    }
+  }
+
+  /// A new file that says what `old` does, which is in `source`; its index. Durable, but for its name.
+  file_type rewritten(directory<Ops> const& dir, journal_index const& old, file_type const* source,
+                      journal_index& fresh, operation const& op) {
+    try {
+      auto file = file_type::create(ops_, dir, op);
+      journal_copier<Ops> copy{file, source, fresh, op};
+      copy.all(old);
+      file.finish(chunk_, op);
+      return file;
+    } catch (...) {
+      ops_.unlink(dir.get(), file_type::temporary);
+      throw;
+    }
+  }
+
+  static constexpr std::string_view lock_name = "/journal";  // no key is called so
+
+  Ops ops_;
+  boost::filesystem::path path_;
+  bool durable_;
+  std::uint64_t chunk_;
+  owned_by_process owner_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable done_;
+  std::optional<file_lock<Ops>> lock_;
+  std::shared_ptr<file_type> file_;  // changed by the one who leads
+  journal_index index_;
+  std::vector<journal_change*> queue_;
+  bool is_led_ = false;
+  char const* poison_ = nullptr;  // what failed
+  std::uint64_t compact_above_ = 0;
+};
+
+}  // namespace stash::inline v1::detail

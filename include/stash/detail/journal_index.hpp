@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <stash/detail/file_name.hpp>
+#include <stash/detail/journal_format.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// Where in a journal a record stands: a whole frame, or bytes that are damaged.
+struct journal_place {
+  std::uint64_t at = 0, size = 0;  ///< of the frame; size 0: there is no record
+  std::uint64_t bytes = 0;         ///< of the payload
+  time_point saved_at{};
+  bool is_corrupt = false;
+};
+
+struct kept_record {
+  stash::key key;
+  time_point when;  ///< it was set aside
+  journal_place place{};
+};
+using kept_records = std::map<std::string, kept_record, std::less<>>;  // by name
+
+/// Of a record that was set aside. It has no newline.
+inline std::string kept_name(key const& k, std::string_view reason, time_point when, std::uint64_t random) {
+  return std::string(k.str()) + '.' + percent_encoded(reason, false) + '-' + to_text(when, true) + '-' + hex16(random);
+}
+
+/// What a journal's frames say, one after the other. `put`, `erase`, `keep` and `forget` do not throw where `reserve`
+/// was called for the key since.
+class journal_index {
+ public:
+  std::unordered_map<key, journal_place> const& records() const noexcept { return records_; }
+  kept_records const& kept() const noexcept { return kept_; }
+  /// Bytes about which nobody knows which keys they concern: what was written before the last of them is doubtful.
+  std::vector<journal_place> const& unknown() const noexcept { return unknown_; }
+  bool is_doubtful(journal_place const& place) const noexcept {
+    return !unknown_.empty() && place.at < unknown_.back().at;
+  }
+  std::uint64_t live_bytes() const noexcept { return live_bytes_; }
+
+  /// nullopt: there is no record. Corrupt where it is, and where it may have been replaced by bytes that are damaged.
+  std::optional<journal_place> find(key const& k) const {
+    auto const row = records_.find(k);
+    if (row == records_.end() || is_doubtful(row->second)) return doubtful(row);
+    if (row->second.size == 0) return std::nullopt;
+    return row->second;
+  }
+
+  void reserve(key const& k) { records_.try_emplace(k); }
+
+  void put(key const& k, journal_place const& place) {
+    journal_place& row = records_[k];
+    live_bytes_ += place.size - row.size;
+    row = place;
+  }
+  /// `at`: of the frame that says so.
+  void erase(key const& k, std::uint64_t at) {
+    put(k, {.at = at});
+    if (unknown_.empty()) records_.erase(k);  // else the row says that no record is certain
+  }
+  /// `name` and the row for it in `row`, which is empty afterwards; what stands under the key becomes it.
+  void keep(kept_records& row, std::uint64_t at) {
+    auto& one = row.begin()->second;
+    one.place = kept_place(one.key).value_or(journal_place{});
+    live_bytes_ += one.place.size;
+    key const& k = one.key;
+    kept_.merge(row);
+    erase(k, at);
+  }
+  void add_kept(std::string name, kept_record one) {
+    live_bytes_ += one.place.size;
+    kept_.insert_or_assign(std::move(name), std::move(one));
+  }
+  bool forget(std::string_view name) {
+    auto const found = kept_.find(name);
+    if (found == kept_.end()) return false;
+    live_bytes_ -= found->second.place.size;
+    kept_.erase(found);
+    return true;
+  }
+
+  /// The record of `k`, or what took its place, is damaged. An earlier one may be all that is left, and is kept.
+  void damage(key const& k, journal_place const& place) {
+    auto const row = records_.find(k);
+    if (row != records_.end() && row->second.size != 0) {
+      auto const when = row->second.saved_at;
+      add_kept(kept_name(k, "damaged", when, place.at), {k, when, row->second});
+    }
+    put(k, place);
+  }
+  void damage(journal_place const& place) {
+    unknown_.push_back(place);
+    live_bytes_ += place.size;
+  }
+
+ private:
+  using rows = std::unordered_map<key, journal_place>;
+
+  std::optional<journal_place> doubtful(rows::const_iterator row) const {
+    if (unknown_.empty()) return std::nullopt;
+    journal_place place = row == records_.end() || row->second.size == 0 ? unknown_.back() : row->second;
+    place.is_corrupt = true;
+    return place;
+  }
+  /// Of a doubtful record its own bytes, which are whole.
+  std::optional<journal_place> kept_place(key const& k) const {
+    auto const row = records_.find(k);
+    if (row != records_.end() && row->second.size != 0) return row->second;
+    return find(k);
+  }
+
+  rows records_;
+  kept_records kept_;
+  std::vector<journal_place> unknown_;
+  std::uint64_t live_bytes_ = 0;
+};
+
+}  // namespace stash::inline v1::detail
