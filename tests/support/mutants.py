@@ -707,7 +707,9 @@ take_out("one process's journal lock held by its locks", "storage/journal.hpp",
 take_out("removing a new journal that could not be ended", "detail/journal.hpp",
          "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
 take_out("syncing no record of a journal under process_crash", "storage/journal.hpp",
-         "options.durability == durability::power_loss, options.chunk", "true, options.chunk", "journal")
+         "options.durability == durability::power_loss, std::max", "true, std::max", "journal")
+take_out("a chunk of no bytes being taken for the least", "storage/journal.hpp",
+         "std::max<std::uint64_t>(options.chunk, 64)", "options.chunk", "journal")
 take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k, r);", "", "journal")
 take_out("mode 0600 of a journal whatever the umask", "detail/journal_file.hpp",
          "if (ops.fchmod(fd, 0600) != 0)", "if (false)", "journal")

@@ -222,6 +222,12 @@ BOOST_AUTO_TEST_CASE(a_payload_over_the_cap_is_refused_and_the_old_one_stands) {
   BOOST_TEST(got(s, "k") == "first");
 }
 
+BOOST_AUTO_TEST_CASE(it_may_grow_by_as_little_as_one_likes) {
+  auto s = open({.chunk = 0});
+  for (int i = 0; i < 50; ++i) s.put("k", some(std::to_string(i)));
+  BOOST_TEST(got(s, "k") == "49");
+}
+
 BOOST_AUTO_TEST_CASE(one_damaged_byte_makes_one_record_corrupt_and_nothing_is_cut) {
   {
     auto s = open();

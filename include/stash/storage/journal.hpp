@@ -32,7 +32,7 @@ namespace stash::inline v1 {
 struct journal_options {
   stash::durability durability = durability::power_loss;
   std::uint64_t max_bytes = 64U << 20;  ///< the greatest payload to write
-  std::uint64_t chunk = 256U << 10;     ///< bytes; the file grows by a multiple of it, and has at least two
+  std::uint64_t chunk = 256U << 10;     ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
 };
 
 /// All records in one file, `stash.journal`, to which changes are appended: for jobs that stash many keys.
@@ -82,8 +82,8 @@ class basic_journal_storage {
                                  FileOps ops = {})
       : options_(options),
         journal_(std::make_shared<journal>(detail::absolute(std::move(directory), "journal_storage"),
-                                           options.durability == durability::power_loss, options.chunk,
-                                           std::move(ops))) {}
+                                           options.durability == durability::power_loss,
+                                           std::max<std::uint64_t>(options.chunk, 64), std::move(ops))) {}
 
   /// The file that all records are in.
   boost::filesystem::path path(key const&) const { return journal_->file_path(); }
