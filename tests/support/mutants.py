@@ -687,6 +687,9 @@ take_out("writing a journal anew once more where its name could not be synced", 
          "tries < 2", "tries < 1", "journal")
 take_out("poison after a write or a sync that failed", "detail/journal.hpp",
          "if (failed != nullptr) poison_ = failed;", "", "journal")
+take_out("poison where there was no memory to say what failed", "detail/journal.hpp",
+         ("failed = \"a write or a sync\";", "throw error{errc::indeterminate, {}, {},"),
+         ("", "failed = \"a write\"; throw error{errc::indeterminate, {}, {},"), "journal")
 take_out("poison for those who waited while another's write failed", "detail/journal.hpp",
          "refuse_poisoned(failed, op);", "", "journal")
 take_out("poison after the sync of zeros that failed", "detail/journal.hpp", "if (is_poisoned) failed = \"a sync\";", "",

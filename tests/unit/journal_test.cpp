@@ -473,7 +473,7 @@ BOOST_AUTO_TEST_CASE(a_torn_end_is_cut_and_what_stood_behind_it_never_counts_aga
     group[0] = {.head = {.kind = frame_kind::put, .key = "torn"}, .body = "one"};
     group[1] = {.head = {.kind = frame_kind::put, .key = "behind"}, .body = "two"};
     j->prepare(group);
-    j->append(group, op);
+    j->append(group, j->parts_of(group), op);
   }
   flip(frame_of("torn").body_at);
   auto const torn = frame_of("torn");
@@ -511,6 +511,18 @@ BOOST_AUTO_TEST_CASE(a_failed_sync_or_write_poisons_until_it_is_opened_again) {
     BOOST_TEST((now == "first" || now == "second"));
     s.put("k", first);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_where_there_was_no_memory_to_say_so) {
+  auto s = spoiled();
+  s.put("k", first);
+  *ops.before = [](std::string_view call) {
+    if (call == "fdatasync") throw std::bad_alloc{};
+    return 0;
+  };
+  BOOST_CHECK_THROW(s.put("k", second), std::bad_alloc);
+  fail_nothing();
+  BOOST_TEST(code_of([&] { s.put("k", third); }) == errc::indeterminate);
 }
 
 BOOST_AUTO_TEST_CASE(a_signal_or_a_short_write_is_no_failure) {

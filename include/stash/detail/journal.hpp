@@ -57,7 +57,6 @@ class journal {
     }
   }
 
-  boost::filesystem::path const& path() const noexcept { return path_; }
   std::string file_path() const { return (path_ / file_type::name).native(); }
 
   /// Whether there is a journal file.
@@ -248,16 +247,18 @@ class journal {
         if (is_poisoned) failed = "a sync";
         throw;
       }
+      auto parts = file_type::parts_of(frames);
+      failed = "a write or a sync";  // whatever is thrown: there may be no memory to say what failed
       try {
-        file_->append(frames, op);
+        file_->append(frames, std::move(parts), op);
         if (durable_) {
           file_->sync(op);
           file_->note_synced();
         }
       } catch (error const& problem) {
-        failed = "a write or a sync";
         throw error{errc::indeterminate, {}, {}, problem.detail() + ": " + problem.code().message()};
       }
+      failed = nullptr;
       for (std::size_t i = 0; i < batch.size(); ++i) batch[i]->frame.head = frames[i].head;
     } catch (...) {
       return std::current_exception();
@@ -312,18 +313,20 @@ class journal {
       return false;
     }
   }
+  /// false: it has not, and is gone.
   bool take_place(directory<Ops> const& dir, file_type& file, journal_index& index) {
     try {
       for (auto* const one : queue_) {
         if (one->key != nullptr) index.reserve(*one->key);
       }
-      if (!is_ours()) operation{"compact", {}}.fail(errc::busy, file_path(), "its lock or the file itself was removed");
-      file.rename(dir);
-      return true;
-    } catch (...) {
-      ops_.unlink(dir.get(), file_type::temporary);
-      return false;
+      if (is_ours()) {
+        file.rename(dir);
+        return true;
+      }
+    } catch (...) {  // the old file goes on
     }
+    ops_.unlink(dir.get(), file_type::temporary);
+    return false;
   }
 
   /// A new file that says what `old` does, which is in `source`; its index. Durable, but for its name.

@@ -164,7 +164,7 @@ class journal_copier {
     if (frames_.empty()) return;
     for (std::size_t i = 0; i < frames_.size(); ++i) frames_[i].body = bodies_[i];
     to_.prepare(frames_);
-    to_.append(frames_, op_);
+    to_.append(frames_, to_.parts_of(frames_), op_);
     for (std::size_t i = 0; i < frames_.size(); ++i) visit_.frame(frames_[i].head, bodies_[i]);
     frames_.clear();
     bodies_.clear();

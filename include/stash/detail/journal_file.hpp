@@ -75,7 +75,6 @@ class journal_file {
 
   std::uint64_t end() const noexcept { return end_; }
   std::uint64_t salt() const noexcept { return salt_; }
-  std::string const& path() const noexcept { return path_; }
   bool ends_synced() const noexcept { return ends_synced_; }
 
   /// Whether it still has the name that others would open.
@@ -112,8 +111,7 @@ class journal_file {
     synced_ = durable ? end_ : synced;
   }
 
-  /// Writes them one behind the other; not durable before `sync` returns. The first of them may be followed by any
-  /// number; all of what can throw for want of memory is done before the first byte is written.
+  /// Gives them their places, one behind the other behind what is there. Changes nothing.
   void prepare(std::span<new_frame> frames) const {
     std::uint64_t at = end_, sequence = sequence_, previous = previous_;
     std::string_view before = last_key_;
@@ -147,7 +145,8 @@ class journal_file {
     }
     capacity_ = target;
   }
-  void append(std::span<new_frame const> frames, operation const& op) {
+  /// What `append` writes for `frames`, which were prepared.
+  static std::vector<iovec> parts_of(std::span<new_frame const> frames) {
     std::vector<iovec> parts;
     parts.reserve(3 * frames.size());
     auto const add = [&](std::string_view bytes) {
@@ -158,6 +157,10 @@ class journal_file {
       add(f.body);
       add(f.head.padding());
     }
+    return parts;
+  }
+  /// Any throw: nobody knows how much was written.
+  void append(std::span<new_frame const> frames, std::vector<iovec> parts, operation const& op) {
     write(parts, frames.front().head.offset, op);
     capacity_ = std::max(capacity_, frames.back().head.end());
     for (auto const& f : frames) advance(f.head);
@@ -181,8 +184,8 @@ class journal_file {
   void mark_synced(operation const& op) {
     new_frame frame{.head = {.kind = frame_kind::synced}};
     prepare({&frame, 1});
-    if (frame.head.end() > capacity_) return;  // no room: it is for speed only
-    append({&frame, 1}, op);
+    if (frame.head.end() > capacity_) return;  // no room: until the next frame, damage here looks like a torn end
+    append({&frame, 1}, parts_of({&frame, 1}), op);
     sync(op);
     note_synced();
   }
