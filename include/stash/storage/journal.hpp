@@ -139,7 +139,7 @@ class basic_journal_storage {
   }
 
   /// All records, ordered by key; empty: there are none. `where` is the file's path. Reads no file: of a record that
-  /// was damaged since the file was opened, `get` tells.
+  /// was damaged since the file was opened, `get` tells. Throws as `get`, but not for one record's damage.
   std::vector<entry> entries() const {
     std::vector<entry> result;
     journal_->look({"entries", {}}, [&](detail::journal_index const& index) {
@@ -174,7 +174,8 @@ class basic_journal_storage {
     return where;
   }
 
-  /// All that was set aside and not purged, by name. `state` tells whether the record was whole then.
+  /// All that was set aside and not purged, by name. `state` tells whether the record was whole then. Throws
+  /// as `entries`.
   std::vector<entry> set_aside_entries() const {
     std::vector<entry> result;
     journal_->look({"set_aside_entries", {}}, [&](detail::journal_index const& index) {
