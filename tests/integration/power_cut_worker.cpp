@@ -50,9 +50,9 @@ class countdown {
  public:
   countdown(long calls, bool all) : left_(calls), all_(all) {}
   int operator()(std::string_view call) {
-    static std::set<std::string_view> const changes{"acknowledged", "create", "open_lock", "writev", "fsync",
-                                                    "syncfs",       "fchmod", "mkdir",     "rename", "rename_noreplace",
-                                                    "link",         "unlink", "rmdir"};
+    static std::set<std::string_view> const changes{
+        "acknowledged", "create", "open_lock",        "writev", "fsync",  "syncfs", "fchmod",
+        "mkdir",        "rename", "rename_noreplace", "link",   "unlink", "rmdir",  "link_unnamed"};
     bool const counts = all_ || changes.contains(call);
     if (!counts || --left_ != 0) return 0;
     say("stopped");

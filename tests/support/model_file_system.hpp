@@ -77,6 +77,8 @@ class model_file_system {
     return found == at(directory).entries.end() ? nothing : found->second;
   }
 
+  /// One without a name.
+  int add_file() { return add({}); }
   int create(int directory, std::string const& name, bool is_directory) {
     int const n = add({.is_directory = is_directory});
     change(directory, {{name, n}});
@@ -398,6 +400,17 @@ class model_ops {
     if (n == nothing || find(directory, to) != nothing) return fail(n == nothing ? ENOENT : EEXIST);
     files().change(inode_of(directory), {{to, n}});
     step("link");
+    return 0;
+  }
+  int open_unnamed(int) const {
+    machine_->open_files.push_back({files().add_file(), 0});
+    step("open_unnamed");
+    return static_cast<int>(machine_->open_files.size()) - 1;
+  }
+  int link_unnamed(int fd, int directory, char const* name) const {
+    if (find(directory, name) != nothing) return fail(EEXIST);
+    files().change(inode_of(directory), {{name, file(fd).inode}});
+    step("link_unnamed");
     return 0;
   }
   int unlink(int directory, char const* name) const {

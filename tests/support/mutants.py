@@ -56,18 +56,28 @@ def equivalent(name, file, old, new, *tests, reason):
 
 # --- Saving: detail/temporary_file.hpp, storage/atomic_file.hpp
 
-take_out("the sync of the bytes before the rename", "detail/temporary_file.hpp",
-         "if (durable && retried([&] { return ops_.fsync(file_.get()); }) != 0)", "if (false)", "atomic_file")
+take_out("the sync of the bytes before they have a name", "detail/temporary_file.hpp",
+         "if (durable_ && retried([&] { return ops_.fsync(file_->get()); }) != 0)", "if (false)", "atomic_file")
 take_out("not believing a second sync after one that failed", "detail/temporary_file.hpp",
-         "retried([&] { return ops_.fsync(file_.get()); }) != 0",
-         "ops_.fsync(file_.get()) != 0 && ops_.fsync(file_.get()) != 0", "atomic_file")
+         "retried([&] { return ops_.fsync(file_->get()); }) != 0",
+         "ops_.fsync(file_->get()) != 0 && ops_.fsync(file_->get()) != 0", "atomic_file")
 take_out("the checked close", "detail/temporary_file.hpp",
-         "if (file_.close() != 0)", "if (file_.close() != 0 && false)", "atomic_file")
+         "if (file_->close() != 0)", "if (file_->close() != 0 && false)", "atomic_file")
 take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
-         ("name_(temporary_name(k, op.name, dir.random()))", "O_CREAT | O_EXCL", "if (!renamed_)"),
-         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false)"), "atomic_file", may_hang=True)
+         ("name_(temporary_name(k, op.name, dir.random()))", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
+          "if (durable_ && open_unnamed())"),
+         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "if (false)"),
+         "atomic_file", may_hang=True)
+take_out("going on under a name where there are no files without", "detail/temporary_file.hpp",
+         "if (durable_ && open_unnamed())",
+         'if (durable_ && (open_unnamed() || (dir_.fail("open", name_), false)))', "atomic_file")
+take_out("going on under a name where a file cannot be given one", "detail/temporary_file.hpp",
+         "write_named();  // no /proc", 'dir_.fail("link", name_);  // no /proc',
+         "power_cut/power_cut/where_a_kernel_lacks*")
+take_out("the name of a file without one coming last under power_loss only", "detail/temporary_file.hpp",
+         "if (durable_ && open_unnamed())", "if (open_unnamed())", "atomic_file")
 take_out("removing the temporary file where the save failed", "detail/temporary_file.hpp",
-         "if (!renamed_) ops_.unlink", "if (false) ops_.unlink", "atomic_file")
+         "if (has_name_) ops_.unlink", "if (false) ops_.unlink", "atomic_file")
 take_out("O_EXCL of the temporary file", "detail/temporary_file.hpp",
          "O_CREAT | O_EXCL | O_NOFOLLOW", "O_CREAT", "atomic_file")
 take_out("a temporary name that nobody can foresee", "detail/temporary_file.hpp",
@@ -75,7 +85,7 @@ take_out("a temporary name that nobody can foresee", "detail/temporary_file.hpp"
 take_out("mode 0600 from the start", "detail/temporary_file.hpp",
          "name_.c_str(), flags, 0600)", "name_.c_str(), flags, 0666)", "atomic_file")
 take_out("fchmod against the umask", "detail/temporary_file.hpp",
-         "if (ops_.fchmod(file_.get(), 0600) != 0)", "if (false)", "atomic_file")
+         "if (ops_.fchmod(file_->get(), 0600) != 0)", "if (false)", "atomic_file")
 take_out("going on after a short write", "detail/temporary_file.hpp",
          "auto done = static_cast<std::size_t>(written);",
          "return; auto done = static_cast<std::size_t>(written);", "atomic_file")
@@ -128,9 +138,9 @@ take_out("a copy of what is set aside: it is renamed", "storage/atomic_file.hpp"
 take_out("copying nothing under process_crash", "storage/atomic_file.hpp",
          "is_durable() && copy(*dir, name, aside, k, op);", "copy(*dir, name, aside, k, op);", "atomic_file")
 take_out("the sync of the bytes that are set aside", "storage/atomic_file.hpp",
-         "file.write({*bytes, {}, {}}, true);", "file.write({*bytes, {}, {}}, false);", "atomic_file")
+         "file{ops_, dir, k, true, op};", "file{ops_, dir, k, false, op};", "atomic_file")
 take_out("a copy's bytes being written anew: it is another name of the file", "storage/atomic_file.hpp",
-         "detail::temporary_file<FileOps> file{ops_, dir, k, op}; file.write({*bytes, {}, {}}, true);"
+         "detail::temporary_file<FileOps> file{ops_, dir, k, true, op}; file.write({*bytes, {}, {}}); file.give_name();"
          " if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));"
          " file.keep();",
          "int const fd = ops_.open(dir.get(), from.c_str(), O_WRONLY); ops_.fsync(fd); ops_.close(fd);"

@@ -111,6 +111,7 @@ struct spoiled_ops {
   using hook = std::function<int(std::string_view)>;
   std::shared_ptr<hook> before = std::make_shared<hook>([](std::string_view) { return 0; });
   stash::posix_file_ops real{};
+  bool has_unnamed_files = true;  // false: as on a file system without
 
   template <class F>
   auto call(char const* name, F f) const -> decltype(f()) {
@@ -170,6 +171,12 @@ struct spoiled_ops {
   }
   int link(int d, char const* a, char const* b) const {
     return call("link", [&] { return real.link(d, a, b); });
+  }
+  int open_unnamed(int d) const {
+    return call("open_unnamed", [&] { return has_unnamed_files ? real.open_unnamed(d) : (errno = EOPNOTSUPP, -1); });
+  }
+  int link_unnamed(int fd, int d, char const* n) const {
+    return call("link_unnamed", [&] { return real.link_unnamed(fd, d, n); });
   }
   int unlink(int d, char const* n) const {
     return call("unlink", [&] { return real.unlink(d, n); });

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
+#include <boost/test/data/test_case.hpp>
 #include <csignal>
 #include <cstddef>
 #include <set>
@@ -94,8 +95,10 @@ BOOST_AUTO_TEST_CASE(the_umask_neither_opens_nor_closes_anything) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(nobody_else_may_read_a_file_at_any_moment) {
+BOOST_DATA_TEST_CASE(nobody_else_may_read_a_file_at_any_moment, boost::unit_test::data::make({true, false}),
+                     has_unnamed_files) {
   support::spoiled_ops ops;
+  ops.has_unnamed_files = has_unnamed_files;
   support::spoiled_storage s{dir(), {}, ops};
   mode_t seen = 0;
   *ops.before = [&](std::string_view) {
@@ -471,10 +474,13 @@ BOOST_AUTO_TEST_CASE(a_planted_temporary_name_is_neither_followed_nor_removed) {
   };
   auto const planted = dir() / ".k.0000000000000000.tmp";
   fs::create_symlink(root / "victim", planted);
-  stash::basic_atomic_file_storage<predictable> s{dir()};
-  BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EEXIST));
-  BOOST_TEST(fs::is_symlink(fs::symlink_status(planted)));
-  BOOST_TEST(support::read(root / "victim") == "precious");
+  for (auto const d : {stash::durability::power_loss, stash::durability::process_crash}) {
+    files.put("k", first);  // so that it takes a temporary name to replace it
+    stash::basic_atomic_file_storage<predictable> s{dir(), {.durability = d}};
+    BOOST_TEST(code_of([&] { s.put("k", second); }) == os(EEXIST));
+    BOOST_TEST(fs::is_symlink(fs::symlink_status(planted)));
+    BOOST_TEST(support::read(root / "victim") == "precious");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(strangers_in_the_directory_are_left_alone) {
@@ -543,8 +549,10 @@ BOOST_AUTO_TEST_CASE(temporaries_of_the_dead_are_swept_key_by_key) {
 
 // Faults
 
-BOOST_AUTO_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and_no_temporary_and_no_descriptor) {
+BOOST_DATA_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and_no_temporary_and_no_descriptor,
+                     boost::unit_test::data::make({true, false}), has_unnamed_files) {
   support::spoiled_ops ops;
+  ops.has_unnamed_files = has_unnamed_files;
   support::spoiled_storage s{dir(), {}, ops};
   s.put("k", first);
   auto const descriptors = open_descriptors();
@@ -561,7 +569,11 @@ BOOST_AUTO_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and
       bool const complete = [&] {
         try {
           s.put("k", second);
-          return left > 0;  // the call to spoil never came; false: it was one whose failure does not matter
+          *ops.before = [](std::string_view) { return 0; };
+          BOOST_TEST((s.get("k") == second));
+          s.put("k", first);
+          if (left <= 0) BOOST_TEST((which == "close" || which.ends_with("_unnamed")), "put forgives " << which);
+          return left > 0;  // the call to spoil never came
         } catch (stash::error const& e) {
           BOOST_TEST(e.operation() == "put");
           BOOST_TEST(e.subject() == "k");
@@ -579,10 +591,11 @@ BOOST_AUTO_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and
       BOOST_TEST(only_record_and_lock(), which);
       if (complete) break;
     }
-    s.put("k", first);
   }
   BOOST_TEST(open_descriptors() == descriptors);
-  for (char const* const call : {"open", "fstat", "lstat", "random", "fchmod", "writev", "fsync", "close", "rename"}) {
+  BOOST_TEST(spoiled.contains("link_unnamed") == has_unnamed_files);
+  for (char const* const call :
+       {"open", "fstat", "lstat", "random", "open_unnamed", "fchmod", "writev", "fsync", "close", "rename"}) {
     BOOST_TEST(spoiled.contains(call), call);
   }
 }
@@ -619,9 +632,10 @@ BOOST_AUTO_TEST_CASE(whatever_call_of_any_operation_fails_the_record_can_still_b
         *ops.before = [](std::string_view) { return 0; };
         auto const aside = files.set_aside_entries();
         BOOST_TEST((files.get("k") == first || (aside.size() == 1U && aside[0].state == record_state::intact)), which);
-        if (left <= 0 && !threw) {  // what may fail unnoticed: closing what was read, a look at a file that is listed
+        if (left <= 0 && !threw) {  // what may fail unnoticed: closing what was read, a look at a file that is listed,
+                                    // a file without a name
           BOOST_TEST((which == "close" || which == "lock_byte" || which == "lstat" || which == "fstat" ||
-                      name == "entries"s || name == "set_aside_entries"s),
+                      which.ends_with("_unnamed") || name == "entries"s || name == "set_aside_entries"s),
                      name << " forgives " << which);
         }
         files.purge(0us);
@@ -830,17 +844,27 @@ BOOST_AUTO_TEST_CASE(what_is_durable_is_synced_before_and_after_the_rename_and_a
   auto const record_calls = [&] {
     calls.clear();
     *ops.before = [&](std::string_view call) {
-      for (std::string_view const one : {"writev", "fsync", "close", "rename", "rename_noreplace", "unlink"}) {
+      for (std::string_view const one :
+           {"writev", "fsync", "close", "link_unnamed", "rename", "rename_noreplace", "unlink"}) {
         if (call == one) calls += std::string(call) + " ";
       }
       return 0;
     };
   };
   support::spoiled_storage durable{dir(), {}, ops};
-  durable.put("k", first);
+  durable.put("other", first);
   record_calls();
-  durable.put("k", second);
+  durable.put("k", first);
+  BOOST_TEST(calls == "writev fsync link_unnamed fsync close close ");
+  record_calls();
+  durable.put("k", second);  // the first is refused: there is one
+  BOOST_TEST(calls == "writev fsync link_unnamed link_unnamed rename fsync close close ");
+  ops.has_unnamed_files = false;
+  support::spoiled_storage named{dir(), {}, ops};
+  record_calls();
+  named.put("k", first);
   BOOST_TEST(calls == "writev fsync close rename fsync close ");
+  ops.has_unnamed_files = true;
   record_calls();
   durable.erase("k");
   BOOST_TEST(calls == "rename_noreplace fsync unlink close ");
@@ -851,7 +875,8 @@ BOOST_AUTO_TEST_CASE(what_is_durable_is_synced_before_and_after_the_rename_and_a
   record_calls();
   durable.set_aside("k", "x");
   // A copy first, and then a removal.
-  BOOST_TEST(calls == "close writev fsync close rename_noreplace fsync rename_noreplace fsync unlink close ");
+  BOOST_TEST(calls ==
+             "close writev fsync link_unnamed rename_noreplace fsync close rename_noreplace fsync unlink close ");
   support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
   record_calls();
   fast.put("k", first);
@@ -861,6 +886,20 @@ BOOST_AUTO_TEST_CASE(what_is_durable_is_synced_before_and_after_the_rename_and_a
   record_calls();
   fast.set_aside("k", "x");
   BOOST_TEST(calls == "rename_noreplace close ");
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_synced_and_not_closed_well_takes_no_place) {
+  support::spoiled_ops ops;
+  support::spoiled_storage fast{dir(), {.durability = stash::durability::process_crash}, ops};
+  fast.put("k", first);
+  bool is_written = false;
+  *ops.before = [&](std::string_view call) {
+    is_written |= call == "writev";
+    return call == "close" && is_written ? ENOSPC : 0;
+  };
+  BOOST_TEST(code_of([&] { fast.put("k", second); }) == os(ENOSPC));
+  BOOST_TEST((files.get("k") == first));
+  BOOST_TEST(only_record_and_lock());
 }
 
 BOOST_AUTO_TEST_CASE(a_sync_that_failed_is_not_believed_by_the_next_try) {

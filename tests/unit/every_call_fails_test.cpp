@@ -90,7 +90,7 @@ class forgetful_disk {
   /// What changed since the last look is pending, even where a failed sync had lost an earlier change.
   void look() {
     std::map<place, id> found;
-    std::set<ino_t> alive;
+    std::set<ino_t> alive = nameless_;
     visit(root_, found, alive);
     std::erase_if(ids_, [&](auto const& one) { return !alive.contains(one.first); });
     for (auto const& [where, i] : found) names_.try_emplace(where);
@@ -106,6 +106,10 @@ class forgetful_disk {
     struct stat s {};
     ::fstat(fd, &s);
     id const i = id_of(s);
+    if (S_ISREG(s.st_mode) && s.st_nlink == 0) {
+      nameless_.insert(s.st_ino);
+      files_[i].bytes = support::read("/proc/self/fd/" + std::to_string(fd));
+    }
     if (auto const f = files_.find(i); f != files_.end()) {
       f->second.is_lost |= f->second.is_dirty && !well;
       f->second.is_dirty = false;
@@ -115,6 +119,11 @@ class forgetful_disk {
       if (!well) n.is_lost |= n.now != n.on_disk;
       if (!n.is_lost) n.on_disk = n.now;
     }
+  }
+
+  void closed(int fd) {
+    struct stat s {};
+    if (::fstat(fd, &s) == 0) nameless_.erase(s.st_ino);
   }
 
   /// What a power cut would take back of what can be seen now; empty: nothing. What begins with a dot does not count,
@@ -178,6 +187,7 @@ class forgetful_disk {
   }
 
   fs::path root_;
+  std::set<ino_t> nameless_;  // synced before they have a name
   std::map<ino_t, id> ids_;
   id last_id_ = nothing;
   std::map<place, name> names_;
@@ -198,7 +208,7 @@ struct trouble {
 /// What the system calls go through: makes trouble, and notes what it saw.
 class machine {
  public:
-  bool has_renameat2 = true;
+  bool has_renameat2 = true, has_unnamed_files = true;
   std::optional<forgetful_disk> disk{};
 
   void start(trouble const& t) {
@@ -240,7 +250,10 @@ class machine {
     errno = error;
     return result;
   }
-  void closed(int fd) { failed_.erase(fd); }
+  void closed(int fd) {
+    failed_.erase(fd);
+    if (disk) disk->look(), disk->closed(fd);
+  }
   /// Whether a descriptor that could not be synced was synced again.
   bool is_believed() const { return is_believed_; }
 
@@ -276,6 +289,11 @@ struct troubled_ops : support::spoiled_ops {
   }
   ssize_t writev(int fd, iovec const* parts, int count) const {
     return call("writev", [&] { return on->write(fd, parts, count); });
+  }
+  int open_unnamed(int d) const {
+    if (on->has_unnamed_files) return spoiled_ops::open_unnamed(d);
+    errno = EOPNOTSUPP;
+    return -1;
   }
   int rename_noreplace(int d, char const* a, char const* b) const {
     if (on->has_renameat2) return spoiled_ops::rename_noreplace(d, a, b);
@@ -579,6 +597,12 @@ void old_kernel(W& w) {
 }
 
 template <class W>
+void named_files(W& w) {
+  one_record(w);
+  w.place.calls().has_unnamed_files = false;
+}
+
+template <class W>
 std::vector<operation<W>> storage_operations() {
   using enum promise;
   static auto const set_aside = [](W& w) { w.storage().set_aside(k, "superseded"); };
@@ -647,6 +671,9 @@ std::vector<operation<W>> storage_operations() {
         {"set_aside a damaged one", "set_aside", moves, damaged_record<W>, set_aside, is_aside, set_aside_again},
         {"set_aside one that was not synced", "set_aside", moves, unsynced_record<W>, set_aside, is_aside,
          set_aside_again},
+        {"put without unnamed files", "put", old_or_new, named_files<W>, [](W& w) { w.storage().put(k, new_record); },
+         [](W& w) { return w.stands() == new_record; }},
+        {"set_aside without unnamed files", "set_aside", moves, named_files<W>, set_aside, is_aside, set_aside_again},
         {"set_aside without renameat2", "set_aside", moves, old_kernel<W>, set_aside, is_aside, set_aside_again},
         {"erase without renameat2", "erase", moves, old_kernel<W>, [](W& w) { w.storage().erase(k); },
          [](W& w) { return !w.stands(); }},

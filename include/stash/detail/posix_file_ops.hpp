@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <new>
 #include <stash/detail/process.hpp>
 #include <string>
@@ -94,6 +95,23 @@ struct posix_file_ops {
   }
   int link(int directory, char const* from, char const* to) const noexcept {
     return ::linkat(directory, from, directory, to, 0);
+  }
+  /// A file without a name in `directory`, to be written: it is gone when it is closed, unless it was linked. Fails
+  /// where there is no such thing, and where it could not be linked.
+  int open_unnamed(int directory) const noexcept {
+#if defined(O_TMPFILE)
+    return open(directory, ".", O_WRONLY | O_TMPFILE, 0600);
+#else
+    (void)directory;
+    errno = ENOSYS;
+    return -1;
+#endif
+  }
+  /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted.
+  int link_unnamed(int fd, int directory, char const* name) const noexcept {
+    char path[32];  // linkat(2): with AT_EMPTY_PATH it would need a capability, before Linux 6.10
+    std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return ::linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
   }
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
   int rmdir(char const* path) const noexcept { return ::rmdir(path); }

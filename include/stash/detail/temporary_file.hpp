@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <optional>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/file_name.hpp>
 #include <stash/key.hpp>
@@ -12,51 +13,86 @@
 
 namespace stash::inline v1::detail {
 
-/// A file that will take another's place: made under a name that was free, removed again unless renamed.
+/// A file that will take another's place. One that is to be durable has no name before it is whole and synced: that is
+/// one change of the directory less for the disk, and a process that dies leaves nothing behind. Others, and all where
+/// the file system has no such files, are made under a name that was free, removed again unless renamed.
 template <class Ops>
 class temporary_file {
  public:
-  temporary_file(Ops const& ops, directory<Ops> const& dir, key const& k, operation const& op)
-      : ops_(ops), dir_(dir), name_(temporary_name(k, op.name, dir.random())), file_(ops, create()) {}
+  temporary_file(Ops const& ops, directory<Ops> const& dir, key const& k, bool durable, operation const& op)
+      : ops_(ops), dir_(dir), name_(temporary_name(k, op.name, dir.random())), durable_(durable) {}
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
   ~temporary_file() {
-    if (!renamed_) ops_.unlink(dir_.get(), name_.c_str());
+    if (has_name_) ops_.unlink(dir_.get(), name_.c_str());
   }
 
-  /// Writes the parts one behind the other, and closes; synced before that where `durable`.
-  void write(std::array<std::string_view, 3> parts, bool durable) {
-    // The umask may have taken even our own permissions away.
-    if (ops_.fchmod(file_.get(), 0600) != 0) dir_.fail("fchmod", name_);
-    write_all(parts);
-    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
-    // a signal interrupted (FUSE) has not failed.
-    if (durable && retried([&] { return ops_.fsync(file_.get()); }) != 0) {
-      dir_.fail("fsync", name_);
+  /// Writes the parts one behind the other; synced where `durable`. They are needed until it has its name.
+  void write(std::array<std::string_view, 3> parts) {
+    parts_ = parts;
+    // Without a sync it is the close that tells of a full disk (NFS), and that must not come after the name.
+    if (durable_ && open_unnamed()) {
+      write_and_sync();
+    } else {
+      write_named();
     }
-    if (file_.close() != 0) dir_.fail("close", name_);  // NFS tells here that the disk is full
   }
 
+  /// In place of what has that name.
   void rename_to(std::string const& name) {
+    if (!has_name_ && link(name)) return;
+    give_name();
     if (retried([&] { return ops_.rename(dir_.get(), name_.c_str(), name.c_str()); }) != 0) {
       dir_.fail("rename", name);
     }
     keep();
   }
 
+  /// Puts it under `name()`, for a rename.
+  void give_name() {
+    if (has_name_) return;
+    if (link(name_)) {
+      has_name_ = true;
+    } else {
+      write_named();  // no /proc, or a file system that does not link: then this tells what is wrong, if anything
+    }
+  }
   std::string const& name() const noexcept { return name_; }
   /// It has another name now.
-  void keep() noexcept { renamed_ = true; }
+  void keep() noexcept { has_name_ = false; }
 
  private:
-  int create() {
+  bool open_unnamed() {
+    int const fd = retried([&] { return ops_.open_unnamed(dir_.get()); });
+    if (fd >= 0) file_.emplace(ops_, fd);
+    return fd >= 0;
+  }
+  bool link(std::string const& name) const {
+    return retried([&] { return ops_.link_unnamed(file_->get(), dir_.get(), name.c_str()); }) == 0;
+  }
+
+  void write_named() {
     int const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     int const fd = retried([&] { return ops_.open(dir_.get(), name_.c_str(), flags, 0600); });
     if (fd < 0) dir_.fail("create", name_);
-    return fd;
+    has_name_ = true;
+    file_.emplace(ops_, fd);
+    write_and_sync();
+    if (file_->close() != 0) dir_.fail("close", name_);  // NFS tells here that the disk is full
   }
 
-  void write_all(std::array<std::string_view, 3> left) {
+  void write_and_sync() const {
+    // The umask may have taken even our own permissions away.
+    if (ops_.fchmod(file_->get(), 0600) != 0) dir_.fail("fchmod", name_);
+    write_all(parts_);
+    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
+    // a signal interrupted (FUSE) has not failed.
+    if (durable_ && retried([&] { return ops_.fsync(file_->get()); }) != 0) {
+      dir_.fail("fsync", name_);
+    }
+  }
+
+  void write_all(std::array<std::string_view, 3> left) const {
     for (;;) {
       std::array<iovec, 3> parts;
       std::size_t total = 0;
@@ -65,7 +101,7 @@ class temporary_file {
         total += left[i].size();
       }
       if (total == 0) return;
-      auto const written = retried([&] { return ops_.writev(file_.get(), parts.data(), 3); });
+      auto const written = retried([&] { return ops_.writev(file_->get(), parts.data(), 3); });
       if (written == 0) errno = EIO;
       if (written <= 0) dir_.fail("write", name_);
       auto done = static_cast<std::size_t>(written);
@@ -80,8 +116,9 @@ class temporary_file {
   Ops const& ops_;
   directory<Ops> const& dir_;
   std::string name_;
-  bool renamed_ = false;
-  descriptor<Ops> file_;
+  bool durable_, has_name_ = false;
+  std::array<std::string_view, 3> parts_{};
+  std::optional<descriptor<Ops>> file_;
 };
 
 }  // namespace stash::inline v1::detail

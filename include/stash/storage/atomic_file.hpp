@@ -81,8 +81,8 @@ class basic_atomic_file_storage {
     check(k, r);
     std::string const header = detail::header_line(k, r);
     auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
-    detail::temporary_file<FileOps> file{ops_, dir, k, op};
-    file.write({header, r.payload, "\n"}, is_durable());
+    detail::temporary_file<FileOps> file{ops_, dir, k, is_durable(), op};
+    file.write({header, r.payload, "\n"});
     file.rename_to(name);
     make_durable(dir, op);
   }
@@ -222,8 +222,9 @@ class basic_atomic_file_storage {
       return false;
     }
     if (!bytes) op.fail(ENOENT, "open", dir.path_of(from));
-    detail::temporary_file<FileOps> file{ops_, dir, k, op};
-    file.write({*bytes, {}, {}}, true);
+    detail::temporary_file<FileOps> file{ops_, dir, k, true, op};
+    file.write({*bytes, {}, {}});
+    file.give_name();
     if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, "rename", dir.path_of(file.name()));
     file.keep();
     make_durable(dir, op);
