@@ -4,6 +4,8 @@
 #include <concepts>
 #include <cstddef>
 #include <optional>
+#include <ranges>
+#include <span>
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/lock.hpp>
@@ -64,6 +66,30 @@ std::string bytes_of(Stash const& stash, key const& k, T const& value) {
       k, "save", [&] { return stash.serializer().serialize(value); }, [] { return std::string(); });
 }
 
+/// Throws what the storage would refuse to put without trying.
+template <class Storage>
+void check_put(Storage const& storage, key const& k, record const& r) {
+  if constexpr (requires { storage.check(k, r); }) storage.check(k, r);
+}
+
+template <class Storage>
+void put_all(Storage& storage, std::span<std::pair<key, record> const> all) {
+  if constexpr (requires { storage.put_all(all); }) {
+    storage.put_all(all);
+  } else {
+    for (auto const& [k, r] : all) storage.put(k, r);
+  }
+}
+
+template <class Storage>
+void erase_all(Storage& storage, std::span<key const> all) {
+  if constexpr (requires { storage.erase_all(all); }) {
+    storage.erase_all(all);
+  } else {
+    for (auto const& k : all) storage.erase(k);
+  }
+}
+
 }  // namespace detail
 
 /// Values by key, kept as `Storage` keeps bytes, as `Serializer` writes them, aged by `Clock`.
@@ -107,6 +133,36 @@ class basic_stash {
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "save");
     r.saved_at = now();
     storage_.put(k, r);
+  }
+
+  /// Saves each value of a range of pairs `{key, value}` under its key, with the flushes of one save where the storage
+  /// can (a journal one for all, files one pass). The locks of all keys are held meanwhile: a descriptor each, in
+  /// files.
+  ///
+  /// On return all are as durable as by `save`. It is not all or nothing: what is thrown while they are written, and
+  /// `errc::indeterminate`, leave each key with its old record or its new one, whole.
+  ///
+  /// Throws as `save`, and EINVAL where a key is given twice. What cannot be saved at all (`errc::unserializable`,
+  /// `errc::too_large`), a key given twice and `errc::busy` are found before anything is written.
+  ///
+  ///     store.save_all(std::map<std::string, boost::json::value>{{"orders", o}, {"customers", c}});
+  template <std::ranges::input_range Pairs>
+  void save_all(Pairs&& all) {
+    std::vector<std::pair<key, record>> records;
+    std::vector<key> keys;
+    for (auto const& [k, value] : all) {
+      check_type<std::remove_cvref_t<decltype(value)>>();
+      keys.emplace_back(k);
+      records.emplace_back(keys.back(), record{detail::bytes_of(*this, keys.back(), value), {}});
+      detail::check_put(storage_, keys.back(), records.back().second);
+    }
+    std::vector<typename Storage::lock_type> locks;
+    detail::lock_all(keys, detail::short_wait, "save_all", [&](std::size_t i, std::chrono::milliseconds wait) {
+      locks.push_back(detail::acquire(storage_, keys[i], wait, "save_all"));
+    });
+    auto const saved_at = now();
+    for (auto& one : records) one.second.saved_at = saved_at;
+    detail::put_all(storage_, records);
   }
 
   /// The value under `k`; nullopt: absent or corrupt (`look_up` tells which).

@@ -53,6 +53,9 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
 /// | `cs.path(k)`          | where a person finds the record, as a `boost::filesystem::path`                        |
+/// | `s.put_all(all)`      | `put` for each of a `std::span<std::pair<key, record> const>`, whose keys differ, with |
+/// |                       | the locks of all held; on a throw each key has its old record or its new one, whole    |
+/// | `s.erase_all(all)`    | `erase` for each of a `std::span<key const>`, likewise                                 |
 ///
 /// What this says of a storage of your own, `stash/testing/storage_conformance.hpp` checks.
 template <class S>

@@ -16,6 +16,7 @@ struct guard_options;
 struct journal_options;
 struct recover_options;
 struct recovery_report;
+struct rollback_report;
 struct json_serializer;
 class manual_clock;
 class memory_storage;
@@ -30,5 +31,7 @@ template <storage_policy Storage, class Serializer, clock_policy Clock>
 class basic_stash;
 template <class Stash, class T, class Restore>
 class delete_guard;
+template <class Stash, class T, class Restore>
+class delete_guards;
 
 }  // namespace stash::inline v1

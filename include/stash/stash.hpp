@@ -6,6 +6,7 @@
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/delete_guard.hpp>
+#include <stash/delete_guards.hpp>
 #include <stash/error.hpp>
 #include <stash/event.hpp>
 #include <stash/fwd.hpp>

@@ -359,6 +359,7 @@ class model_ops {
     step(fails ? "fsync that fails" : "fsync");
     return fails ? fail(EIO) : 0;
   }
+  void start_writeback(int) const {}
   int syncfs(int) const { return fail(ENOSYS); }  // only for parents that may not be read
 
   int fstat(int fd, struct stat* s) const { return stat_inode(file(fd).inode, s); }

@@ -62,20 +62,21 @@ take_out("not believing a second sync after one that failed", "detail/temporary_
          "retried([&] { return ops_.fsync(file_->get()); }) != 0",
          "ops_.fsync(file_->get()) != 0 && ops_.fsync(file_->get()) != 0", "atomic_file")
 take_out("the checked close", "detail/temporary_file.hpp",
-         "if (file_->close() != 0)", "if (file_->close() != 0 && false)", "atomic_file")
+         "if (has_name_ && file_->close() != 0)", "if (has_name_ && file_->close() != 0 && false)", "atomic_file")
 take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
          ("name_(temporary_name(k, op.name, dir.random()))", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
-          "if (durable_ && open_unnamed())"),
-         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "if (false)"),
+          "if (!durable_ || !open_unnamed()) create_named();"),
+         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "create_named();"),
          "atomic_file", may_hang=True)
 take_out("going on under a name where there are no files without", "detail/temporary_file.hpp",
-         "if (durable_ && open_unnamed())",
-         'if (durable_ && (open_unnamed() || (dir_.fail("open", name_), false)))', "atomic_file")
+         "if (!durable_ || !open_unnamed()) create_named();",
+         'if (!durable_) create_named(); else if (!open_unnamed()) fail("open", name_);', "atomic_file")
 take_out("going on under a name where a file cannot be given one", "detail/temporary_file.hpp",
-         "write_named();  // no /proc", 'dir_.fail("link", name_);  // no /proc',
+         "create_named(); write_all(); finish();", 'fail("link", name_);',
          "power_cut/power_cut/where_a_kernel_lacks*")
 take_out("the name of a file without one coming last under power_loss only", "detail/temporary_file.hpp",
-         "if (durable_ && open_unnamed())", "if (open_unnamed())", "atomic_file")
+         "if (!durable_ || !open_unnamed()) create_named();", "if (!open_unnamed()) create_named();",
+         "atomic_file")
 take_out("removing the temporary file where the save failed", "detail/temporary_file.hpp",
          "if (has_name_) ops_.unlink", "if (false) ops_.unlink", "atomic_file")
 take_out("O_EXCL of the temporary file", "detail/temporary_file.hpp",
@@ -105,15 +106,20 @@ take_out("syncing nothing under process_crash", "storage/atomic_file.hpp",
 # --- Removing and setting aside
 
 take_out("the sync of the directory after a removal", "storage/atomic_file.hpp",
-         "try { make_durable(dir, op); } catch", "try { } catch", "atomic_file")
+         "one.from, one.to); make_durable(dir, op);", "one.from, one.to);", "atomic_file")
 take_out("the sync of the directory where there was nothing to remove", "storage/atomic_file.hpp",
-         "try { make_durable(dir, op); } catch", "try { if (was_there) make_durable(dir, op); } catch", "atomic_file")
+         "one.from, one.to); make_durable(dir, op);",
+         "one.from, one.to); if (all.front().was_there) make_durable(dir, op);", "atomic_file")
 take_out("unlinking only after the sync", "storage/atomic_file.hpp",
-         "if (!move_away(dir, name, doomed, op)) return false;",
-         "bool const there = ops_.unlink(dir.get(), name.c_str()) == 0; make_durable(dir, op); return there;",
+         "move_away(dir, all, op); std::exception_ptr first;",
+         "all.front().was_there = unlink(dir, all.front().from) == 0; make_durable(dir, op); return;"
+         " std::exception_ptr first;",
          "atomic_file")
 take_out("moving a record back whose removal could not be synced", "storage/atomic_file.hpp",
-         "if (was_there) move_back(dir, to, from);", "", "atomic_file")
+         "if (one.was_there) move_back(dir, one.to, one.from);", "", "atomic_file")
+take_out("moving all back that were to be removed together", "storage/atomic_file.hpp",
+         "if (one.was_there) move_back(dir, one.to, one.from);",
+         "if (&one == &all.front() && one.was_there) move_back(dir, one.to, one.from);", "delete_guards")
 take_out("the first error where moving back fails too", "storage/atomic_file.hpp",
          "return move_without_replacing(dir, from, to); } catch (...) {",
          "return move_without_replacing(dir, from, to); } catch (char const*) {", "atomic_file")
@@ -129,9 +135,10 @@ take_out("syncing nothing of what was moved back under process_crash", "storage/
 take_out("telling a record that could not be moved back from one that stands", "storage/atomic_file.hpp",
          "if (!is_back) indeterminate(\"unlink\", dir.path_of(doomed), failed, op);", "", "atomic_file")
 take_out("telling that a record could not be unlinked", "storage/atomic_file.hpp",
-         "if (!unlinked && errno != ENOENT)", "if (false)", "atomic_file")
+         "if (!was_there || unlink(dir, doomed) == 0 || errno == ENOENT) continue;",
+         "if (!was_there || unlink(dir, doomed) == 0 || true) continue;", "atomic_file")
 take_out("a cleaner unlinking a record that is being removed", "storage/atomic_file.hpp",
-         "if (!unlinked && errno != ENOENT)", "if (!unlinked)", "atomic_file")
+         "unlink(dir, doomed) == 0 || errno == ENOENT) continue;", "unlink(dir, doomed) == 0) continue;", "atomic_file")
 take_out("a copy of what is set aside: it is renamed", "storage/atomic_file.hpp",
          "bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);", "bool const is_copied = false;",
          "atomic_file")
@@ -140,7 +147,8 @@ take_out("copying nothing under process_crash", "storage/atomic_file.hpp",
 take_out("the sync of the bytes that are set aside", "storage/atomic_file.hpp",
          "file{ops_, dir, k, true, op};", "file{ops_, dir, k, false, op};", "atomic_file")
 take_out("a copy's bytes being written anew: it is another name of the file", "storage/atomic_file.hpp",
-         "detail::temporary_file<FileOps> file{ops_, dir, k, true, op}; file.write({*bytes, {}, {}}); file.give_name();"
+         "detail::temporary_file<FileOps> file{ops_, dir, k, true, op}; file.write({*bytes, {}, {}});"
+         " file.finish(); file.give_name();"
          " if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));"
          " file.keep();",
          "int const fd = ops_.open(dir.get(), from.c_str(), O_WRONLY); ops_.fsync(fd); ops_.close(fd);"
@@ -148,7 +156,7 @@ take_out("a copy's bytes being written anew: it is another name of the file", "s
 take_out("the sync of the directory before what was copied is removed", "storage/atomic_file.hpp",
          "file.keep(); make_durable(dir, op);", "file.keep();", "atomic_file")
 take_out("removing what was copied", "storage/atomic_file.hpp",
-         "is_copied ? remove(*dir, name, k, op) :", "is_copied ? true :", "atomic_file")
+         "is_copied ? remove(*dir, {&move, 1}, op) :", "is_copied ? void(move.was_there = true) :", "atomic_file")
 take_out("a copy that replaces nothing", "storage/atomic_file.hpp",
          "if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, \"rename\", dir.path_of(file.name()));",
          "file.rename_to(to);", "atomic_file")
@@ -166,7 +174,7 @@ take_out("no copy of a record that is not there", "storage/atomic_file.hpp",
          "if (!bytes) op.fail(ENOENT, \"open\", dir.path_of(from));", "if (!bytes) bytes.emplace();",
          "storage_conformance/*/files_that_survive_power_loss")
 take_out("an error where there is none to set aside", "storage/atomic_file.hpp",
-         "if (!was_there) op.fail(ENOENT, \"rename\", dir->path_of(name));", "",
+         "if (!move.was_there) op.fail(ENOENT, \"rename\", dir->path_of(name));", "",
          "storage_conformance/*/files_that_survive_a_crash")
 take_out("the place of what is set aside being known before", "storage/atomic_file.hpp",
          ("std::string place = dir->path_of(aside);", "return place;"), ("", "return dir->path_of(aside);"),
@@ -190,9 +198,9 @@ take_out("unlinking again where a signal interrupted", "storage/atomic_file.hpp"
          "return detail::retried([&] { return ops_.unlink(dir.get(), name.c_str()); });",
          "return ops_.unlink(dir.get(), name.c_str());", "atomic_file")
 take_out("the sync of the directory after a purge", "storage/atomic_file.hpp",
-         "if (removed > 0) attempt([&] { make_durable(dir, op); });", "", "atomic_file")
+         "if (removed > 0) attempt(first, [&] { make_durable(dir, op); });", "", "atomic_file")
 take_out("purge telling an error", "storage/atomic_file.hpp",
-         "if (first) std::rethrow_exception(first);", "", "atomic_file")
+         "if (first) std::rethrow_exception(first); return removed;", "return removed;", "atomic_file")
 take_out("purge's first error, not its last", "storage/atomic_file.hpp",
          "if (!first) first = std::current_exception();", "first = std::current_exception();", "atomic_file")
 take_out("purge going on after an error", "storage/atomic_file.hpp",
@@ -480,86 +488,89 @@ take_out("rescuing only where no record stands", "detail/lock.hpp",
 # --- The guard: delete_guard.hpp
 
 take_out("asking for the live value under the lock", "delete_guard.hpp",
-         "std::exception_ptr const no_lock = lock(); std::optional<T> value = std::forward<Live>(live)();",
-         "std::optional<T> value = std::forward<Live>(live)(); std::exception_ptr const no_lock = lock();",
+         "key_.lock(options_.wait_for_lock); key_.inspect(std::forward<Live>(live)());",
+         "std::optional<T> early = std::forward<Live>(live)(); key_.lock(options_.wait_for_lock); key_.inspect(early);",
          "delete_guard")
-take_out("live, none: saved", "delete_guard.hpp", "record_.put(std::move(r), \"delete_guard\");", "", "delete_guard")
-take_out("live, the same: not set aside", "delete_guard.hpp", "if (old && old->payload != r.payload)", "if (old)",
+take_out("live, none: saved", "detail/guarded_key.hpp",
+         "record_.put(std::move(*r), guard_);",
+         "if (origin_ != stash::origin::live) record_.put(std::move(*r), guard_);", "delete_guard")
+take_out("live, the same: not set aside", "detail/guarded_key.hpp",
+         "if (old_ && old_->payload == r.payload) old_.reset();", "", "delete_guard")
+take_out("live, another: set aside", "detail/guarded_key.hpp",
+         "std::string const where = record_.set_aside(\"superseded\", guard_);", "std::string const where;", "delete_guard")
+take_out("not live, intact: adopted", "detail/guarded_key.hpp",
+         "if (!pending_) return; value_.emplace", "pending_.reset(); return; value_.emplace", "delete_guard")
+take_out("not live, intact: put again", "detail/guarded_key.hpp",
+         "record_.put(std::move(*r), guard_);",
+         "if (origin_ == stash::origin::live) record_.put(std::move(*r), guard_);", "delete_guard")
+take_out("not live, intact, cannot be put again: throws", "detail/guarded_key.hpp",
+         "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
+         "if (origin_ == stash::origin::live && (!options_.best_effort || is_busy(problem)))", "delete_guard")
+take_out("corrupt: set aside", "detail/guarded_key.hpp",
+         "std::string const where = record_.set_aside(\"corrupt\", guard_);", "std::string const where;",
          "delete_guard")
-take_out("live, another: set aside", "delete_guard.hpp", "if (old && old->payload != r.payload) supersede(*old);", "",
+take_out("unreadable: throws", "detail/guarded_key.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
+take_out("another type: throws", "detail/guarded_key.hpp", "if (old_) static_cast<void>(deserialize(*old_));", "",
          "delete_guard")
-take_out("not live, intact: adopted", "delete_guard.hpp", "if (!old) return; value_.emplace", "return; value_.emplace",
+take_out("too large: throws before anything is moved", "detail/guarded_key.hpp", "check_put(stash_.storage(), key_, r);", "",
          "delete_guard")
-take_out("not live, intact: put again", "delete_guard.hpp", "record_.put(*old, \"delete_guard\");", "", "delete_guard")
-take_out("not live, intact, cannot be put again: throws", "delete_guard.hpp",
-         "tell(event_kind::save_failed, {.where = place(), .error = std::current_exception()}); throw;",
-         "tell(event_kind::save_failed, {.where = place(), .error = std::current_exception()});", "delete_guard")
-take_out("corrupt: set aside", "delete_guard.hpp",
-         "std::string const where = record_.set_aside(\"corrupt\", \"delete_guard\");", "std::string const where;",
-         "delete_guard")
-take_out("unreadable: throws", "delete_guard.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
-take_out("another type: throws", "delete_guard.hpp", "check_type(old); auto const age", "auto const age",
-         "delete_guard")
-take_out("too large: throws before anything is moved", "delete_guard.hpp", "check_size(r); auto const old",
-         "auto const old", "delete_guard")
-take_out("believing \"not live\" only under a lock that was never lost", "delete_guard.hpp",
-         "record_.require_held(\"delete_guard\");", "", "locks")
-take_out("throwing where the save failed", "delete_guard.hpp",
-         "if (!options_.best_effort || is_busy(save_error_)) throw;", "if (is_busy(save_error_)) throw;",
-         "delete_guard")
-take_out("best_effort not forgiving a key that is busy", "delete_guard.hpp",
-         "if (!options_.best_effort || is_busy(save_error_)) throw;", "if (!options_.best_effort) throw;", "locks")
-take_out("throwing where no lock can be made", "delete_guard.hpp",
+take_out("believing \"not live\" only under a lock that was never lost", "detail/guarded_key.hpp",
+         "pending_ = look(); record_.require_held(guard_);", "pending_ = look();", "locks")
+take_out("throwing where the save failed", "detail/guarded_key.hpp",
+         "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
+         "if (origin_ != stash::origin::live || is_busy(problem))", "delete_guard")
+take_out("best_effort not forgiving a key that is busy", "detail/guarded_key.hpp",
+         "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
+         "if (origin_ != stash::origin::live || !options_.best_effort)", "locks")
+take_out("throwing where no lock can be made", "detail/guarded_key.hpp",
          "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
          "if (!no_lock_can_be_made(problem.code())) throw;", "delete_guard")
-take_out("best_effort not forgiving a lock that cannot be judged", "delete_guard.hpp",
+take_out("best_effort not forgiving a lock that cannot be judged", "detail/guarded_key.hpp",
          "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
          "if (!options_.best_effort || problem.code() == errc::busy) throw;", "delete_guard")
-take_out("best_effort without a lock only with a live value", "delete_guard.hpp",
-         "} else if (no_lock) {", "} else if (no_lock && false) {", "delete_guard")
-take_out("touching no record without a lock", "delete_guard.hpp",
-         "if (no_lock) std::rethrow_exception(no_lock);", "", "delete_guard")
-take_out("a commit destroying only what may be destroyed", "delete_guard.hpp",
+take_out("best_effort without a lock only with a live value", "detail/guarded_key.hpp",
+         "if (!live) { if (no_lock_) std::rethrow_exception(no_lock_);", "if (!live) {", "delete_guard")
+take_out("touching no record without a lock", "detail/guarded_key.hpp",
+         "saving([&] { if (no_lock_) std::rethrow_exception(no_lock_);", "saving([&] {", "delete_guard")
+take_out("a commit destroying only what may be destroyed", "detail/guarded_key.hpp",
          "if (clearable_) { if (reason", "if (record_.was_locked()) { if (reason", "delete_guard")
-take_out("a rollback destroying only what may be destroyed", "delete_guard.hpp",
+take_out("a rollback destroying only what may be destroyed", "detail/guarded_key.hpp",
          "if (!options_.clear_after_restore || !clearable_) return;",
          "if (!options_.clear_after_restore || !record_.was_locked()) return;", "delete_guard")
-take_out("a restore destroying the record only if it is asked to", "delete_guard.hpp",
+take_out("a restore destroying the record only if it is asked to", "detail/guarded_key.hpp",
          "if (!options_.clear_after_restore || !clearable_) return;", "if (!clearable_) return;", "delete_guard")
-take_out("the second look at the lock before a restore", "delete_guard.hpp",
+take_out("the second look at the lock before a restore", "detail/guarded_key.hpp",
          "if (record_.was_locked()) record_.ensure_held(\"rollback\");", "", "locks")
-take_out("keeping the record until the restore has returned", "delete_guard.hpp",
-         "restore_(std::as_const(*value_));", "record_.erase(\"rollback\"); restore_(std::as_const(*value_));",
+take_out("keeping the record until the restore has returned", "detail/guarded_key.hpp",
+         "restore(std::as_const(*value_));", "record_.erase(\"rollback\"); restore(std::as_const(*value_));",
          "delete_guard")
-take_out("keeping the record where the restore failed", "delete_guard.hpp",
+take_out("keeping the record where the restore failed", "detail/guarded_key.hpp",
          "{.where = is_busy(problem) ? rescue() : place(), .error = problem}); throw;",
          "{.where = is_busy(problem) ? rescue() : place(), .error = problem});", "delete_guard")
-take_out("keeping the value where lock and record are lost", "delete_guard.hpp",
+take_out("keeping the value where lock and record are lost", "detail/guarded_key.hpp",
          "is_busy(problem) ? rescue() : place()", "place()", "locks")
-take_out("the first error where the rescue fails too", "delete_guard.hpp",
+take_out("the first error where the rescue fails too", "detail/guarded_key.hpp",
          "if (!where.empty()) return where; } catch (...)", "if (!where.empty()) return where; } catch (int)", "locks")
-take_out("calling restore once", "delete_guard.hpp", "done_ = true; if (!value_) return;", "if (!value_) return;",
+take_out("calling restore once", "delete_guard.hpp", "done_ = true; key_.roll_back(restore_);", "key_.roll_back(restore_);",
          "delete_guard")
 take_out("no exception from the destructor", "delete_guard.hpp", "try { roll_back(); } catch (...) {",
          "roll_back(); if (false) {", "delete_guard")
 take_out("nothing done by an inherited guard", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; try", "if (done_) return; try", "locks")
-take_out("an inherited guard refusing to commit or roll back", "delete_guard.hpp",
-         "if (!owner_.is_current()) throw detail::busy", "if (false) throw detail::busy", "locks")
+take_out("an inherited guard refusing to commit or roll back", "detail/guarded_key.hpp",
+         "if (!owner.is_current()) {", "if (false) {", "locks")
 take_out("an inherited guard releasing nothing", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_) return; done_ = true;", "locks")
 take_out("a release that restores nothing", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_ || !owner_.is_current()) return;",
          "delete_guard")
-take_out("telling at a release that there is no record", "delete_guard.hpp", "if (save_error_) {", "if (false) {",
+take_out("telling at a release that there is no record", "detail/guarded_key.hpp", "if (save_error_) {", "if (false) {",
          "delete_guard")
 take_out("nothing restored after a commit that failed", "delete_guard.hpp",
-         ("done_ = true; std::string where;", "tell(event_kind::committed, {.where = where});"),
-         ("std::string where;", "done_ = true; tell(event_kind::committed, {.where = where});"), "delete_guard")
-take_out("a commit that cannot clear throwing", "delete_guard.hpp",
-         "tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()}); throw;",
-         "tell(event_kind::clear_failed, {.where = place(), .error = std::current_exception()});", "delete_guard")
-take_out("a commit syncing where there is no record", "delete_guard.hpp",
+         "done_ = true; key_.commit(reason);", "key_.commit(reason); done_ = true;", "delete_guard")
+take_out("a commit that cannot clear throwing", "detail/guarded_key.hpp",
+         "clear_failed(std::current_exception()); throw;", "clear_failed(std::current_exception());", "delete_guard")
+take_out("a commit syncing where there is no record", "detail/guarded_key.hpp",
          "record_.erase(\"commit\");", "if (value_) record_.erase(\"commit\");", "delete_guard")
 take_out("a commit after the end destroying nothing", "delete_guard.hpp", "if (done_) return; done_ = true;",
          "done_ = true;", "delete_guard")
@@ -723,7 +734,7 @@ take_out("syncing no record of a journal under process_crash", "storage/journal.
          "options.durability == durability::power_loss, std::max", "true, std::max", "journal")
 take_out("a chunk of no bytes being taken for the least", "storage/journal.hpp",
          "std::max<std::uint64_t>(options.chunk, 64)", "options.chunk", "journal")
-take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k, r);", "", "journal")
+take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k, r); auto change", "auto change", "journal")
 take_out("mode 0600 of a journal whatever the umask", "detail/journal_file.hpp",
          "if (ops.fchmod(fd, 0600) != 0)", "if (false)", "journal")
 take_out("not following a link in a journal's place", "detail/journal_file.hpp",
@@ -834,6 +845,50 @@ equivalent("O_NOFOLLOW beside O_EXCL", "detail/temporary_file.hpp", "O_EXCL | O_
 equivalent("O_NONBLOCK of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
            "O_RDWR | O_CREAT | O_NOFOLLOW", "locks",
            reason="Linux does not wait when a FIFO is opened for reading and writing; POSIX leaves it open")
+
+# --- Many keys at once: delete_guards.hpp, basic_stash.hpp, detail/lock.hpp
+
+take_out("locking many keys in the order of their bytes", "detail/lock.hpp",
+         "std::ranges::sort(order, {}, key_of);", "", "delete_guards")
+take_out("refusing a key that is given twice", "detail/lock.hpp",
+         "twice != order.end())", "twice != order.end() && false)", "delete_guards")
+take_out("many locks waiting together", "detail/lock.hpp", "std::max(wait - waited,", "std::max(wait,", "delete_guards")
+take_out("looking at all before any record is moved", "delete_guards.hpp",
+         "one.inspect(live(one.key())); for (auto& one : guarded_) one.make_way();",
+         "{ one.inspect(live(one.key())); one.make_way(); }", "delete_guards")
+take_out("no delete before all are saved", "delete_guards.hpp",
+         "if (first) std::rethrow_exception(first); for (std::size_t i", "for (std::size_t i", "delete_guards")
+take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp",
+         "if (clearable_) record_.require_held(\"commit\");", "", "delete_guards")
+take_out("asking for the locks before a save of many", "detail/guarded_key.hpp",
+         "if (!pending_) return std::nullopt; record_.require_held(guard_);", "if (!pending_) return std::nullopt;",
+         "delete_guards")
+take_out("a failed restore stopping no other, in the destructor", "delete_guards.hpp",
+         "try { restore_one(one); } catch (...) {", "restore_one(one); if (false) {", "delete_guards")
+take_out("a failed restore stopping no other", "delete_guards.hpp",
+         "report.failed.emplace_back(one.key(), std::current_exception());",
+         "report.failed.emplace_back(one.key(), std::current_exception()); break;", "delete_guards")
+take_out("nothing restored after a commit of many that failed", "delete_guards.hpp",
+         "done_ = true; std::exception_ptr first;", "std::exception_ptr first;", "delete_guards")
+take_out("a commit of many that cannot clear throwing", "delete_guards.hpp",
+         "committed(); if (first) std::rethrow_exception(first);", "committed();", "delete_guards")
+take_out("an inherited guard of many releasing nothing", "delete_guards.hpp",
+         "if (done_ || !owner_.is_current()) return; done_ = true; for (auto& one : guarded_) one.release();",
+         "if (done_) return; done_ = true; for (auto& one : guarded_) one.release();", "delete_guards")
+take_out("refusing what cannot be put before any of many is written", "basic_stash.hpp",
+         "detail::check_put(storage_, keys.back(), records.back().second);", "", "basic_stash")
+take_out("the locks of a save of many", "basic_stash.hpp",
+         "locks.push_back(detail::acquire(storage_, keys[i], wait, \"save_all\"));", "", "basic_stash")
+take_out("the sync of the directory after a save of many", "storage/atomic_file.hpp",
+         "all.first(std::min(most, all.size()))); } make_durable(dir, op);", "all.first(std::min(most, all.size()))); }",
+         "delete_guards")
+take_out("the sync of each file of many", "storage/atomic_file.hpp",
+         "for (auto& file : files) file.finish();", "files.front().finish();", "delete_guards")
+take_out("writing all of many before the first is synced", "storage/atomic_file.hpp",
+         ("files.back().start_writeback();", "for (auto& file : files) file.finish();"),
+         ("files.back().finish();", ""), "delete_guards")
+take_out("going on with those that do not fit in one pass", "storage/atomic_file.hpp",
+         "all = all.subspan(std::min(most, all.size()))", "all = {}", "basic_stash")
 
 
 # --- The runner

@@ -148,6 +148,7 @@ struct spoiled_ops {
   int fdatasync(int fd) const {
     return call("fdatasync", [&] { return real.fdatasync(fd); });
   }
+  void start_writeback(int fd) const { real.start_writeback(fd); }
   int syncfs(int fd) const {
     return call("syncfs", [&] { return real.syncfs(fd); });
   }

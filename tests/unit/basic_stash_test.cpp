@@ -1,6 +1,7 @@
 #include <atomic>
 #include <boost/describe.hpp>
 #include <csignal>
+#include <map>
 #include <thread>
 
 #include "support.hpp"
@@ -238,6 +239,64 @@ BOOST_AUTO_TEST_CASE(a_clock_of_any_resolution_will_do) {
 }
 
 // Threads and processes
+
+// Many at once
+
+BOOST_AUTO_TEST_CASE(many_are_saved_at_once_in_place_of_what_was_there) {
+  store.save("a", json::value("old"));
+  store.save_all(std::map<std::string, json::value>{{"a", "of a"}, {"b", nullptr}});
+  store.save_all(std::vector<std::pair<stash::key, user::note>>{{"c", {"a note", 3}}});
+  store.save_all(std::map<std::string, json::value>{});
+  BOOST_TEST((store.load("a") == json::value("of a") && store.load("b") == json::value(nullptr)));
+  BOOST_TEST((store.load<user::note>("c") == user::note{"a note", 3}));
+  BOOST_TEST((store.age("a") == store.age("b") && store.age("a") == 0us));
+  BOOST_TEST(store.entries().size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(more_than_may_be_open_at_once_are_saved_too) {
+  std::map<std::string, json::value> all;
+  for (int i = 0; i < 300; ++i) all.emplace("key " + std::to_string(i), i);
+  store.save_all(all);
+  BOOST_TEST(store.entries().size() == all.size());
+  for (auto const& [k, value] : all) BOOST_TEST((store.load(k) == value));
+}
+
+BOOST_AUTO_TEST_CASE(of_many_none_is_written_where_one_cannot_be) {
+  using pairs = std::vector<std::pair<std::string, json::value>>;
+  store.save("a", json::value("old"));
+  auto const refused = [&](pairs const& all) { return code_of([&] { store.save_all(all); }); };
+  BOOST_TEST(refused({{"a", 1}, {"b", 2}, {"a", 3}}) == support::os(EINVAL));
+  BOOST_TEST(refused({{"a", 1}, {"..", 2}}) == errc::invalid_key);
+  json::value deep = 1;
+  for (int i = 0; i < 600; ++i) deep = json::array{deep};
+  BOOST_TEST(refused({{"a", 1}, {"b", deep}}) == errc::unserializable);
+  {
+    auto const taken = store.storage().try_lock("b");
+    BOOST_TEST(refused({{"a", 1}, {"b", 2}}) == errc::busy);
+  }
+  stash::file_stash small{dir(), stash::file_options{.max_bytes = 10}};
+  BOOST_TEST(code_of([&] { small.save_all(pairs{{"a", 1}, {"b", "twelve bytes or more"}}); }) == errc::too_large);
+  BOOST_TEST((store.load("a") == json::value("old") && !store.load("b")));
+  BOOST_TEST((store.storage().try_lock("a") && store.storage().try_lock("b")));
+}
+
+BOOST_AUTO_TEST_CASE(where_a_save_of_many_breaks_off_each_key_has_its_old_or_its_new_value) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  std::map<std::string, json::value> const old{{"a", "old a"}, {"b", "old b"}}, fresh{{"a", "new a"}, {"b", "new b"}};
+  for (int n = 1;; ++n) {
+    spoiled.save_all(old);
+    int left = n;
+    *ops.before = [&](std::string_view) { return --left == 0 ? EIO : 0; };
+    auto const result = code_of([&] { spoiled.save_all(fresh); });
+    *ops.before = [](std::string_view) { return 0; };
+    for (auto const& [k, value] : fresh) {
+      BOOST_TEST((store.load(k) == value || (result && store.load(k) == old.at(k))), k << ", call " << n);
+    }
+    BOOST_TEST(spoiled.storage().temporaries().empty());
+    if (left > 0) break;
+  }
+}
 
 BOOST_AUTO_TEST_CASE(many_threads_on_one_key_and_on_many_leave_whole_records) {
   std::vector<std::thread> threads;

@@ -253,6 +253,10 @@ class wrong {
   }
   boost::filesystem::path path(key const& k) const requires requires(Base const& b) { b.path(k); }
   { return is("path_is_empty") ? boost::filesystem::path{} : base().path(k); }
+  void put_all(std::span<std::pair<key, record> const> all) requires requires(Base& b) { b.put_all(all); }
+  { base().put_all(is("put_all_forgets_one") && !all.empty() ? all.subspan(1) : all); }
+  void erase_all(std::span<key const> all) requires requires(Base& b) { b.erase_all(all); }
+  { base().erase_all(is("erase_all_forgets_one") && !all.empty() ? all.subspan(1) : all); }
 
  private:
   bool is(std::string_view name) const { return fault_.is(name); }
@@ -454,6 +458,8 @@ constexpr twin twins[] = {
     {"check_refuses_all", "check_agrees_with_put"},
     {"check_refuses_nothing", "check_agrees_with_put"},
     {"path_is_empty", "path_names_a_place"},
+    {"put_all_forgets_one", "all_that_are_put_together_are_got"},
+    {"erase_all_forgets_one", "all_that_are_erased_together_are_gone"},
     {"erase_forgets", "a_stash_saves_loads_and_clears"},
     {"erase_forgets", "a_committed_guard_leaves_no_record"},
     {"erase_forgets", "a_guard_that_is_left_restores_once"},

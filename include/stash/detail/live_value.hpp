@@ -21,8 +21,9 @@ template <class T>
 inline constexpr bool is_optional = !std::same_as<T, typename unwrapped<T>::type>;
 
 /// The T of a `live` that returns T or std::optional<T>.
-template <std::invocable Live>
-using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live>>>::type;
+template <class Live, class... Args>
+requires std::invocable<Live, Args...>
+using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live, Args...>>>::type;
 
 template <class T>
 inline constexpr bool is_initializer_list = false;

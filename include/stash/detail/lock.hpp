@@ -1,7 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
+#include <numeric>
 #include <optional>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
@@ -9,6 +12,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace stash::inline v1::detail {
 
@@ -35,6 +39,27 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
           "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
     }
     std::this_thread::sleep_for(std::min(pause, wait - waited));
+  }
+}
+
+/// Calls `lock(i, wait)` for each of the keys, with what is left of the time to wait: in the order of their bytes, so
+/// that no two that lock many wait for each other. Throws EINVAL for a key that is there twice, before any is locked.
+template <class Lock>
+void lock_all(std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation, Lock lock) {
+  std::vector<std::size_t> order(keys.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  auto const key_of = [&](std::size_t i) -> key const& { return keys[i]; };
+  std::ranges::sort(order, {}, key_of);
+  if (auto const twice = std::ranges::adjacent_find(order, {}, key_of); twice != order.end()) {
+    throw error{{EINVAL, boost::system::system_category()},
+                operation,
+                std::string(keys[*twice].str()),
+                "the key is given twice"};
+  }
+  auto const start = std::chrono::steady_clock::now();
+  for (auto const i : order) {
+    auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
+    lock(i, std::max(wait - waited, std::chrono::milliseconds(0)));
   }
 }
 
@@ -68,6 +93,8 @@ class locked_record {
     known_.reset();
     return was_there;
   }
+  /// `put` or `erase` were done, with those of other keys.
+  void know(std::optional<record> r) { known_ = std::move(r); }
   std::string set_aside(char const* reason, char const* operation) {
     require_held(operation);
     std::string where = storage_.set_aside(key_, reason);
@@ -91,9 +118,9 @@ class locked_record {
     return storage_.set_aside(key_, reason);
   }
 
-  /// For a restore, which leaves a whole resource whole. Returns if the lock is ours, or was lost, could be taken again,
-  /// and the record is byte for byte what it was. Else throws `errc::busy`, or what kept it from telling; nothing was
-  /// changed.
+  /// For a restore, which leaves a whole resource whole. Returns if the lock is ours, or was lost, could be taken
+  /// again, and the record is byte for byte what it was. Else throws `errc::busy`, or what kept it from telling;
+  /// nothing was changed.
   void ensure_held(char const* operation) {
     if (is_held()) return;
     lock_.reset();

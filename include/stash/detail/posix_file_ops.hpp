@@ -55,6 +55,14 @@ struct posix_file_ops {
     return ::fdatasync(fd);
 #endif
   }
+  /// A hint: what was written is about to be synced.
+  void start_writeback(int fd) const noexcept {
+#if defined(SYNC_FILE_RANGE_WRITE)
+    static_cast<void>(::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+#else
+    (void)fd;
+#endif
+  }
   /// The whole file system of `fd`, for a directory that may not be opened. ENOSYS where there is no such call.
   int syncfs(int fd) const noexcept {
 #if defined(__linux__)

@@ -20,22 +20,32 @@ template <class Ops>
 class temporary_file {
  public:
   temporary_file(Ops const& ops, directory<Ops> const& dir, key const& k, bool durable, operation const& op)
-      : ops_(ops), dir_(dir), name_(temporary_name(k, op.name, dir.random())), durable_(durable) {}
+      : ops_(ops), dir_(dir), op_(op), name_(temporary_name(k, op.name, dir.random())), durable_(durable) {}
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
   ~temporary_file() {
     if (has_name_) ops_.unlink(dir_.get(), name_.c_str());
   }
 
-  /// Writes the parts one behind the other; synced where `durable`. They are needed until it has its name.
+  /// Writes the parts one behind the other. They are needed until it has its name.
   void write(std::array<std::string_view, 3> parts) {
     parts_ = parts;
     // Without a sync it is the close that tells of a full disk (NFS), and that must not come after the name.
-    if (durable_ && open_unnamed()) {
-      write_and_sync();
-    } else {
-      write_named();
+    if (!durable_ || !open_unnamed()) create_named();
+    write_all();
+  }
+  /// Lets the disk begin, where others are to be written before the first is synced: then they share its flush.
+  void start_writeback() const noexcept {
+    if (durable_) ops_.start_writeback(file_->get());
+  }
+  /// What was written is all there; synced where `durable`. Before it is given its name.
+  void finish() {
+    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
+    // a signal interrupted (FUSE) has not failed.
+    if (durable_ && retried([&] { return ops_.fsync(file_->get()); }) != 0) {
+      fail("fsync", name_);
     }
+    if (has_name_ && file_->close() != 0) fail("close", name_);  // NFS tells here that the disk is full
   }
 
   /// In place of what has that name.
@@ -43,7 +53,7 @@ class temporary_file {
     if (!has_name_ && link(name)) return;
     give_name();
     if (retried([&] { return ops_.rename(dir_.get(), name_.c_str(), name.c_str()); }) != 0) {
-      dir_.fail("rename", name);
+      fail("rename", name);
     }
     keep();
   }
@@ -53,8 +63,10 @@ class temporary_file {
     if (has_name_) return;
     if (link(name_)) {
       has_name_ = true;
-    } else {
-      write_named();  // no /proc, or a file system that does not link: then this tells what is wrong, if anything
+    } else {  // no /proc, or a file system that does not link: then this tells what is wrong, if anything
+      create_named();
+      write_all();
+      finish();
     }
   }
   std::string const& name() const noexcept { return name_; }
@@ -62,6 +74,11 @@ class temporary_file {
   void keep() noexcept { has_name_ = false; }
 
  private:
+  /// Throws what `errno` says of `call`.
+  [[noreturn]] void fail(std::string_view call, std::string const& name) const {
+    int const failed = errno;
+    op_.fail(failed, call, dir_.path_of(name));
+  }
   bool open_unnamed() {
     int const fd = retried([&] { return ops_.open_unnamed(dir_.get()); });
     if (fd >= 0) file_.emplace(ops_, fd);
@@ -71,29 +88,18 @@ class temporary_file {
     return retried([&] { return ops_.link_unnamed(file_->get(), dir_.get(), name.c_str()); }) == 0;
   }
 
-  void write_named() {
+  void create_named() {
     int const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     int const fd = retried([&] { return ops_.open(dir_.get(), name_.c_str(), flags, 0600); });
-    if (fd < 0) dir_.fail("create", name_);
+    if (fd < 0) fail("create", name_);
     has_name_ = true;
     file_.emplace(ops_, fd);
-    write_and_sync();
-    if (file_->close() != 0) dir_.fail("close", name_);  // NFS tells here that the disk is full
   }
 
-  void write_and_sync() const {
+  void write_all() const {
     // The umask may have taken even our own permissions away.
-    if (ops_.fchmod(file_->get(), 0600) != 0) dir_.fail("fchmod", name_);
-    write_all(parts_);
-    // A sync that failed is not tried again: the kernel has marked the pages clean, and a second one lies. One that
-    // a signal interrupted (FUSE) has not failed.
-    if (durable_ && retried([&] { return ops_.fsync(file_->get()); }) != 0) {
-      dir_.fail("fsync", name_);
-    }
-  }
-
-  void write_all(std::array<std::string_view, 3> left) const {
-    for (;;) {
+    if (ops_.fchmod(file_->get(), 0600) != 0) fail("fchmod", name_);
+    for (auto left = parts_;;) {
       std::array<iovec, 3> parts;
       std::size_t total = 0;
       for (std::size_t i = 0; i < left.size(); ++i) {
@@ -103,7 +109,7 @@ class temporary_file {
       if (total == 0) return;
       auto const written = retried([&] { return ops_.writev(file_->get(), parts.data(), 3); });
       if (written == 0) errno = EIO;
-      if (written <= 0) dir_.fail("write", name_);
+      if (written <= 0) fail("write", name_);
       auto done = static_cast<std::size_t>(written);
       for (auto& part : left) {
         auto const n = std::min(done, part.size());
@@ -115,6 +121,7 @@ class temporary_file {
 
   Ops const& ops_;
   directory<Ops> const& dir_;
+  operation op_;
   std::string name_;
   bool durable_, has_name_ = false;
   std::array<std::string_view, 3> parts_{};

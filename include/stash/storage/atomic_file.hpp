@@ -5,10 +5,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <limits>
 #include <optional>
 #include <set>
+#include <span>
 #include <stash/concepts.hpp>
 #include <stash/detail/absolute.hpp>
 #include <stash/detail/default_directory.hpp>
@@ -83,7 +85,25 @@ class basic_atomic_file_storage {
     auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
     detail::temporary_file<FileOps> file{ops_, dir, k, is_durable(), op};
     file.write({header, r.payload, "\n"});
+    file.finish();
     file.rename_to(name);
+    make_durable(dir, op);
+  }
+
+  /// As `put` for each, in one pass: all are written before the first is synced, so that they share most of the
+  /// flushes.
+  ///
+  /// Throws as `put`. Where it is `errc::too_large` or `errc::invalid_key`, all old records stand; else each key has
+  /// its old or its new one, and after a power cut it may be the other.
+  void put_all(std::span<std::pair<key, record> const> all) {
+    detail::operation const op{"put_all", {}};
+    for (auto const& [k, r] : all) check(k, r);
+    if (all.empty()) return;
+    auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
+    constexpr std::size_t most = 128;  // files that are open at once
+    for (; !all.empty(); all = all.subspan(std::min(most, all.size()))) {
+      put_some(dir, all.first(std::min(most, all.size())));
+    }
     make_durable(dir, op);
   }
 
@@ -108,10 +128,22 @@ class basic_atomic_file_storage {
   /// gone already: then the disk refused both to finish and to go back.)
   bool erase(key const& k) {
     detail::operation const op{"erase", k};
-    auto const name = detail::record_name(k, op.name);
+    static_cast<void>(detail::record_name(k, op.name));  // refused, whether there is a directory or not
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
     if (!dir) return false;
-    return remove(*dir, name, k, op);
+    auto one = doomed(*dir, k, op);
+    remove(*dir, {&one, 1}, op);
+    return one.was_there;
+  }
+
+  /// As `erase` for each, with one sync for all. Throws as `erase`: then each key has its record or none.
+  void erase_all(std::span<key const> all) {
+    detail::operation const op{"erase_all", {}};
+    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    if (!dir || all.empty()) return;
+    std::vector<file_move> moves;
+    for (auto const& k : all) moves.push_back(doomed(*dir, k, op));
+    remove(*dir, moves, op);
   }
 
   /// All records, ordered by key; empty: there are none. `where` is the path.
@@ -139,8 +171,9 @@ class basic_atomic_file_storage {
     // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
     // without it, and replace what it was to move.
     bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);
-    bool const was_there = is_copied ? remove(*dir, name, k, op) : move_away(*dir, name, aside, op);
-    if (!was_there) op.fail(ENOENT, "rename", dir->path_of(name));
+    file_move move = is_copied ? doomed(*dir, k, op) : file_move{name, aside};
+    is_copied ? remove(*dir, {&move, 1}, op) : move_away(*dir, {&move, 1}, op);
+    if (!move.was_there) op.fail(ENOENT, "rename", dir->path_of(name));
     return place;
   }
 
@@ -200,6 +233,21 @@ class basic_atomic_file_storage {
  private:
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
+  /// All that `put_all` does but the sync of the directory.
+  void put_some(detail::directory<FileOps> const& dir, std::span<std::pair<key, record> const> some) const {
+    std::vector<std::string> headers;
+    headers.reserve(some.size());
+    std::deque<detail::temporary_file<FileOps>> files;
+    for (auto const& [k, r] : some) {
+      headers.push_back(detail::header_line(k, r));
+      files.emplace_back(ops_, dir, k, is_durable(), detail::operation{"put_all", k});
+      files.back().write({headers.back(), r.payload, "\n"});
+      files.back().start_writeback();
+    }
+    for (auto& file : files) file.finish();
+    for (std::size_t i = 0; i < files.size(); ++i) files[i].rename_to(detail::record_name(some[i].first, "put_all"));
+  }
+
   /// A failed sync of a directory says nothing about which names the disk has.
   void make_durable(detail::directory<FileOps> const& dir, detail::operation const& op) const {
     if (is_durable() && dir.sync() != 0) indeterminate("fsync", directory_.native(), errno, op);
@@ -224,6 +272,7 @@ class basic_atomic_file_storage {
     if (!bytes) op.fail(ENOENT, "open", dir.path_of(from));
     detail::temporary_file<FileOps> file{ops_, dir, k, true, op};
     file.write({*bytes, {}, {}});
+    file.finish();
     file.give_name();
     if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, "rename", dir.path_of(file.name()));
     file.keep();
@@ -231,34 +280,43 @@ class basic_atomic_file_storage {
     return true;
   }
 
-  /// Removes durably; false: there is none.
-  bool remove(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
-              detail::operation const& op) const {
-    std::string const doomed = detail::temporary_name(k, op.name, dir.random());
-    if (!move_away(dir, name, doomed, op)) return false;
-    bool const unlinked = unlink(dir, doomed) == 0;
-    if (!unlinked && errno != ENOENT) {  // ENOENT: a cleaner was faster
-      int const failed = errno;
-      bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);
-      if (!is_back) indeterminate("unlink", dir.path_of(doomed), failed, op);
-      op.fail(failed, "unlink", dir.path_of(doomed));
-    }
-    return true;
+  struct file_move {
+    std::string from, to;
+    bool was_there = false;
+  };
+
+  file_move doomed(detail::directory<FileOps> const& dir, key const& k, detail::operation const& op) const {
+    return {detail::record_name(k, op.name), detail::temporary_name(k, op.name, dir.random())};
   }
 
-  /// Moves durably, and never onto anything; false: there is no `from`.
-  bool move_away(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to,
-                 detail::operation const& op) const {
-    bool const was_there = move_without_replacing(dir, from, to);
+  /// Removes durably those that are there. Throws the first error; what could be removed is removed all the same.
+  void remove(detail::directory<FileOps> const& dir, std::span<file_move> all, detail::operation const& op) const {
+    move_away(dir, all, op);
+    std::exception_ptr first;
+    for (auto const& [name, doomed, was_there] : all) {
+      if (!was_there || unlink(dir, doomed) == 0 || errno == ENOENT) continue;  // ENOENT: a cleaner was faster
+      attempt(first, [&, failed = errno] {
+        bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);
+        if (!is_back) indeterminate("unlink", dir.path_of(doomed), failed, op);
+        op.fail(failed, "unlink", dir.path_of(doomed));
+      });
+    }
+    if (first) std::rethrow_exception(first);
+  }
+
+  /// Moves durably those that are there, never onto anything; none if it throws.
+  void move_away(detail::directory<FileOps> const& dir, std::span<file_move> all, detail::operation const& op) const {
     try {
+      for (auto& one : all) one.was_there = move_without_replacing(dir, one.from, one.to);
       make_durable(dir, op);
     } catch (...) {
       // Left absent, the next to find it so would sync, be told that all is well (the failed sync has marked the
       // change clean), and say that the record is gone for good.
-      if (was_there) move_back(dir, to, from);
+      for (auto const& one : all) {
+        if (one.was_there) move_back(dir, one.to, one.from);
+      }
       throw;
     }
-    return was_there;
   }
 
   bool move_back(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) const {
@@ -288,20 +346,22 @@ class basic_atomic_file_storage {
     return detail::retried([&] { return ops_.unlink(dir.get(), name.c_str()); });
   }
 
+  template <class F>
+  static void attempt(std::exception_ptr& first, F f) {
+    try {
+      f();
+    } catch (error const&) {
+      if (!first) first = std::current_exception();
+    }
+  }
+
   template <class Matches>
   std::size_t remove_all(detail::directory<FileOps> const& dir, Matches matches, detail::operation const& op) const {
     std::size_t removed = 0;
     std::exception_ptr first;
-    auto const attempt = [&](auto f) {
-      try {
-        f();
-      } catch (error const&) {
-        if (!first) first = std::current_exception();
-      }
-    };
     for (auto const& name : dir.names()) {
       if (!matches(name)) continue;
-      attempt([&] {
+      attempt(first, [&] {
         if (unlink(dir, name) == 0) {
           ++removed;
         } else if (errno != ENOENT) {
@@ -309,7 +369,7 @@ class basic_atomic_file_storage {
         }
       });
     }
-    if (removed > 0) attempt([&] { make_durable(dir, op); });
+    if (removed > 0) attempt(first, [&] { make_durable(dir, op); });
     if (first) std::rethrow_exception(first);
     return removed;
   }

@@ -102,11 +102,21 @@ class basic_journal_storage {
   /// stands. Throws `errc::indeterminate` where a write or a sync failed: the old or the new one stands.
   void put(key const& k, record const& r) {
     check(k, r);
-    detail::journal_change change;
-    change.key = &k;
-    change.frame = {.head = {.kind = detail::frame_kind::put, .saved_at = r.saved_at, .key = k.str()},
-                    .body = r.payload};
+    auto change = putting(k, r);
     journal_->change({"put", k}, true, [&](auto const&) { return std::span(&change, 1); });
+  }
+
+  /// As `put` for each, with one write and one sync for all.
+  ///
+  /// Throws as `put`. Where it is `errc::indeterminate`, each key has its old record or its new one.
+  void put_all(std::span<std::pair<key, record> const> all) {
+    std::vector<detail::journal_change> changes;
+    for (auto const& [k, r] : all) {
+      check(k, r);
+      changes.push_back(putting(k, r));
+    }
+    if (changes.empty()) return;
+    journal_->change({"put_all", {}}, true, [&](auto const&) { return std::span(changes); });
   }
 
   /// The record of `k`; nullopt: there is none. Creates nothing.
@@ -127,15 +137,24 @@ class basic_journal_storage {
 
   /// Removes the record of `k`, corrupt or not; false: there was none. Throws as `put`.
   bool erase(key const& k) {
-    detail::journal_change change;
-    change.key = &k;
-    change.frame = {.head = {.kind = detail::frame_kind::erase, .key = k.str()}};
+    auto change = erasing(k);
     bool was_there = false;
     journal_->change({"erase", k}, false, [&](auto const& index) {
       was_there = index.find(k).has_value();
       return std::span(&change, was_there ? 1U : 0U);
     });
     return was_there;
+  }
+
+  /// As `erase` for each, with one write and one sync for all. Throws as `put_all`.
+  void erase_all(std::span<key const> all) {
+    std::vector<detail::journal_change> changes;
+    journal_->change({"erase_all", {}}, false, [&](detail::journal_index const& index) {
+      for (auto const& k : all) {
+        if (index.find(k)) changes.push_back(erasing(k));
+      }
+      return std::span(changes);
+    });
   }
 
   /// All records, ordered by key; empty: there are none. `where` is the file's path. Reads no file: of a record that
@@ -226,6 +245,20 @@ class basic_journal_storage {
   }
 
  private:
+  static detail::journal_change putting(key const& k, record const& r) {
+    detail::journal_change change;
+    change.key = &k;
+    change.frame = {.head = {.kind = detail::frame_kind::put, .saved_at = r.saved_at, .key = k.str()},
+                    .body = r.payload};
+    return change;
+  }
+  static detail::journal_change erasing(key const& k) {
+    detail::journal_change change;
+    change.key = &k;
+    change.frame = {.head = {.kind = detail::frame_kind::erase, .key = k.str()}};
+    return change;
+  }
+
   template <class Find>
   std::optional<std::pair<detail::journal_place, detail::journal_content>> content(detail::operation const& op,
                                                                                    Find find) const {

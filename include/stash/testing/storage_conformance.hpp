@@ -208,6 +208,10 @@ class storage_conformance : detail::conformance_tools {
   };
   static constexpr bool has_sweep = detail::sweepable<storage>;
   static constexpr bool has_check = requires(storage const& s, key const& k, record const& r) { s.check(k, r); };
+  static constexpr bool has_put_all = requires(storage & s, std::span<std::pair<key, record> const> all) {
+    s.put_all(all);
+  };
+  static constexpr bool has_erase_all = requires(storage & s, std::span<key const> all) { s.erase_all(all); };
   static constexpr bool has_path = requires(storage const& s, key const& k) { s.path(k).native(); };
 
  public:
@@ -271,6 +275,9 @@ class storage_conformance : detail::conformance_tools {
         {"sweep_removes_no_record", "sweep: removes such leftovers", sweep_removes_no_record, has_sweep, "sweep()"},
         {"check_agrees_with_put", "check: where put would refuse", check_agrees_with_put, has_check, "check()"},
         {"path_names_a_place", "path: where a person finds it", path_names_a_place, has_path, "path()"},
+        {"all_that_are_put_together_are_got", "put_all: put for each", all_put_together, has_put_all, "put_all()"},
+        {"all_that_are_erased_together_are_gone", "erase_all: erase for each", all_erased, has_erase_all,
+         "erase_all()"},
         {"a_stash_saves_loads_and_clears", "basic_stash", a_stash_saves_loads_and_clears},
         {"a_committed_guard_leaves_no_record", "delete_guard", a_committed_guard_leaves_no_record},
         {"a_guard_that_is_left_restores_once", "delete_guard", a_guard_that_is_left_restores_once},
@@ -814,6 +821,50 @@ class storage_conformance : detail::conformance_tools {
       put(s, "k", some("there"));
       equal("path(k) is empty", before.native().empty(), false);
       equal("path(k) is what it was before the put", s.path("k") == before, true);
+    }
+  }
+
+  static std::vector<std::pair<key, record>> many(text const& words) {
+    std::vector<std::pair<key, record>> result;
+    for (int i = 0; i < 150; ++i) {
+      auto const name = "key " + std::to_string(100 + i);
+      result.emplace_back(name, some(words + " of " + name));
+    }
+    return result;
+  }
+  static void all_put_together(Factory& f) {
+    auto s = f.fresh();
+    if constexpr (has_put_all) {
+      put(s, "other", some("other"));
+      s.put_all({});
+      for (auto const* const words : {"first", "second"}) {
+        auto const all = many(words);
+        std::vector<lock_type> locks;
+        for (auto const& one : all) locks.push_back(locked(s, one.first));
+        s.put_all(all);
+        for (auto const& [k, r] : all) holds(s, k, r);
+      }
+      holds(s, "other", some("other"));
+      lists(s, 151, 0);
+    }
+  }
+  static void all_erased(Factory& f) {
+    auto s = f.fresh();
+    if constexpr (has_erase_all) {
+      s.erase_all({});
+      std::vector<key> keys;
+      for (auto const& [k, r] : many("words")) {
+        put(s, k, r);
+        keys.push_back(k);
+      }
+      put(s, "other", some("other"));
+      keys.emplace_back("none");
+      std::vector<lock_type> locks;
+      for (auto const& k : keys) locks.push_back(locked(s, k));
+      s.erase_all(keys);
+      lists(s, 1, 0);
+      holds(s, "other", some("other"));
+      s.erase_all(keys);
     }
   }
 

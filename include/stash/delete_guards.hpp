@@ -1,0 +1,220 @@
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <optional>
+#include <ranges>
+#include <stash/detail/guarded_key.hpp>
+#include <stash/detail/live_value.hpp>
+#include <stash/detail/process.hpp>
+#include <stash/error.hpp>
+#include <stash/guard_options.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1 {
+
+/// What `delete_guards::rollback` did.
+struct rollback_report {
+  std::size_t restored = 0;
+  std::vector<std::pair<key, std::exception_ptr>> failed;  ///< what `restore` threw; their records stay
+};
+
+/// A `delete_guard` for many resources at once, such as all tables of a schema: one save before the first delete, one
+/// commit, one rollback that restores each.
+///
+/// The constructor returns only when all records are as safe as those of a `delete_guard`, with the flushes of one save
+/// where the storage can. Each key walks the guard's table by itself. It holds the locks of all its keys for its whole
+/// life (in files a descriptor each); all of them wait for `guard_options::wait_for_lock` together. Else all that is
+/// said of `delete_guard` holds.
+///
+///     stash::delete_guards guard{store, catalog.tables(), [&](stash::key const& k) { return catalog.dictionary(k); },
+///                                [&](stash::key const& k, auto const& saved) { catalog.ensure(k, saved); }};
+///     catalog.drop_schema();
+///     load_all();
+///     guard.commit();
+///
+/// `live` and `restore` are called key by key, in the order in which the keys were given.
+template <class Stash, class T, class Restore>
+class [[nodiscard]] delete_guards {
+  static_assert(std::invocable<Restore&, key const&, T const&>,
+                "stash: restore must be callable with a key and what live returns, as T const&");
+  static_assert(!std::invocable<Restore&, key const&, T const&> ||
+                    std::is_void_v<std::invoke_result_t<Restore&, key const&, T const&>>,
+                "stash: restore must return void: it reports failure by throwing");
+
+ public:
+  /// Locks all keys, in the order of their bytes; asks `live(key)` for each; then saves or adopts each, as the table of
+  /// `delete_guard` says.
+  ///
+  /// Throws as `delete_guard`, and EINVAL where a key is given twice. Then all locks are free again, nothing was
+  /// restored, no record was destroyed, and no delete must start. What `live` throws, `errc::busy`, and a record that
+  /// cannot be read are found before anything is changed; what is thrown later leaves some keys saved already.
+  template <std::ranges::input_range Keys, std::invocable<key const&> Live>
+  [[nodiscard]] delete_guards(Stash& stash, Keys&& keys, Live&& live, Restore restore, guard_options options = {})
+      : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
+    for (auto&& k : keys) names_.emplace_back(std::forward<decltype(k)>(k));
+    for (auto const& k : names_) guarded_.emplace_back(stash_, k, options_, "delete_guards");
+    detail::lock_all(names_, options_.wait_for_lock, "delete_guards",
+                     [&](std::size_t i, std::chrono::milliseconds wait) { guarded_[i].lock(wait); });
+    for (auto& one : guarded_) one.inspect(live(one.key()));
+    for (auto& one : guarded_) one.make_way();
+    put_all();
+  }
+
+  delete_guards(delete_guards const&) = delete;
+  delete_guards& operator=(delete_guards const&) = delete;
+
+  /// Rolls back, unless committed, rolled back or released. What fails is told to the observer (`restore_failed`), the
+  /// records stay, and the program goes on.
+  ~delete_guards() {
+    if (done_ || !owner_.is_current()) return;
+    done_ = true;
+    for (auto& one : guarded_) {
+      try {
+        restore_one(one);
+      } catch (...) {  // told; an exception from here would end the program
+      }
+    }
+  }
+
+  /// As they were given.
+  std::vector<key> const& keys() const noexcept { return names_; }
+
+  // What a `delete_guard` of `k` would say. Throw EINVAL where `k` is none of the keys.
+
+  T const* value(key const& k) const { return at(k, "value").value(); }
+  stash::origin origin(key const& k) const { return at(k, "origin").origin(); }
+  std::optional<std::chrono::microseconds> age(key const& k) const { return at(k, "age").age(); }
+
+  /// Destroys all records: what was built stands. From here on nothing will be restored, even if this throws. After a
+  /// commit, rollback or release it does nothing.
+  ///
+  /// Throws the first error of what `delete_guard::commit` throws; the records of the other keys are destroyed all the
+  /// same, unless they could only be destroyed together: then some or all may stand. The observer is told of each
+  /// (`clear_failed`), and later guards find those that stand.
+  void commit() {
+    detail::refuse_in_child(owner_, "commit", {});
+    if (done_) return;
+    done_ = true;
+    std::exception_ptr first;
+    std::vector<key> doomed;
+    std::vector<guarded*> cleared;
+    for (auto& one : guarded_) {
+      try {
+        if (one.may_erase()) doomed.push_back(one.key());
+        cleared.push_back(&one);
+      } catch (...) {
+        if (!first) first = std::current_exception();
+        one.clear_failed(std::current_exception());
+      }
+    }
+    try {
+      detail::erase_all(stash_.storage(), doomed);
+    } catch (...) {
+      if (!first) first = std::current_exception();
+      for (auto* const one : cleared) one->clear_failed(std::current_exception());
+      cleared.clear();
+    }
+    for (auto* const one : cleared) one->committed();
+    if (first) std::rethrow_exception(first);
+  }
+
+  /// Restores each now. A restore that fails, or whose lock was lost to another (`errc::busy`), is in the report and
+  /// stops no other; its record stays, and the destructor does not try again. After a commit, rollback or release it
+  /// does nothing.
+  [[nodiscard]] rollback_report rollback() {
+    detail::refuse_in_child(owner_, "rollback", {});
+    rollback_report report;
+    if (done_) return report;
+    report.failed.reserve(guarded_.size());  // from here on, nothing of our own can fail between two restores
+    done_ = true;
+    for (auto& one : guarded_) {
+      try {
+        report.restored += restore_one(one);
+      } catch (...) {
+        report.failed.emplace_back(one.key(), std::current_exception());
+      }
+    }
+    return report;
+  }
+
+  /// Leaves the records for a later run, as `delete_guard::release`.
+  void release() noexcept {
+    if (done_ || !owner_.is_current()) return;
+    done_ = true;
+    for (auto& one : guarded_) one.release();
+  }
+
+ private:
+  using guarded = detail::guarded_key<Stash, T>;
+
+  /// No delete starts before all are safe. What `best_effort` forgives, it forgives key by key.
+  void put_all() {
+    std::vector<std::pair<key, record>> records;
+    std::vector<guarded*> waiting;
+    std::exception_ptr first;
+    auto const failed = [&](guarded& one, std::exception_ptr const& problem) {
+      try {
+        one.put_failed(problem);
+      } catch (...) {
+        if (!first) first = std::current_exception();
+      }
+    };
+    for (auto& one : guarded_) {
+      try {
+        auto r = one.to_put();
+        if (!r) continue;
+        records.emplace_back(one.key(), std::move(*r));
+        waiting.push_back(&one);
+      } catch (...) {
+        failed(one, std::current_exception());
+      }
+    }
+    if (first) std::rethrow_exception(first);
+    try {
+      detail::put_all(stash_.storage(), records);
+    } catch (...) {
+      for (auto* const one : waiting) failed(*one, std::current_exception());
+      waiting.clear();
+    }
+    if (first) std::rethrow_exception(first);
+    for (std::size_t i = 0; i < waiting.size(); ++i) waiting[i]->was_put(std::move(records[i].second));
+  }
+
+  /// Whether there was anything to restore.
+  bool restore_one(guarded& one) {
+    one.roll_back([&](T const& value) { restore_(one.key(), value); });
+    return one.value() != nullptr;
+  }
+
+  guarded const& at(key const& k, char const* operation) const {
+    for (auto const& one : guarded_) {
+      if (one.key() == k) return one;
+    }
+    throw error{
+        {EINVAL, boost::system::system_category()}, operation, std::string(k.str()), "it is none of the guard's keys"};
+  }
+
+  Stash& stash_;
+  Restore restore_;
+  guard_options options_;
+  std::vector<key> names_;
+  std::deque<guarded> guarded_;
+  bool done_ = false;
+  detail::owned_by_process owner_;
+};
+
+template <class Stash, class Keys, std::invocable<key const&> Live, class Restore>
+delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
+    -> delete_guards<Stash, detail::live_value_t<Live, key const&>, Restore>;
+
+}  // namespace stash::inline v1

@@ -1,0 +1,321 @@
+#include <stash/delete_guards.hpp>
+#include <stash/storage/journal.hpp>
+
+#include "support.hpp"
+
+using namespace std::string_literals;
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::origin;
+using support::code_of;
+using support::os;
+using text = std::optional<std::string>;
+
+namespace {
+
+using file_stash = stash::basic_stash<support::spoiled_storage, stash::json_serializer, stash::manual_clock>;
+
+/// Resources that hold values, a stash whose system calls can be spoiled, and what was told and restored.
+struct fixture : support::scratch {
+  support::spoiled_ops ops;
+  stash::manual_clock clock{stash::time_point{1000s}};
+  file_stash store{support::spoiled_storage{dir(), {}, ops}, {}, clock};
+  support::event_log log;
+  std::map<std::string, text> live{{"a", "of a"}, {"b", "of b"}, {"c", "of c"}};
+  std::vector<std::string> keys{"b", "a", "c"}, asked, restored;
+  std::set<std::string> cannot_restore;
+
+  auto guard(stash::guard_options o = {}) {
+    o.observer = log.observer();
+    return stash::delete_guards{store, keys,
+                                [this](stash::key const& k) {
+                                  asked.emplace_back(k.str());
+                                  return live.at(std::string(k.str()));
+                                },
+                                [this](stash::key const& k, std::string const& saved) {
+                                  auto const name = std::string(k.str());
+                                  if (cannot_restore.contains(name)) throw std::runtime_error("cannot restore " + name);
+                                  restored.push_back(name + "=" + saved);
+                                },
+                                std::move(o)};
+  }
+  text stashed(char const* k) { return store.load<std::string>(k); }
+  std::string all_stashed() {
+    std::string result;
+    for (char const* const k : {"a", "b", "c"}) result += stashed(k).value_or("-") + " ";
+    return result;
+  }
+  void spoil(std::string name, int error, int nth = 1) {
+    *ops.before = [name, error, nth](std::string_view call) mutable { return call == name && --nth == 0 ? error : 0; };
+  }
+  void heal() {
+    *ops.before = [](std::string_view) { return 0; };
+  }
+  int count(std::string name, std::function<void()> const& f) {
+    int n = 0;
+    *ops.before = [&](std::string_view call) { return n += call == name, 0; };
+    f();
+    heal();
+    return n;
+  }
+  bool all_free() {
+    return store.storage().try_lock("a") && store.storage().try_lock("b") && store.storage().try_lock("c");
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(delete_guards, fixture)
+
+BOOST_AUTO_TEST_CASE(all_are_saved_before_the_first_delete_and_cleared_by_one_commit) {
+  auto g = guard();
+  BOOST_TEST((asked == keys), boost::test_tools::per_element());
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+  BOOST_TEST((g.keys() == std::vector<stash::key>{"b", "a", "c"}));
+  BOOST_TEST((g.origin("a") == origin::live && *g.value("a") == "of a" && !g.age("a")));
+  BOOST_TEST(log.kinds == "saved saved saved");
+  g.commit();
+  BOOST_TEST(all_stashed() == "- - - ");
+  BOOST_TEST(log.kinds == "saved saved saved committed committed committed");
+  g.commit();
+  BOOST_TEST(g.rollback().restored == 0U);
+  BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(each_key_walks_the_guards_table_alone) {
+  store.save("a", "another"s);
+  store.save("b", "orphan"s);
+  clock.advance(5s);
+  live["b"] = live["c"] = std::nullopt;
+  auto g = guard();
+  BOOST_TEST((g.origin("a") == origin::live && g.origin("b") == origin::adopted && g.origin("c") == origin::none));
+  BOOST_TEST((*g.value("b") == "orphan" && *g.age("b") == 5s && g.value("c") == nullptr));
+  BOOST_TEST(all_stashed() == "of a orphan - ");
+  BOOST_TEST(log.kinds == "superseded adopted saved");
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+  g.commit();
+  BOOST_TEST(all_stashed() == "- - - ");
+}
+
+BOOST_AUTO_TEST_CASE(a_corrupt_record_of_one_is_set_aside) {
+  store.save("a", "another"s);
+  support::write(store.storage().path("a"), "rot");
+  auto g = guard();
+  BOOST_TEST(log.kinds == "corrupt saved saved saved");
+  g.release();
+}
+
+BOOST_AUTO_TEST_CASE(a_scope_that_is_left_restores_each_and_keeps_the_records) {
+  { auto g = guard(); }
+  BOOST_TEST((restored == std::vector{"b=of b"s, "a=of a"s, "c=of c"s}), boost::test_tools::per_element());
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+  BOOST_TEST(all_free());
+}
+
+BOOST_AUTO_TEST_CASE(a_restored_record_is_cleared_where_that_was_asked_for) {
+  { auto g = guard({.clear_after_restore = true}); }
+  BOOST_TEST(all_stashed() == "- - - ");
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_restore_stops_no_other_and_is_reported_with_its_key) {
+  cannot_restore = {"b", "c"};
+  auto g = guard({.clear_after_restore = true});
+  auto const report = g.rollback();
+  BOOST_TEST((restored == std::vector{"a=of a"s}), boost::test_tools::per_element());
+  BOOST_TEST(report.restored == 1U);
+  BOOST_TEST_REQUIRE(report.failed.size() == 2U);
+  BOOST_TEST((report.failed[0].first == "b" && report.failed[1].first == "c"));
+  BOOST_CHECK_THROW(std::rethrow_exception(report.failed[1].second), std::runtime_error);
+  BOOST_TEST(all_stashed() == "- of b of c ");
+  BOOST_TEST(log.kinds == "saved saved saved restore_failed restored restore_failed");
+}
+BOOST_AUTO_TEST_CASE(a_failed_restore_in_the_destructor_stops_no_other) {
+  cannot_restore = {"b"};
+  { auto g = guard(); }
+  BOOST_TEST((restored == std::vector{"a=of a"s, "c=of c"s}), boost::test_tools::per_element());
+}
+BOOST_AUTO_TEST_CASE(what_there_is_nothing_of_is_not_restored) {
+  live["a"] = std::nullopt;
+  auto g = guard();
+  BOOST_TEST(g.rollback().restored == 2U);
+  BOOST_TEST((restored == std::vector{"b=of b"s, "c=of c"s}), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(a_released_guard_leaves_all_records) {
+  {
+    auto g = guard();
+    g.release();
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+  BOOST_TEST(log.kinds == "saved saved saved released released released");
+}
+
+// Locks
+
+BOOST_AUTO_TEST_CASE(one_that_is_busy_frees_all_and_nothing_was_asked_or_changed) {
+  {
+    auto const taken = store.storage().try_lock("b");
+    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+    BOOST_TEST((asked.empty() && log.kinds.empty()));
+    BOOST_TEST((store.storage().try_lock("a") && store.storage().try_lock("c")));
+  }
+  BOOST_TEST(all_stashed() == "- - - ");
+  BOOST_TEST(all_free());
+}
+BOOST_AUTO_TEST_CASE(all_are_held_until_the_guard_ends) {
+  auto g = guard();
+  for (char const* const k : {"a", "b", "c"}) BOOST_TEST(!store.storage().try_lock(k));
+  g.commit();
+}
+BOOST_AUTO_TEST_CASE(locks_are_taken_in_the_order_of_the_keys) {
+  auto const last = store.storage().try_lock("c");
+  std::vector<std::string> taken;
+  auto const lock = [&](std::size_t i, std::chrono::milliseconds) { taken.push_back(keys[i]); };
+  stash::detail::lock_all({"b", "a", "c"}, 0ms, "test", lock);
+  BOOST_TEST((taken == std::vector{"a"s, "b"s, "c"s}), boost::test_tools::per_element());
+}
+BOOST_AUTO_TEST_CASE(all_wait_for_the_same_time_together) {
+  std::vector<std::chrono::milliseconds> left;
+  stash::detail::lock_all({"a", "b", "c"}, 30ms, "test", [&](std::size_t, std::chrono::milliseconds wait) {
+    left.push_back(wait);
+    std::this_thread::sleep_for(20ms);
+  });
+  BOOST_TEST((left[0] == 30ms && left[1] <= 10ms && left[2] == 0ms));
+}
+BOOST_AUTO_TEST_CASE(a_key_that_is_given_twice_is_refused_before_anything_is_locked) {
+  keys = {"a", "b", "a"};
+  int const locked = count("lock_byte", [&] {
+    try {
+      auto const g = guard();
+      BOOST_ERROR("not refused");
+    } catch (stash::error const& e) {
+      BOOST_TEST(e.code() == os(EINVAL));
+      BOOST_TEST((e.operation() == "delete_guards" && e.subject() == "a"));
+    }
+  });
+  BOOST_TEST(locked == 0);
+}
+BOOST_AUTO_TEST_CASE(no_keys_are_no_trouble) {
+  keys.clear();
+  auto g = guard();
+  g.commit();
+  BOOST_TEST(!support::fs::exists(dir()));
+}
+BOOST_AUTO_TEST_CASE(of_a_key_that_is_not_the_guards_nothing_is_told) {
+  auto g = guard();
+  BOOST_TEST(code_of([&] { static_cast<void>(g.value("z")); }) == os(EINVAL));
+  BOOST_TEST(code_of([&] { static_cast<void>(g.origin("z")); }) == os(EINVAL));
+  BOOST_TEST(code_of([&] { static_cast<void>(g.age("z")); }) == os(EINVAL));
+  g.release();
+}
+
+// What fails
+
+BOOST_AUTO_TEST_CASE(what_live_throws_changes_nothing) {
+  store.save("b", "another"s);
+  live.erase("c");  // at() throws, after b and a were asked
+  BOOST_CHECK_THROW((void)guard(), std::out_of_range);
+  BOOST_TEST(all_stashed() == "- another - ");
+  BOOST_TEST(store.set_aside_entries().empty());
+  BOOST_TEST(all_free());
+}
+BOOST_AUTO_TEST_CASE(a_record_that_cannot_be_read_changes_nothing_of_the_others) {
+  store.save("b", "another"s);
+  store.save("c", boost::json::value{1});  // no text
+  BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::mismatch);
+  BOOST_TEST((stashed("b") == "another" && !stashed("a")));
+  BOOST_TEST(store.set_aside_entries().empty());
+}
+BOOST_AUTO_TEST_CASE(a_save_that_fails_throws_so_that_no_delete_starts) {
+  for (char const* const call : {"writev", "fsync"}) {
+    for (int nth = 1; nth <= 3; ++nth) {
+      spoil(call, ENOSPC, nth);
+      BOOST_TEST(code_of([&] { auto const g = guard(); }) == os(ENOSPC));
+      heal();
+      BOOST_TEST(restored.empty());
+      BOOST_TEST(log.kinds == "save_failed save_failed save_failed");
+      BOOST_TEST(all_free());
+      log = {};
+    }
+  }
+  BOOST_TEST(store.storage().temporaries().empty());
+}
+BOOST_AUTO_TEST_CASE(best_effort_goes_on_with_what_is_in_memory) {
+  live["a"] = std::nullopt;
+  spoil("writev", ENOSPC);
+  {
+    auto g = guard({.best_effort = true});
+    heal();
+    BOOST_TEST(log.kinds == "save_failed save_failed");
+  }
+  BOOST_TEST((restored == std::vector{"b=of b"s, "c=of c"s}), boost::test_tools::per_element());
+}
+BOOST_AUTO_TEST_CASE(best_effort_does_not_forgive_a_record_that_was_to_be_adopted) {
+  store.save("a", "orphan"s);
+  live["a"] = std::nullopt;
+  spoil("writev", ENOSPC);
+  BOOST_TEST(code_of([&] { auto const g = guard({.best_effort = true}); }) == os(ENOSPC));
+  heal();
+  BOOST_TEST((stashed("a") == "orphan"));
+}
+BOOST_AUTO_TEST_CASE(after_a_commit_that_fails_nothing_is_restored_and_the_records_stand) {
+  {
+    auto g = guard();
+    log = {};
+    spoil("fsync", EIO);
+    BOOST_TEST(code_of([&] { g.commit(); }) == errc::indeterminate);
+    heal();
+    BOOST_TEST(log.kinds == "clear_failed clear_failed clear_failed");
+  }
+  BOOST_TEST(restored.empty());
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+}
+BOOST_AUTO_TEST_CASE(a_commit_without_its_lock_file_destroys_nothing) {
+  auto g = guard();
+  support::fs::remove(dir() / ".lock");
+  BOOST_TEST(code_of([&] { g.commit(); }) == errc::busy);
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+}
+BOOST_AUTO_TEST_CASE(in_a_forked_child_it_is_inert) {
+  auto g = guard();
+  BOOST_TEST(support::in_child([&] {
+               if (code_of([&] { g.commit(); }) != errc::busy) return 1;
+               if (code_of([&] { static_cast<void>(g.rollback()); }) != errc::busy) return 2;
+               g.release();
+               return 0;
+             }) == 0);
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+  g.commit();
+}
+
+// What it costs
+
+BOOST_AUTO_TEST_CASE(a_journal_pays_one_sync_for_all_saves_and_one_for_all_clears) {
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return syncs += call == "fdatasync", 0; };
+  stash::basic_stash<stash::basic_journal_storage<support::spoiled_ops>> journal{dir(), stash::journal_options{}, ops};
+  journal.save("other", 1);
+  syncs = 0;
+  stash::delete_guards g{journal, std::vector<std::string>{"b", "a", "c"}, [](auto const&) { return "words"s; },
+                         [](auto const&, auto const&) {}};
+  BOOST_TEST(syncs == 1);
+  g.commit();
+  BOOST_TEST(syncs == 2);
+  BOOST_TEST(journal.entries().size() == 1U);
+}
+BOOST_AUTO_TEST_CASE(files_are_all_written_before_the_first_is_synced_and_cleared_with_one_sync) {
+  store.save("other", 1);
+  std::string calls;
+  *ops.before = [&](std::string_view call) {
+    if (call == "writev" || call == "fsync" || call == "link_unnamed") calls += std::string(call) + " ";
+    return 0;
+  };
+  auto g = guard();
+  BOOST_TEST(calls == "writev writev writev fsync fsync fsync link_unnamed link_unnamed link_unnamed fsync ");
+  calls.clear();
+  g.commit();
+  BOOST_TEST(calls == "fsync ");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
