@@ -12,6 +12,9 @@ template <class Serializer, class Clock>
 void use(stash::basic_stash<stash::memory_storage, Serializer, Clock>&);
 template <class Stash, class T, class Restore>
 void keep(stash::delete_guard<Stash, T, Restore>&);
+template <class Stash, class T, class Restore>
+void keep(stash::delete_guards<Stash, T, Restore>&);
+void report(stash::rollback_report const&);
 template <class T>
 void found(stash::lookup_result<T> const&);
 void keep_time(stash::manual_clock&, stash::json_serializer const&);
@@ -49,7 +52,9 @@ using maybe = std::optional<T>;
 
 /// T t = {from...}, which explicit constructors refuse.
 template <class T, class... From>
-concept implicitly_braced = requires(void (&f)(T), From&&... from) { f({std::forward<From>(from)...}); };
+concept implicitly_braced = requires(void (&f)(T), From&&... from) {
+  f({std::forward<From>(from)...});
+};
 
 static_assert(same_as<key, stash::v1::key>, "the inline version namespace");
 static_assert(STASH_VERSION >= 100 && sizeof(STASH_VERSION_STRING) > 5);
@@ -73,7 +78,8 @@ static_assert(std::totally_ordered<key> && std::three_way_comparable<key, std::s
 static_assert(std::is_nothrow_convertible_v<key const&, std::string_view>);
 template <class K>
 concept key_members = requires(K const& k, std::ostream& out, std::string_view view, std::string const& text) {
-  { k.str() } noexcept -> same_as<std::string_view>;
+  { k.str() }
+  noexcept->same_as<std::string_view>;
   { std::hash<K>{}(k) } -> same_as<std::size_t>;
   { out << k } -> same_as<std::ostream&>;
   { k == "orders" } -> same_as<bool>;
@@ -130,10 +136,13 @@ static_assert(!default_initializable<stash::error> && !constructible_from<stash:
 static_assert(std::is_nothrow_destructible_v<stash::error> && std::copy_constructible<stash::error>);
 template <class E>
 concept error_members = requires(E const& e) {
-  { e.operation() } noexcept -> same_as<std::string const&>;
-  { e.subject() } noexcept -> same_as<std::string const&>;
+  { e.operation() }
+  noexcept->same_as<std::string const&>;
+  { e.subject() }
+  noexcept->same_as<std::string const&>;
   { e.code() == stash::errc::busy } -> same_as<bool>;
-  { e.what() } noexcept -> same_as<char const*>;
+  { e.what() }
+  noexcept->same_as<char const*>;
 };
 static_assert(error_members<stash::error>);
 
@@ -284,19 +293,28 @@ concept stash_members = requires(S& s, S const& cs, key const& k, value const& v
   { cs.set_aside_entries() } -> same_as<std::vector<stash::entry>>;
   { s.purge(micros{1}) } -> same_as<std::size_t>;
   { s.purge(std::chrono::days{30}) } -> same_as<std::size_t>;
-  { s.storage() } noexcept -> same_as<Storage&>;
-  { cs.storage() } noexcept -> same_as<Storage const&>;
-  { cs.clock() } noexcept -> same_as<Clock const&>;
+  { s.storage() }
+  noexcept->same_as<Storage&>;
+  { cs.storage() }
+  noexcept->same_as<Storage const&>;
+  { cs.clock() }
+  noexcept->same_as<Clock const&>;
 };
 static_assert(stash_members<memory, memory_storage, std::chrono::system_clock>);
 static_assert(stash_members<file_stash, files, std::chrono::system_clock>);
 static_assert(stash_members<connected, connected_storage, manual_clock>);
 template <class S>
-concept saves_through_const = requires(S const& s, key const& k, value const& v) { s.save(k, v); };
+concept saves_through_const = requires(S const& s, key const& k, value const& v) {
+  s.save(k, v);
+};
 template <class S>
-concept clears_through_const = requires(S const& s, key const& k) { s.clear(k); };
+concept clears_through_const = requires(S const& s, key const& k) {
+  s.clear(k);
+};
 template <class S>
-concept purges_through_const = requires(S const& s) { s.purge(micros{1}); };
+concept purges_through_const = requires(S const& s) {
+  s.purge(micros{1});
+};
 static_assert(!saves_through_const<memory> && !clears_through_const<memory> && !purges_through_const<memory>);
 
 using looked_up = stash::lookup_result<described>;
@@ -387,15 +405,43 @@ static_assert(
     !constructible_from<guard, memory, char const*, value (*)(), decltype(restoring)>);
 template <class G, class T>
 concept guard_members = requires(G& g, G const& cg) {
-  { cg.value() } noexcept -> same_as<T const*>;
-  { cg.origin() } noexcept -> same_as<stash::origin>;
-  { cg.age() } noexcept -> same_as<maybe<micros>>;
+  { cg.value() }
+  noexcept->same_as<T const*>;
+  { cg.origin() }
+  noexcept->same_as<stash::origin>;
+  { cg.age() }
+  noexcept->same_as<maybe<micros>>;
   { g.commit() } -> same_as<void>;
   { g.rollback() } -> same_as<void>;
-  { g.release() } noexcept -> same_as<void>;
+  { g.release() }
+  noexcept->same_as<void>;
 };
 static_assert(guard_members<guard, value>);
 static_assert(guard_members<stash::delete_guard<memory, described, void (*)(described const&)>, described>);
+
+// ---- delete_guards ----
+
+using guards = stash::delete_guards<memory, value, void (*)(key const&, value const&)>;
+static_assert(same_as<decltype(stash::delete_guards{std::declval<memory&>(), std::declval<std::vector<std::string>>(),
+                                                    std::declval<maybe<value> (*)(key const&)>(),
+                                                    std::declval<void (*)(key const&, value const&)>()}),
+                      guards>);
+static_assert(!std::copy_constructible<guards> && !std::move_constructible<guards> &&
+              std::is_nothrow_destructible_v<guards>);
+static_assert(requires(guards & g, guards const& cg, key const& k) {
+  { cg.keys() }
+  noexcept->same_as<std::vector<key> const&>;
+  { cg.value(k) } -> same_as<value const*>;
+  { cg.origin(k) } -> same_as<stash::origin>;
+  { cg.age(k) } -> same_as<maybe<micros>>;
+  { g.commit() } -> same_as<void>;
+  { g.rollback() } -> same_as<stash::rollback_report>;
+  { g.release() }
+  noexcept->same_as<void>;
+});
+static_assert(requires(memory & m, std::map<std::string, value> const& all) {
+  { m.save_all(all) } -> same_as<void>;
+});
 
 // ---- recover ----
 
