@@ -178,15 +178,16 @@ class journal {
     auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op);
     if (!lock) op.fail(errc::busy, file_path(), "another process, or another storage object of this one, has it open");
     journal_index index;
-    auto file = file_type::open(ops_, *dir, op);
-    if (file) {
+    std::shared_ptr<file_type> file;
+    if (auto found = file_type::open(ops_, *dir, op)) {
+      file = std::make_shared<file_type>(std::move(*found));
       journal_replayer visit{index, op};
       file->settle(file->replay(visit, op), durable_, op);
       // Whoever renamed it may have died before that was durable.
       if (durable_ && dir->sync() != 0) dir->fail("fsync");
     } else {
-      file.emplace(rewritten(*dir, {}, nullptr, index, op));
-      file->rename(*dir);
+      file = rewritten(*dir, {}, nullptr, index, op);
+      or_removed(*dir, [&] { file->rename(*dir); });
       if (!sync_name(*dir)) {
         int const failed = errno;
         ops_.unlink(dir->get(), file_type::name);  // made anew next time: of this one a second sync would lie
@@ -194,10 +195,9 @@ class journal {
         dir->fail("fsync");
       }
     }
-    auto shared = std::make_shared<file_type>(std::move(*file));
     lock_.emplace(std::move(*lock));
     index_ = std::move(index);
-    file_ = std::move(shared);
+    file_ = std::move(file);
     return true;
   }
 
@@ -301,7 +301,7 @@ class journal {
       journal_index const old = index_;
       journal_index fresh;
       only.unlock();
-      auto file = std::make_shared<file_type>(rewritten(dir, old, file_.get(), fresh, op));
+      auto file = rewritten(dir, old, file_.get(), fresh, op);
       only.lock();
       if (!take_place(dir, *file, fresh)) return false;
       file_ = std::move(file);
@@ -330,14 +330,21 @@ class journal {
   }
 
   /// A new file that says what `old` does, which is in `source`; its index. Durable, but for its name.
-  file_type rewritten(directory<Ops> const& dir, journal_index const& old, file_type const* source,
-                      journal_index& fresh, operation const& op) {
-    try {
-      auto file = file_type::create(ops_, dir, op);
-      journal_copier<Ops> copy{file, source, fresh, op};
+  std::shared_ptr<file_type> rewritten(directory<Ops> const& dir, journal_index const& old, file_type const* source,
+                                       journal_index& fresh, operation const& op) {
+    return or_removed(dir, [&] {
+      auto const file = std::make_shared<file_type>(file_type::create(ops_, dir, op));
+      journal_copier<Ops> copy{*file, source, fresh, op};
       copy.all(old);
-      file.finish(chunk_, op);
+      file->finish(chunk_, op);
       return file;
+    });
+  }
+  /// Calls `f`, after which, if it throws, there is no new file.
+  template <class F>
+  auto or_removed(directory<Ops> const& dir, F f) {
+    try {
+      return f();
     } catch (...) {
       ops_.unlink(dir.get(), file_type::temporary);
       throw;

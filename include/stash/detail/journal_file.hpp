@@ -36,10 +36,11 @@ class journal_file {
 
   /// nullopt: there is none. Throws `errc::corrupt` where it is none, `errc::unsafe_directory`, or the system's error.
   static std::optional<journal_file> open(Ops const& ops, directory<Ops> const& dir, operation const& op) {
+    std::string path = dir.path_of(name);  // before there is a descriptor to lose
     int const fd = retried([&] { return ops.open(dir.get(), name, O_RDWR | O_NOFOLLOW | O_NONBLOCK); });
     if (fd < 0 && errno == ENOENT) return std::nullopt;
     if (fd < 0) dir.fail("open", name);
-    journal_file file{ops, fd, dir.path_of(name)};
+    journal_file file{ops, fd, std::move(path)};
     struct stat s;
     if (ops.fstat(fd, &s) != 0) dir.fail("fstat", name);
     if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, file.path_, "not a regular file");
@@ -58,10 +59,11 @@ class journal_file {
   static journal_file create(Ops const& ops, directory<Ops> const& dir, operation const& op) {
     // Whoever left one there is dead: this process has the lock.
     if (ops.unlink(dir.get(), temporary) != 0 && errno != ENOENT) dir.fail("unlink", temporary);
+    std::string path = dir.path_of(temporary);
     int const flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
     int const fd = retried([&] { return ops.open(dir.get(), temporary, flags, 0600); });
     if (fd < 0) dir.fail("create", temporary);
-    journal_file file{ops, fd, dir.path_of(temporary)};
+    journal_file file{ops, fd, std::move(path)};
     if (ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", temporary);  // whatever the umask says
     std::uint64_t const salt = dir.random();
     std::string const header = journal_header(salt);
@@ -191,12 +193,7 @@ class journal_file {
   }
   void rename(directory<Ops> const& dir) {
     std::string path = dir.path_of(name);  // afterwards a lack of memory would hide that it is done
-    if (retried([&] { return ops_->rename(dir.get(), temporary, name); }) != 0) {
-      int const failed = errno;
-      ops_->unlink(dir.get(), temporary);
-      errno = failed;
-      dir.fail("rename", name);
-    }
+    if (retried([&] { return ops_->rename(dir.get(), temporary, name); }) != 0) dir.fail("rename", name);
     path_ = std::move(path);
   }
 
