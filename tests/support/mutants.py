@@ -697,12 +697,12 @@ take_out("copying that a record is corrupt", "detail/journal_copy.hpp",
          "found.is_intact ? frame_kind::put : frame_kind::corrupt", "frame_kind::put", "journal")
 take_out("the sync of a new journal's name", "detail/journal.hpp",
          "return dir.sync() == 0 || (!durable_ && errno == EINVAL);", "return true;", journal_cuts, "journal")
-take_out("a new journal being removed whose name could not be synced", "detail/journal.hpp",
-         "ops_.unlink(dir->get(), file_type::name);", "", journal_cuts)
+take_out("making a journal once more whose name may not be certain", "detail/journal.hpp",
+         "if (!file || file->is_new()) {", "if (!file) {", "journal")
 take_out("the sync of the name when a journal is opened", "detail/journal.hpp",
          "if (durable_ && dir->sync() != 0) dir->fail(\"fsync\");", "", journal_cuts, "journal")
 take_out("the sync of a new journal before it is renamed", "detail/journal_file.hpp",
-         "capacity_ = target; sync(op); note_synced(); mark_synced(op);", "capacity_ = target; note_synced();",
+         "capacity_ = target; sync(op); note_synced(); mark(frame_kind::made, op);", "capacity_ = target; note_synced();",
          journal_cuts, "journal")
 take_out("writing a journal anew once more where its name could not be synced", "detail/journal.hpp",
          "tries < 2", "tries < 1", "journal")

@@ -791,6 +791,48 @@ BOOST_AUTO_TEST_CASE(where_the_new_files_name_cannot_be_synced_it_is_written_onc
   BOOST_TEST(got(s, "k") == "first");
 }
 
+BOOST_AUTO_TEST_CASE(a_new_file_whose_name_may_not_be_certain_is_made_once_more) {
+  auto const inode = [&] {
+    struct stat status {};
+    BOOST_REQUIRE(::stat(file.c_str(), &status) == 0);
+    return status.st_ino;
+  };
+  { auto const lock = open().try_lock("k"); }
+  fs::remove(file);
+  fail("fsync", EIO);  // of the file's name: the directory stands
+  {
+    auto s = spoiled();
+    BOOST_TEST(code_of([&] { s.put("k", first); }) == os(EIO));
+    auto const uncertain = inode();
+    s.put("k", first);
+    BOOST_TEST(inode() != uncertain);
+  }
+  auto const certain = inode();
+  BOOST_TEST(got(open(), "k") == "first");
+  BOOST_TEST(inode() == certain);
+
+  // One that was written anew, and neither rename could be synced.
+  {
+    auto s = spoiled({.chunk = 4096});
+    s.put("k", second);
+    fail_always("fsync", EIO);
+    boost::system::error_code failed;
+    for (int i = 0; i < 100 && !failed; ++i) failed = code_of([&] { s.put("busy", some(std::string(1000, 'b'), i)); });
+    BOOST_TEST(failed == errc::indeterminate);
+  }
+  fail_nothing();
+  auto const uncertain = inode();
+  BOOST_TEST(got(open(), "k") == "second");
+  BOOST_TEST(inode() != uncertain);
+}
+
+BOOST_AUTO_TEST_CASE(a_new_file_to_which_nothing_is_written_is_not_made_again_and_again) {
+  { auto const lock = open().try_lock("k"); }
+  auto const whole = bytes();
+  BOOST_TEST(got(open(), "k") == "absent");
+  BOOST_TEST(bytes() == whole);
+}
+
 BOOST_AUTO_TEST_CASE(a_file_system_that_cannot_sync_directories_will_do_under_process_crash_only) {
   fail_always("fsync", EINVAL);
   BOOST_TEST(code_of([&] { spoiled().put("k", first); }) == os(EINVAL));

@@ -183,17 +183,16 @@ class journal {
       file = std::make_shared<file_type>(std::move(*found));
       journal_replayer visit{index, op};
       file->settle(file->replay(visit, op), durable_, op);
-      // Whoever renamed it may have died before that was durable.
+      // Where no directory can be synced, process_crash made do without.
       if (durable_ && dir->sync() != 0) dir->fail("fsync");
-    } else {
-      file = rewritten(*dir, {}, nullptr, index, op);
+    }
+    // Whoever made a new one may have died before its name was certain; and if a sync of that has failed, a second one
+    // of the same name would lie. So it is made once more.
+    if (!file || file->is_new()) {
+      journal_index const old = std::exchange(index, {});
+      file = rewritten(*dir, old, file.get(), index, op);
       or_removed(*dir, [&] { file->rename(*dir); });
-      if (!sync_name(*dir)) {
-        int const failed = errno;
-        ops_.unlink(dir->get(), file_type::name);  // made anew next time: of this one a second sync would lie
-        errno = failed;
-        dir->fail("fsync");
-      }
+      if (!sync_name(*dir)) dir->fail("fsync");
     }
     lock_.emplace(std::move(*lock));
     index_ = std::move(index);

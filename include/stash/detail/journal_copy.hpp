@@ -88,6 +88,7 @@ struct journal_replayer {
       case frame_kind::damage:
         return index.damage(damaged(head.offset, head.frame_size()));
       case frame_kind::synced:
+      case frame_kind::made:
         return;
     }
     op.fail(errc::mismatch, "a journal", "it has frames of a newer version");

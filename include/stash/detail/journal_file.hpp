@@ -77,7 +77,9 @@ class journal_file {
 
   std::uint64_t end() const noexcept { return end_; }
   std::uint64_t salt() const noexcept { return salt_; }
-  bool ends_synced() const noexcept { return ends_synced_; }
+  bool ends_synced() const noexcept { return last_kind_ == frame_kind::synced; }
+  /// Whether nothing was written to it since it was made: then nobody knows whether its name is on the disk.
+  bool is_new() const noexcept { return last_kind_ == frame_kind::made; }
 
   /// Whether it still has the name that others would open.
   bool is_current() const noexcept {
@@ -174,23 +176,16 @@ class journal_file {
   /// All that was appended is on the disk now.
   void note_synced() noexcept { synced_ = end_; }
 
-  /// Ends a new file: zeros to its end, all synced, and a frame that says so.
+  /// Ends a new file: zeros to its end, all synced, and a frame that says so, and that there is nothing else yet.
   void finish(std::uint64_t chunk, operation const& op) {
     std::uint64_t const target = (end_ / chunk + 2) * chunk;
     write_zeros(end_, target, op);
     capacity_ = target;
     sync(op);
     note_synced();
-    mark_synced(op);
+    mark(frame_kind::made, op);
   }
-  void mark_synced(operation const& op) {
-    new_frame frame{.head = {.kind = frame_kind::synced}};
-    prepare({&frame, 1});
-    if (frame.head.end() > capacity_) return;  // no room: until the next frame, damage here looks like a torn end
-    append({&frame, 1}, parts_of({&frame, 1}), op);
-    sync(op);
-    note_synced();
-  }
+  void mark_synced(operation const& op) { mark(frame_kind::synced, op); }
   void rename(directory<Ops> const& dir) {
     std::string path = dir.path_of(name);  // afterwards a lack of memory would hide that it is done
     if (retried([&] { return ops_->rename(dir.get(), temporary, name); }) != 0) dir.fail("rename", name);
@@ -214,6 +209,15 @@ class journal_file {
 
  private:
   static constexpr std::uint64_t step = 1U << 20, most_room = 8U << 20;
+
+  void mark(frame_kind kind, operation const& op) {
+    new_frame frame{.head = {.kind = kind}};
+    prepare({&frame, 1});
+    if (frame.head.end() > capacity_) return;  // no room: until the next frame, damage here looks like a torn end
+    append({&frame, 1}, parts_of({&frame, 1}), op);
+    sync(op);
+    note_synced();
+  }
 
   /// A part of the file in memory, for who goes through it from front to back.
   class window {
@@ -247,7 +251,7 @@ class journal_file {
     end_ = head.end();
     sequence_ = head.sequence;
     previous_ = head.checksum;
-    ends_synced_ = head.kind == frame_kind::synced;
+    last_kind_ = head.kind;
     last_key_.assign(head.kind == frame_kind::damage ? unknown_key : head.key);  // it has the room
   }
 
@@ -337,7 +341,7 @@ class journal_file {
   std::uint64_t end_ = 0, synced_ = 0;         // of the frames, and of what is known to be on the disk
   std::uint64_t sequence_ = 0, previous_ = 0;  // of the last frame: its number, and its checksum
   std::string last_key_;
-  bool ends_synced_ = false;
+  frame_kind last_kind_ = frame_kind::put;
 };
 
 }  // namespace stash::inline v1::detail

@@ -31,7 +31,8 @@ enum class frame_kind : std::uint32_t {
   kept,          ///< body: such a name, a newline, and the payload
   corrupt,       ///< body: the bytes of a record that was damaged
   corrupt_kept,  ///< body: a name, a newline, and such bytes
-  damage         ///< body: the bytes of what was damaged; nobody knows which keys it was about
+  damage,        ///< body: the bytes of what was damaged; nobody knows which keys it was about
+  made           ///< no key, no body; as `synced`, and so far the file's name may not be on the disk
 };
 
 inline constexpr std::string_view journal_name = "stash journal ", journal_version = "1\n";
