@@ -730,6 +730,17 @@ take_out("one process's journal lock held by its locks", "storage/journal.hpp",
          "return lock_.held() && journal_->is_held();", "return lock_.held();", "journal")
 take_out("removing a new journal that could not be ended", "detail/journal.hpp",
          "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
+take_out("removing a new journal that could not be renamed", "detail/journal.hpp",
+         "or_removed(*dir, [&] { file->rename(*dir); });", "file->rename(*dir);", "journal")
+take_out("a journal's path being known before it is open", "detail/journal_file.hpp",
+         ("std::string path = dir.path_of(name);  // before there is a descriptor to lose",
+          "journal_file file{ops, fd, std::move(path)}; struct stat s;"),
+         ("", "journal_file file{ops, fd, dir.path_of(name)}; struct stat s;"),
+         "every_call_fails/*/whichever_allocation_fails")
+take_out("a new journal's path being known before it is made", "detail/journal_file.hpp",
+         ("std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path)}; if"),
+         ("", "journal_file file{ops, fd, dir.path_of(temporary)}; if"),
+         "every_call_fails/*/whichever_allocation_fails")
 take_out("syncing no record of a journal under process_crash", "storage/journal.hpp",
          "options.durability == durability::power_loss, std::max", "true, std::max", "journal")
 take_out("a chunk of no bytes being taken for the least", "storage/journal.hpp",
