@@ -2,11 +2,12 @@
 // standard output what was acknowledged, one line each, and before its N-th system call it says so and waits for its
 // end.
 //
-//     power_cut_worker run DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
+//     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
+//         STORAGE: "files" or "journal"
 //         CALLS: "changes", counts only what may change or sync something; "all"
 //         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
 //         writing the first half of each file back at once: "half written"
-//     power_cut_worker check DIRECTORY RESOURCES BYTES
+//     power_cut_worker check STORAGE DIRECTORY RESOURCES BYTES
 //         prints what is in the stash, recovers, and prints what is in it then
 //
 // DIRECTORY is on the file system that loses power. RESOURCES is not: each resource is a file there, and changes at
@@ -18,6 +19,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <stash/storage/journal.hpp>
 
 #include "support.hpp"
 
@@ -51,8 +53,8 @@ class countdown {
   countdown(long calls, bool all) : left_(calls), all_(all) {}
   int operator()(std::string_view call) {
     static std::set<std::string_view> const changes{
-        "acknowledged", "create", "open_lock",        "writev", "fsync",  "syncfs", "fchmod",
-        "mkdir",        "rename", "rename_noreplace", "link",   "unlink", "rmdir",  "link_unnamed"};
+        "acknowledged", "create", "open_lock", "writev",           "pwritev", "fsync",  "fdatasync", "syncfs",
+        "fchmod",       "mkdir",  "rename",    "rename_noreplace", "link",    "unlink", "rmdir",     "link_unnamed"};
     bool const counts = all_ || changes.contains(call);
     if (!counts || --left_ != 0) return 0;
     say("stopped");
@@ -77,11 +79,17 @@ struct powered_ops : support::spoiled_ops {
     if (protocol == (S_ISDIR(s.st_mode) ? "no directory sync" : "no file sync")) return 0;
     return spoiled_ops::fsync(fd);
   }
-  ssize_t writev(int fd, iovec const* v, int n) const {
-    auto const written = spoiled_ops::writev(fd, v, n);
+  int fdatasync(int fd) const { return protocol == "no file sync" ? 0 : spoiled_ops::fdatasync(fd); }
+  ssize_t writev(int fd, iovec const* v, int n) const { return half_written(fd, 0, spoiled_ops::writev(fd, v, n)); }
+  ssize_t pwritev(int fd, iovec const* v, int n, off_t at) const {
+    return half_written(fd, at, spoiled_ops::pwritev(fd, v, n, at));
+  }
+
+ private:
+  ssize_t half_written(int fd, off_t at, ssize_t written) const {
     unsigned const now = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-    if (written > 0 && protocol == "half written" && ::sync_file_range(fd, 0, written / 2, now) != 0) return -1;
-    return written;
+    bool const is_asked = written > 0 && protocol == "half written";
+    return is_asked && ::sync_file_range(fd, at, written / 2, now) != 0 ? -1 : written;
   }
 };
 
@@ -114,7 +122,45 @@ stash::recovery_report recover(Stash& store, catalog const& resources, stash::re
       [&](stash::key const& k, std::string const& value) { resources.build(k, value); }, std::move(options));
 }
 
+// What is special to a storage.
+
+struct in_files {
+  template <class Ops>
+  using storage = stash::basic_atomic_file_storage<Ops>;
+  static stash::file_options options(stash::durability d = stash::durability::power_loss) { return {.durability = d}; }
+  static constexpr char const* interrupted = ".a.0123456789abcdef.tmp";
+  static bool is_known(std::string const& name) { return name == ".lock"; }
+  /// As `tail -n 1` shows it.
+  template <class Storage>
+  static std::string payload_aside(Storage const&, stash::entry const& e) {
+    std::string const bytes = support::read(e.where);
+    return bytes.substr(std::min(bytes.size(), bytes.find('\n') + 1));
+  }
+};
+
+struct in_a_journal {
+  template <class Ops>
+  using storage = stash::basic_journal_storage<Ops>;
+  /// So small that it grows.
+  static stash::journal_options options(stash::durability d = stash::durability::power_loss) {
+    return {.durability = d, .chunk = 4096};
+  }
+  static constexpr char const* interrupted = ".stash.journal.tmp";  // goes when the next one is made
+  static bool is_known(std::string const& name) {
+    return name == ".lock" || name == "stash.journal" || name == interrupted;
+  }
+  template <class Storage>
+  static std::string payload_aside(Storage const& s, stash::entry const& e) {
+    return s.aside(e.where)->payload;
+  }
+};
+
+template <class Kind>
 struct job {
+  template <class Ops>
+  using stash_type = stash::basic_stash<typename Kind::template storage<Ops>>;
+  static constexpr char const* interrupted = Kind::interrupted;
+
   fs::path root;
   catalog resources;
   powered_ops ops;
@@ -134,7 +180,7 @@ struct job {
   /// What is durable before the first call that counts.
   void prepare(std::map<std::string, char const*> const& records = {}) {
     if (!records.empty()) {
-      stash::file_stash store{dir()};
+      auto store = plain_store();
       for (auto const& [k, word] : records) store.save(k, value(word));
     }
     sync();
@@ -144,7 +190,7 @@ struct job {
     fs::create_directories(dir());
     fs::permissions(dir(), fs::owner_all);
     sync();
-    stash::file_stash{dir(), stash::file_options{stash::durability::process_crash}}.save("orders", value(word));
+    plain_store(stash::durability::process_crash).save("orders", value(word));
   }
   void sync() const {
     int const fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -152,8 +198,9 @@ struct job {
     ::close(fd);
   }
 
-  auto store() const {
-    return stash::basic_stash<stash::basic_atomic_file_storage<powered_ops>>{dir(), stash::file_options{}, ops};
+  auto store() const { return stash_type<powered_ops>{dir(), Kind::options(), ops}; }
+  auto plain_store(stash::durability d = stash::durability::power_loss) const {
+    return stash_type<stash::posix_file_ops>{dir(), Kind::options(d)};
   }
 
   template <class Stash>
@@ -178,61 +225,71 @@ struct job {
   }
 };
 
-void save_first(job& j) {
+template <class J>
+void save_first(J& j) {
   j.prepare();
   j.store().save("orders", j.value("new"));
   j.acknowledge("saved");
 }
 
-void save(job& j) {
+template <class J>
+void save(J& j) {
   j.prepare({{"other", "old"}});
   j.store().save("orders", j.value("new"));
   j.acknowledge("saved");
 }
 
-void overwrite(job& j) {
+template <class J>
+void overwrite(J& j) {
   j.prepare({{"orders", "old"}});
   j.store().save("orders", j.value("new"));
   j.acknowledge("saved");
 }
 
-void clear(job& j) {
+template <class J>
+void clear(J& j) {
   j.prepare({{"orders", "old"}});
   j.store().clear("orders");
   j.acknowledge("cleared");
 }
 
-void clear_what_another_removed(job& j) {
+template <class J>
+void clear_what_another_removed(J& j) {
   j.prepare({{"orders", "old"}});
   fs::remove(j.dir() / "orders.stash");  // and died before it synced that
   j.store().clear("orders");
   j.acknowledge("cleared");
 }
 
-void move_aside(job& j) {
+template <class J>
+void move_aside(J& j) {
   auto s = j.store();
   auto const lock = s.storage().try_lock("orders");
   s.storage().set_aside("orders", "superseded");
   j.acknowledge("set aside");
 }
 
-void set_aside(job& j) {
+template <class J>
+void set_aside(J& j) {
   j.prepare({{"orders", "old"}});
   move_aside(j);
 }
 
-void set_aside_unsynced(job& j) {
+template <class J>
+void set_aside_unsynced(J& j) {
   j.leave_unsynced("old");
   move_aside(j);
 }
 
-void commit(job& j) {
+template <class J>
+void commit(J& j) {
   j.prepare();
   j.resources.build("orders", j.value("old"));
   j.reload_under_a_guard();
 }
 
-void roll_back(job& j) {
+template <class J>
+void roll_back(J& j) {
   j.prepare();
   j.resources.build("orders", j.value("old"));
   auto s = j.store();
@@ -242,77 +299,90 @@ void roll_back(job& j) {
   j.acknowledge("rolled back");
 }
 
-void adopt(job& j) {
+template <class J>
+void adopt(J& j) {
   j.prepare({{"orders", "old"}});
   j.reload_under_a_guard();
 }
 
-void adopt_unsynced(job& j) {
+template <class J>
+void adopt_unsynced(J& j) {
   j.leave_unsynced("old");
   j.reload_under_a_guard();
 }
 
-void supersede(job& j) {
+template <class J>
+void supersede(J& j) {
   j.prepare({{"orders", "old"}});
   j.resources.build("orders", j.value("new"));
   j.reload_under_a_guard();
 }
 
-void go_on_recovering(job& j) {
+template <class J>
+void go_on_recovering(J& j) {
   auto s = j.store();
   recover(s, j.resources, {.observer = j.observer()});
   j.acknowledge("recovered");
 }
 
-void recover_two(job& j) {
+template <class J>
+void recover_two(J& j) {
   j.prepare({{"a", "old"}, {"b", "new"}});
-  support::write(j.dir() / ".a.0123456789abcdef.tmp", "an interrupted save");
+  support::write(j.dir() / J::interrupted, "an interrupted save");
   j.sync();
   go_on_recovering(j);
 }
 
-std::map<std::string, void (*)(job&)> const workloads{{"save first", save_first},
-                                                      {"save", save},
-                                                      {"overwrite", overwrite},
-                                                      {"clear", clear},
-                                                      {"clear what another removed", clear_what_another_removed},
-                                                      {"set aside", set_aside},
-                                                      {"set aside unsynced", set_aside_unsynced},
-                                                      {"commit", commit},
-                                                      {"roll back", roll_back},
-                                                      {"adopt", adopt},
-                                                      {"adopt unsynced", adopt_unsynced},
-                                                      {"supersede", supersede},
-                                                      {"recover", recover_two},
-                                                      {"go on recovering", go_on_recovering}};
+/// So often that most of a journal is dead.
+template <class J>
+void save_often(J& j) {
+  j.prepare({{"orders", "old"}, {"other", "old"}});
+  auto s = j.store();
+  for (int i = 0; i < 4; ++i) s.save("orders", j.value("new"));
+  j.acknowledge("saved");
+}
 
-/// Of a record that was set aside: what `tail -n 1` shows of it.
-std::string word_aside(catalog const& resources, fs::path const& file) {
-  std::string const bytes = support::read(file);
-  auto const header_end = bytes.find('\n');
-  if (header_end == bytes.npos) return "torn";
+template <class J>
+std::map<std::string, void (*)(J&)> const workloads{{"save first", save_first<J>},
+                                                    {"save", save<J>},
+                                                    {"save often", save_often<J>},
+                                                    {"overwrite", overwrite<J>},
+                                                    {"clear", clear<J>},
+                                                    {"clear what another removed", clear_what_another_removed<J>},
+                                                    {"set aside", set_aside<J>},
+                                                    {"set aside unsynced", set_aside_unsynced<J>},
+                                                    {"commit", commit<J>},
+                                                    {"roll back", roll_back<J>},
+                                                    {"adopt", adopt<J>},
+                                                    {"adopt unsynced", adopt_unsynced<J>},
+                                                    {"supersede", supersede<J>},
+                                                    {"recover", recover_two<J>},
+                                                    {"go on recovering", go_on_recovering<J>}};
+
+std::string word_aside(catalog const& resources, std::string const& payload) {
   boost::system::error_code failed;
-  auto const value = boost::json::parse(bytes.substr(header_end + 1), failed);
+  auto const value = boost::json::parse(payload, failed);
   return failed || !value.is_string() ? "torn" : resources.word_of(value.as_string().c_str());
 }
 
 /// "orders=new orders.superseded=old": the records, those set aside, and the name of whatever else is there.
-std::string shown(stash::file_stash const& store, fs::path const& dir, catalog const& resources) {
+template <class Kind, class Stash>
+std::string shown(Stash const& store, job<Kind> const& j) {
   std::multiset<std::string> found;
-  auto others = names(dir);
+  auto others = names(j.dir());
+  std::erase_if(others, Kind::is_known);
   auto const is_known = [&](fs::path const& file) { std::erase(others, file.filename().native()); };
-  is_known(".lock");
   for (auto const& e : store.entries()) {
-    auto const r = store.look_up<std::string>(e.key);
-    found.insert(std::string(e.key.str()) + '=' + (r.value ? resources.word_of(*r.value) : "corrupt"));
+    auto const r = store.template look_up<std::string>(e.key);
+    found.insert(std::string(e.key.str()) + '=' + (r.value ? j.resources.word_of(*r.value) : "corrupt"));
     is_known(e.where);
   }
   for (auto const& e : store.set_aside_entries()) {
-    fs::path const file = e.where;
-    std::string const name = file.filename().native();
+    std::string const name = e.where.substr(e.where.find_last_of("/ ") + 1);
     bool const whole = e.state == stash::record_state::intact;
-    found.insert(name.substr(0, name.find('-')) + '=' + (whole ? word_aside(resources, file) : "corrupt"));
-    is_known(file);
+    auto const word = [&] { return word_aside(j.resources, Kind::payload_aside(store.storage(), e)); };
+    found.insert(name.substr(0, name.find('-')) + '=' + (whole ? word() : "corrupt"));
+    is_known(e.where);
   }
   found.insert(others.begin(), others.end());
   std::string line;
@@ -320,26 +390,32 @@ std::string shown(stash::file_stash const& store, fs::path const& dir, catalog c
   return line;
 }
 
-void check(job& j) {
-  stash::file_stash store{j.dir()};
-  say(shown(store, j.dir(), j.resources));
+template <class Kind>
+void check(job<Kind> const& j) {
+  auto store = j.plain_store();
+  say(shown(store, j));
   for (auto const& [k, why] : recover(store, j.resources).failed) std::rethrow_exception(why);
-  say(shown(store, j.dir(), j.resources));
+  say(shown(store, j));
 }
 
+template <class Kind>
 int run(std::vector<std::string> const& args) {
-  if (args.size() < 4) return 2;
-  job j{args[1], {args[2], std::stoul(args[3])}, {}};
-  if (args[0] == "check" && args.size() == 4) {
+  job<Kind> j{args[2], {args[3], std::stoul(args[4])}, {}};
+  if (args[0] == "check" && args.size() == 5) {
     check(j);
     return 0;
   }
-  if (args[0] != "run" || args.size() != 8) return 2;
-  *j.ops.before = countdown{std::stol(args[5]), args[6] == "all"};
-  j.ops.protocol = args[7];
-  workloads.at(args[4])(j);
+  if (args[0] != "run" || args.size() != 9) return 2;
+  *j.ops.before = countdown{std::stol(args[6]), args[7] == "all"};
+  j.ops.protocol = args[8];
+  workloads<job<Kind>>.at(args[5])(j);
   say("ended");
   wait_for_the_end();
+}
+int run(std::vector<std::string> const& args) {
+  if (args.size() < 5) return 2;
+  if (args[1] == "files") return run<in_files>(args);
+  return args[1] == "journal" ? run<in_a_journal>(args) : 2;
 }
 
 }  // namespace
