@@ -719,6 +719,9 @@ take_out("poison where neither of two names could be synced", "detail/journal.hp
          "poison_ = sync_name(dir) ? nullptr : \"a sync of the directory\";", "sync_name(dir);", "journal")
 take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) op.fail(errc::busy", "if (false) op.fail(errc::busy",
          "journal")
+take_out("other processes being kept out of a journal", "detail/journal.hpp",
+         "durable_, lock_name, op);", "durable_, std::string(lock_name) + std::to_string(::getpid()), op);",
+         "concurrency/*/after_a_kill_locks_are_free_records_whole_and_leftovers_swept")
 take_out("a look at the lock before a journal is written", "detail/journal.hpp",
          "return lock_->held() && file_->is_current();", "return file_->is_current();", "journal")
 take_out("a look at the file's name before a journal is written", "detail/journal.hpp",
@@ -732,14 +735,12 @@ take_out("removing a new journal that could not be ended", "detail/journal.hpp",
          "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
 take_out("removing a new journal that could not be renamed", "detail/journal.hpp",
          "or_removed(*dir, [&] { file->rename(*dir); });", "file->rename(*dir);", "journal")
-take_out("a journal's path being known before it is open", "detail/journal_file.hpp",
+take_out("a journal's path being known before it is open or made", "detail/journal_file.hpp",
          ("std::string path = dir.path_of(name);  // before there is a descriptor to lose",
-          "journal_file file{ops, fd, std::move(path)}; struct stat s;"),
-         ("", "journal_file file{ops, fd, dir.path_of(name)}; struct stat s;"),
-         "every_call_fails/*/whichever_allocation_fails")
-take_out("a new journal's path being known before it is made", "detail/journal_file.hpp",
-         ("std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path)}; if"),
-         ("", "journal_file file{ops, fd, dir.path_of(temporary)}; if"),
+          "journal_file file{ops, fd, std::move(path)}; struct stat s;",
+          "std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path)}; if"),
+         ("", "journal_file file{ops, fd, dir.path_of(name)}; struct stat s;",
+          "", "journal_file file{ops, fd, dir.path_of(temporary)}; if"),
          "every_call_fails/*/whichever_allocation_fails")
 take_out("syncing no record of a journal under process_crash", "storage/journal.hpp",
          "options.durability == durability::power_loss, std::max", "true, std::max", "journal")
