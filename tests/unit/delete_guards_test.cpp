@@ -9,7 +9,7 @@ using stash::errc;
 using stash::origin;
 using support::code_of;
 using support::os;
-using text = std::optional<std::string>;
+using maybe = std::optional<std::string>;
 
 namespace {
 
@@ -21,7 +21,7 @@ struct fixture : support::scratch {
   stash::manual_clock clock{stash::time_point{1000s}};
   file_stash store{support::spoiled_storage{dir(), {}, ops}, {}, clock};
   support::event_log log;
-  std::map<std::string, text> live{{"a", "of a"}, {"b", "of b"}, {"c", "of c"}};
+  std::map<std::string, maybe> live{{"a", "of a"}, {"b", "of b"}, {"c", "of c"}};
   std::vector<std::string> keys{"b", "a", "c"}, asked, restored;
   std::set<std::string> cannot_restore;
 
@@ -39,7 +39,7 @@ struct fixture : support::scratch {
                                 },
                                 std::move(o)};
   }
-  text stashed(char const* k) { return store.load<std::string>(k); }
+  maybe stashed(char const* k) { return store.load<std::string>(k); }
   std::string all_stashed() {
     std::string result;
     for (char const* const k : {"a", "b", "c"}) result += stashed(k).value_or("-") + " ";
