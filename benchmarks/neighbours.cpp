@@ -1,0 +1,74 @@
+// The same bytes under the same keys, by the library's storages, by other stores and by the system calls alone.
+#include <mutex>
+#include <unordered_map>
+
+#include "raw.hpp"
+#include "stores.hpp"
+#include "turns.hpp"
+#include "work.hpp"
+
+namespace {
+
+using namespace bench;
+
+/// What memory_storage is more than.
+class locked_map {
+ public:
+  static constexpr char name[] = "unordered_map under a mutex";
+  locked_map(fs::path const&, stash::durability) {}
+  void put(stash::key const& k, stash::record const& r) {
+    std::lock_guard const only{mutex_};
+    map_[k] = r.payload;
+  }
+  std::string get(stash::key const& k) {
+    std::lock_guard const only{mutex_};
+    return map_[k];
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<stash::key, std::string> map_;
+};
+
+struct put_and_get {
+  stash::record value;
+  template <class Store>
+  turn operator()(std::shared_ptr<Store> store) const {
+    return timed(old_key, [store, v = value](stash::key const& k) {
+      store->put(k, v);
+      benchmark::DoNotOptimize(store->get(k));
+    });
+  }
+};
+
+template <class... Stores, class Work>
+void compare(settings const& with, stash::durability d, char const* what, Work work) {
+  race r{std::string("neighbours/") + name_of(d) + "/" + what, with, rounds_of(work, with)};
+  (enter<Stores>(r, work, d), ...);
+  race::enlist(std::move(r));
+}
+template <class... Raw, class Work>
+void compare_all(settings const& with, stash::durability d, char const* what, Work work) {
+  compare<journal, files, leveldb_store, rocksdb_store, lmdb_store, sqlite_wal, sqlite_delete, Raw...>(with, d, what,
+                                                                                                       work);
+}
+
+void enlist(settings const& with) {
+  auto const value = bytes(4096);
+  for (auto const d : {stash::durability::power_loss, stash::durability::process_crash}) {
+    compare_all<raw_preallocated, raw_append, raw_rename, raw_tmpfile, python_store>(with, d, "save new",
+                                                                                     save_new{value});
+    compare_all<raw_rename, python_store>(with, d, "overwrite", overwrite{value});
+    compare_all<raw_read, python_store>(with, d, "load", load{value});
+    compare_all<raw_unlink, raw_rename_unlink>(with, d, "clear", clear{value});
+    compare_all<raw_preallocated, raw_append, raw_rename>(with, d, "batch of 100, a key", batch{value});
+  }
+  race r{"neighbours/memory/put and get", with};
+  enter<memory>(r, put_and_get{value}, {});
+  enter<locked_map>(r, put_and_get{value}, {});
+  race::enlist(std::move(r));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run(argc, argv, enlist); }

@@ -1,0 +1,188 @@
+"""Makes one table (Markdown) and the plots of what one run measured.
+
+usage: report.py MEASURED RESULTS STAMP
+
+MEASURED has Google Benchmark's JSON files; table.md and the SVG files go to RESULTS. STAMP says where, when and of what
+the run was. The exit code is 1 where a contestant failed, or a ratio could not be taken of contestants that were there.
+"""
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+measured, results, stamp = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+JOURNAL, FILES, MEMORY = "stash: journal", "stash: atomic files", "stash: memory"
+FLOOR = "raw: pwrite to a preallocated log, fdatasync"
+CAREFUL = "raw: temporary, fsync, rename, sync directory"
+BOOST = "Boost.JSON and Boost.Filesystem"
+
+seconds = {}  # name: [of each round]
+heap = {}  # name: bytes
+failures = {}  # name: why
+
+
+def read(file):
+    for b in json.loads(file.read_text(encoding="utf-8"))["benchmarks"]:
+        if b["run_type"] != "iteration":
+            continue
+        name = b["name"].split("/iterations:")[0]
+        if "error_message" in b:
+            failures[name] = b["error_message"]
+            continue
+        seconds.setdefault(name, []).append(b["real_time"] * SECONDS[b["time_unit"]])
+        if "bytes" in b:
+            heap[name] = b["bytes"]
+
+
+for file in sorted(measured.glob("*.json")):
+    read(file)
+median = {name: statistics.median(of) for name, of in seconds.items()}
+
+N, S = "neighbours/power_loss/", "scale/"
+RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
+    ("journal save / raw preallocated write + fdatasync", N + "save new/" + JOURNAL, N + "save new/" + FLOOR, 1.15),
+    ("journal save / LevelDB, sync", N + "save new/" + JOURNAL, N + "save new/LevelDB", 0.95),
+    ("journal save / SQLite WAL, FULL", N + "save new/" + JOURNAL, N + "save new/SQLite WAL, FULL", 0.70),
+    ("journal save / LMDB", N + "save new/" + JOURNAL, N + "save new/LMDB", 0.60),
+    # Saves a second against saves a second: the seconds of a save the other way round.
+    ("journal / RocksDB, saves a second, 16 threads", S + "power_loss/threads/16/RocksDB",
+     S + "power_loss/threads/16/" + JOURNAL, 1.3),
+    ("journal batch of 100, a key / LevelDB WriteBatch", N + "batch of 100, a key/" + JOURNAL,
+     N + "batch of 100, a key/LevelDB", 0.8),
+    ("file save of a new key / temporary, fsync, rename, sync directory", N + "save new/" + FILES,
+     N + "save new/" + CAREFUL, 0.9),
+    ("file overwrite / temporary, fsync, rename, sync directory", N + "overwrite/" + FILES, N + "overwrite/" + CAREFUL,
+     1.05),
+    ("file clear / unlink, sync directory", N + "clear/" + FILES, N + "clear/raw: unlink, sync directory", 1.05),
+    ("file clear / rename, sync directory, unlink", N + "clear/" + FILES,
+     N + "clear/raw: rename, sync directory, unlink", 1.05),
+    ("file load / open, read, parse by hand", N + "load/" + FILES, N + "load/raw: open, read, parse by hand", 1.15),
+    ("file save, 1,000,000 keys present / 1,000", S + "power_loss/files/save/1000000", S + "power_loss/files/save/1000",
+     1.2),
+    ("journal save, 1,000,000 keys present / 1,000", S + "power_loss/journal/save/1000000",
+     S + "power_loss/journal/save/1000", 1.2),
+    ("memory save, 1,000,000 keys present / 1,000", S + "memory/memory/save/1000000", S + "memory/memory/save/1000",
+     1.2),
+    ("memory put and get / unordered_map under a mutex", "neighbours/memory/put and get/" + MEMORY,
+     "neighbours/memory/put and get/unordered_map under a mutex", 1.3),
+] + [
+    (f"save on {name[7:]} / serialize and put alone", f"parts/{name}/{name}", f"parts/{name}/serialize and put alone",
+     1.1)
+    for name in (JOURNAL, FILES, MEMORY)
+] + [
+    (f"including stash.hpp / {BOOST}, {compiler}", f"compile/{compiler}/stash.hpp",
+     f"compile/{compiler}/{BOOST}", 1.3)
+    for compiler in ("g++", "clang++-19", "clang++") if f"compile/{compiler}/{BOOST}" in seconds
+]
+AT_LEAST = {"journal / RocksDB, saves a second, 16 threads"}
+
+
+def table(header, rows):
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)] + rows
+    return "".join("| " + " | ".join(row) + " |\n" for row in lines) + "\n"
+
+
+def ratio_row(what, numerator, denominator, target):
+    sign = "≥" if what in AT_LEAST else "≤"
+    absent = [name for name in (numerator, denominator) if name not in seconds]
+    if absent:
+        return [what, "", "", f"{sign} {target}", "not measured: " + failures.get(absent[0], "not in this run")]
+    pairs = [a / b for a, b in zip(seconds[numerator], seconds[denominator])]
+    low, ratio, high = statistics.quantiles(pairs, n=4)
+    is_reached = ratio >= target if what in AT_LEAST else ratio <= target
+    return [what, f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{sign} {target}", "yes" if is_reached else "**no**"]
+
+
+def figure(value, scale):
+    value *= scale
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def pivot(prefix, row, column):
+    """Medians whose names begin with `prefix`, as rows and columns by what stands at these places of the rest."""
+    cells = {}
+    for name, value in median.items():
+        if name.startswith(prefix):
+            rest = name[len(prefix):].split("/")
+            cells.setdefault(rest[row], {})[rest[column]] = value
+    columns = list(dict.fromkeys(c for of in cells.values() for c in of))
+    return columns, cells
+
+
+def pivot_table(corner, prefix, row, column, scale):
+    columns, cells = pivot(prefix, row, column)
+    return table([corner] + columns, [[r] + [figure(of[c], scale) if c in of else "" for c in columns]
+                                      for r, of in cells.items()])
+
+
+def write_data(name, prefix, row, column, value):
+    """For gnuplot: a row a line."""
+    columns, cells = pivot(prefix, row, column)
+    lines = ["\t".join(["-"] + columns)]
+    lines += ["\t".join([r] + [str(value(of[c])) if c in of else "NaN" for c in columns]) for r, of in cells.items()]
+    (measured / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def micros(value):
+    return value * 1e6
+
+
+def write_bars(name, prefix):
+    """For gnuplot: a contestant a line, the fastest first."""
+    bars = sorted((value, key[len(prefix):]) for key, value in median.items() if key.startswith(prefix))
+    lines = [f"{contestant}\t{micros(value)}\n" for value, contestant in bars]
+    (measured / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+DURABILITY = {
+    "power_loss": "durability power_loss: survives a power cut",
+    "process_crash": "durability process_crash: survives kill -9, nothing is synced",
+    "memory": "survives exceptions only",
+}
+out = ["# What one run measured\n\n", stamp + "\n\n",
+       "Times are medians of rounds in which all contestants of a table took turns. Ratios are medians of the ratios of "
+       "each round. `sh benchmarks/run.sh` makes this file and the plots beside it; [README.md](../README.md) says what is "
+       "measured.\n\n"]
+out += ["## What must be reached\n\nPayload 4 KiB, durability power_loss, but for what is in memory. The storages' own "
+        "`put`, `get`, `erase` against the stores.\n\n",
+        table(["ratio", "median", "middle half", "target", "reached"], [ratio_row(*r) for r in RATIOS])]
+for durability in ("power_loss", "process_crash"):
+    out += [f"## Neighbours: µs, 4 KiB, {DURABILITY[durability]}\n\n",
+            pivot_table("store", f"neighbours/{durability}/", 1, 0, 1e6)]
+for durability in ("power_loss", "process_crash", "memory"):
+    for size in ("1 KB", "15 KB", "150 KB"):
+        out += [f"## Policies: µs, dictionaries of {size}, {DURABILITY[durability]}\n\n",
+                pivot_table("policy", f"policies/{durability}/{size}/", 1, 0, 1e6)]
+threads_columns, threads = pivot("scale/power_loss/threads/", 0, 1)
+out += [f"## Threads: saves a second, 4 KiB, {DURABILITY['power_loss']}\n\n",
+        table(["threads"] + threads_columns,
+              [[n] + [f"{1 / of[c]:,.0f}" if c in of else "" for c in threads_columns] for n, of in threads.items()])]
+for policy, durability in (("journal", "power_loss"), ("files", "power_loss"), ("memory", "memory")):
+    out += [f"## Keys present, {policy}: µs, saves of 4 KiB, loads of the 100 bytes that each has, {DURABILITY[durability]}\n\n",
+            pivot_table("keys", f"scale/{durability}/{policy}/", 1, 0, 1e6)]
+out += ["## Memory of an open journal\n\n",
+        table(["keys", "bytes", "bytes a key"],
+              [[n.split("/")[-1], f"{b:,.0f}", f"{b / int(n.split('/')[-1]):,.0f}"] for n, b in heap.items()])]
+out += ["## Including it: CPU seconds\n\n", pivot_table("compiler", "compile/", 0, -1, 1)]
+skipped = sorted({name.split("/")[-1] for name, why in failures.items() if why.startswith("skipped")})
+failed = {name: why for name, why in failures.items() if not why.startswith("skipped")}
+out.append("Skipped, for the library or program was not there: " + (", ".join(skipped) or "none") + ".\n")
+out += [f"\nFailed: {name}: {why}\n" for name, why in failed.items()]
+(results / "table.md").write_text("".join(out), encoding="utf-8")
+
+floors = {}
+for durability in ("power_loss", "process_crash"):
+    write_data(f"policies-{durability}", f"policies/{durability}/15 KB/", 0, 1, micros)
+    write_bars(f"neighbours-{durability}", f"neighbours/{durability}/save new/")
+    floors[f"policies_{durability}"] = micros(median.get(f"policies/{durability}/15 KB/save new/{FLOOR}", 0))
+    floors[f"neighbours_{durability}"] = micros(median.get(f"neighbours/{durability}/save new/{FLOOR}", 0))
+write_data("policies-memory", "policies/memory/15 KB/", 0, 1, micros)
+write_data("threads", "scale/power_loss/threads/", 0, 1, lambda value: 1 / value)
+for durability, policy in (("power_loss", "journal"), ("power_loss", "files"), ("memory", "memory")):
+    write_data(f"keys-{policy}", f"scale/{durability}/{policy}/", 1, 0, micros)
+settings = "".join(f"{name} = {value}; " for name, value in floors.items())
+settings += f"measured = '{measured}'; results = '{results}'; stamp = '{stamp}'"
+subprocess.run(["gnuplot", "-e", settings, Path(__file__).with_name("plots.gp")], check=True)
+sys.exit(1 if failed else 0)

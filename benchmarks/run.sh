@@ -1,0 +1,50 @@
+#!/bin/sh
+# Measures the library against the floor and its neighbours, and writes a table and plots to benchmarks/results. Some
+# 15 minutes; on a machine that does nothing else.
+#
+# usage: run.sh [--quick]
+# --quick tries everything with a tenth of the rounds and up to 10,000 keys, and writes to .build/benchmarks/results.
+# STASH_BENCHMARK_DIR: where to put what is measured, a directory on the disk in question (.build/benchmarks/data).
+set -eu
+cd "$(dirname "$0")/.."
+case "$#${1-}" in
+  0 | 1--quick) quick=${1-} ;;
+  *)
+    echo "usage: run.sh [--quick]" >&2
+    exit 2
+    ;;
+esac
+. tests/support/packages.sh
+# shellcheck disable=SC2086
+need $build_packages libbenchmark-dev gnuplot-nox git
+(need libleveldb-dev librocksdb-dev liblmdb-dev) || echo "going on without what is missing"
+
+build=$PWD/.build/benchmarks
+results=$PWD/benchmarks/results
+rounds=15
+[ -z "$quick" ] || results=$build/results rounds=3
+[ -e "$build/build.ninja" ] || meson setup "$build" benchmarks >/dev/null
+echo "building"
+meson compile -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 || {
+  grep -E 'error|FAILED' -A5 "$build/compile.log" | head -60
+  exit 1
+}
+
+mkdir -p "${STASH_BENCHMARK_DIR:-$build/data}" "$build/measured" "$results"
+data=$(mktemp -d "${STASH_BENCHMARK_DIR:-$build/data}/XXXXXX")
+trap 'rm -rf "$data"' EXIT
+trap 'exit 1' INT TERM
+rm -f "$build/measured/"*
+stamp="$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(uname -sr), load average \
+$(cut -d ' ' -f 1 /proc/loadavg); $(df --output=fstype "$data" | tail -n 1); $(date -u +%F); commit $(git describe --always --dirty)"
+echo "$stamp"
+for program in neighbours policies scale; do
+  # shellcheck disable=SC2086
+  "$build/$program" --directory "$data" $quick --benchmark_out="$build/measured/$program.json" \
+    --benchmark_out_format=json >"$build/measured/$program.log"
+done
+python3 benchmarks/compile.py "$rounds" "$build/measured/compile.json"
+python3 benchmarks/report.py "$build/measured" "$results" "$stamp" && status=0 || status=$?
+sed -n '/^## What must/,/^## Neigh/p' "$results/table.md" | grep '^|'
+echo "the table and the plots are in $results"
+exit "$status"
