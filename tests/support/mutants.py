@@ -700,10 +700,10 @@ take_out("the sync of a new journal's name", "detail/journal.hpp",
 take_out("making a journal once more whose name may not be certain", "detail/journal.hpp",
          "if (!file || file->is_new()) {", "if (!file) {", "journal")
 take_out("the sync of the name when a journal is opened", "detail/journal.hpp",
-         "if (durable_ && dir->sync() != 0) dir->fail(\"fsync\");", "", journal_cuts, "journal")
+         "if (durable_ && dir->sync() != 0) dir->fail(\"fsync\");", "", "journal")
 take_out("the sync of a new journal before it is renamed", "detail/journal_file.hpp",
          "capacity_ = target; sync(op); note_synced(); mark(frame_kind::made, op);", "capacity_ = target; note_synced();",
-         journal_cuts, "journal")
+         "journal", journal_cuts)
 take_out("writing a journal anew once more where its name could not be synced", "detail/journal.hpp",
          "tries < 2", "tries < 1", "journal")
 take_out("poison after a write or a sync that failed", "detail/journal.hpp",
