@@ -31,6 +31,7 @@ set title 'memory: survives exceptions only'
 plot data('policies-memory') using 2:xtic(1) title columnheader ls 3
 unset multiplot
 
+set terminal svg size 1500,560 font 'sans,12' background 'white' noenhanced
 set output picture('neighbours')
 set multiplot layout 1,2 title "One save of a new key, 4 KiB\n" . stamp
 set xtics norotate
@@ -38,6 +39,7 @@ set ytics nomirror
 unset ylabel
 unset logscale y
 set logscale x
+set lmargin 42
 set xlabel 'microseconds (median), lower is better'
 set yrange [*:*] reverse
 do for [durability in 'power_loss process_crash'] {
@@ -50,6 +52,7 @@ do for [durability in 'power_loss process_crash'] {
 }
 unset multiplot
 unset arrow 1
+set lmargin
 
 set terminal svg size 900,560 font 'sans,12' background 'white' noenhanced
 set style data linespoints

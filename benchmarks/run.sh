@@ -23,7 +23,8 @@ build=$PWD/.build/benchmarks
 results=$PWD/benchmarks/results
 rounds=15
 [ -z "$quick" ] || results=$build/results rounds=3
-[ -e "$build/build.ninja" ] || meson setup "$build" benchmarks >/dev/null
+[ -e "$build/build.ninja" ] || meson setup "$build" benchmarks -Dbuildtype=plain -Doptimization=2 \
+  -Db_ndebug=true >/dev/null # as distributions build the neighbours
 echo "building"
 meson compile -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 || {
   grep -E 'error|FAILED' -A5 "$build/compile.log" | head -60
@@ -35,8 +36,10 @@ data=$(mktemp -d "${STASH_BENCHMARK_DIR:-$build/data}/XXXXXX")
 trap 'rm -rf "$data"' EXIT
 trap 'exit 1' INT TERM
 rm -f "$build/measured/"*
+commit=$(git rev-parse --short HEAD)
+git diff --quiet HEAD -- include benchmarks ":!benchmarks/results" || commit="$commit with changes"
 stamp="$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(uname -sr), load average \
-$(cut -d ' ' -f 1 /proc/loadavg); $(df --output=fstype "$data" | tail -n 1); $(date -u +%F); commit $(git describe --always --dirty)"
+$(cut -d ' ' -f 1 /proc/loadavg); $(df --output=fstype "$data" | tail -n 1); $(date -u +%F); commit $commit"
 echo "$stamp"
 for program in neighbours policies scale; do
   # shellcheck disable=SC2086

@@ -128,28 +128,23 @@ void enter_keys(race& saves, race& loads, int count, std::shared_ptr<filled<Stor
 template <class Storage>
 void enlist_whole(std::string const& prefix, int count, std::shared_ptr<filled<Storage>> store) {
   auto const name = "/" + std::to_string(count);
-  auto const once = [](auto* b, int repetitions) {
-    b->Iterations(1)->Repetitions(repetitions)->Unit(benchmark::kMillisecond)->UseManualTime();
+  auto const once = [count](auto* b) {
+    b->Iterations(1)->Repetitions(count < 100'000 ? 3 : 1)->Unit(benchmark::kMillisecond)->UseManualTime();
   };
   if (std::is_same_v<Storage, journal>) {
-    once(benchmark::RegisterBenchmark((prefix + "open" + name).c_str(),
-                                      [store](benchmark::State& state) {
-                                        store->close();
-                                        auto const before = heap();
-                                        for (auto _ : state) state.SetIterationTime(seconds_of([&] { store->open(); }));
-                                        state.counters["bytes"] = static_cast<double>(heap() - before);
-                                      }),
-         3);
+    once(benchmark::RegisterBenchmark((prefix + "open" + name).c_str(), [store](benchmark::State& state) {
+      store->close();
+      auto const before = heap();
+      for (auto _ : state) state.SetIterationTime(seconds_of([&] { store->open(); }));
+      state.counters["bytes"] = static_cast<double>(heap() - before);
+    }));
   }
-  once(benchmark::RegisterBenchmark((prefix + "entries" + name).c_str(),
-                                    [store](benchmark::State& state) {
-                                      auto const& open = store->open();
-                                      for (auto _ : state) {
-                                        state.SetIterationTime(
-                                            seconds_of([&] { benchmark::DoNotOptimize(open.entries()); }));
-                                      }
-                                    }),
-       3);
+  once(benchmark::RegisterBenchmark((prefix + "entries" + name).c_str(), [store](benchmark::State& state) {
+    auto const& open = store->open();
+    for (auto _ : state) {
+      state.SetIterationTime(seconds_of([&] { benchmark::DoNotOptimize(open.entries()); }));
+    }
+  }));
 }
 
 template <class Storage>

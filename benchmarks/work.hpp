@@ -5,6 +5,7 @@
 #include <memory>
 #include <random>
 #include <span>
+#include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>
