@@ -470,10 +470,10 @@ take_out("a record that cannot be read under a lost lock being an error", "detai
          "if (problem.code() == errc::corrupt) return false;", "return false;", "locks")
 take_out("a record that was damaged under a lost lock being another's", "detail/lock.hpp",
          "if (problem.code() == errc::corrupt) return false;", "", "locks")
-take_out("the lock never having been lost when a guard saves", "detail/lock.hpp",
-         "require_held(operation); storage_.put(key_, r);", "ensure_held(operation); storage_.put(key_, r);", "locks")
-take_out("the look at the lock before a save", "detail/lock.hpp",
-         "require_held(operation); storage_.put(key_, r);", "storage_.put(key_, r);", "locks")
+take_out("the lock never having been lost when a guard saves", "detail/guarded_key.hpp",
+         "record_.require_held(guard_); if (origin_", "record_.ensure_held(guard_); if (origin_", "locks")
+take_out("the look at the lock before a save", "detail/guarded_key.hpp",
+         "record_.require_held(guard_); if (origin_", "if (origin_", "locks")
 take_out("the look at the lock before setting aside", "detail/lock.hpp",
          "require_held(operation); std::string where", "std::string where", "locks")
 take_out("the look at the lock before a removal", "detail/lock.hpp",
@@ -492,8 +492,8 @@ take_out("asking for the live value under the lock", "delete_guard.hpp",
          "std::optional<T> early = std::forward<Live>(live)(); key_.lock(options_.wait_for_lock); key_.inspect(early);",
          "delete_guard")
 take_out("live, none: saved", "detail/guarded_key.hpp",
-         "record_.put(std::move(*r), guard_);",
-         "if (origin_ != stash::origin::live) record_.put(std::move(*r), guard_);", "delete_guard")
+         "stash_.storage().put(key_, *r);",
+         "if (origin_ != stash::origin::live) stash_.storage().put(key_, *r);", "delete_guard")
 take_out("live, the same: not set aside", "detail/guarded_key.hpp",
          "if (old_ && old_->payload == r.payload) old_.reset();", "", "delete_guard")
 take_out("live, another: set aside", "detail/guarded_key.hpp",
@@ -501,8 +501,8 @@ take_out("live, another: set aside", "detail/guarded_key.hpp",
 take_out("not live, intact: adopted", "detail/guarded_key.hpp",
          "if (!pending_) return; value_.emplace", "pending_.reset(); return; value_.emplace", "delete_guard")
 take_out("not live, intact: put again", "detail/guarded_key.hpp",
-         "record_.put(std::move(*r), guard_);",
-         "if (origin_ == stash::origin::live) record_.put(std::move(*r), guard_);", "delete_guard")
+         "stash_.storage().put(key_, *r);",
+         "if (origin_ == stash::origin::live) stash_.storage().put(key_, *r);", "delete_guard")
 take_out("not live, intact, cannot be put again: throws", "detail/guarded_key.hpp",
          "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
          "if (origin_ == stash::origin::live && (!options_.best_effort || is_busy(problem)))", "delete_guard")
@@ -872,9 +872,6 @@ take_out("no delete before all are saved", "delete_guards.hpp",
          "if (first) std::rethrow_exception(first); for (std::size_t i", "for (std::size_t i", "delete_guards")
 take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp",
          "if (clearable_) record_.require_held(\"commit\");", "", "delete_guards")
-take_out("asking for the locks before a save of many", "detail/guarded_key.hpp",
-         "if (!pending_) return std::nullopt; record_.require_held(guard_);", "if (!pending_) return std::nullopt;",
-         "delete_guards")
 take_out("a failed restore stopping no other, in the destructor", "delete_guards.hpp",
          "try { restore_one(one); } catch (...) {", "restore_one(one); if (false) {", "delete_guards")
 take_out("a failed restore stopping no other", "delete_guards.hpp",

@@ -90,14 +90,15 @@ class guarded_key {
 
   /// Puts the record, if there is one to put.
   void put() {
+    std::optional<record> r;
     try {
-      auto r = to_put();
+      r = to_put();
       if (!r) return;
-      record_.put(std::move(*r), guard_);
+      stash_.storage().put(key_, *r);
     } catch (...) {
       return put_failed(std::current_exception());
     }
-    was_put();
+    was_put(std::move(*r));
   }
 
   // `put` in three parts, for a guard that puts the records of all its keys at once.
@@ -118,7 +119,12 @@ class guarded_key {
   }
   void was_put(record r) {
     record_.know(std::move(r));
-    was_put();
+    if (origin_ == stash::origin::live) {
+      tell(event_kind::saved, {.where = place()});
+    } else {
+      origin_ = stash::origin::adopted;
+      tell(event_kind::adopted, {.age = age_, .where = place()});
+    }
   }
 
   /// Restores, unless there is no value. Throws what `restore` throws, and `errc::busy` where the lock was lost to
@@ -204,15 +210,6 @@ class guarded_key {
     if (!damage_) return;
     std::string const where = record_.set_aside("corrupt", guard_);
     tell(event_kind::corrupt, {.where = where, .error = damage_});
-  }
-
-  void was_put() {
-    if (origin_ == stash::origin::live) {
-      tell(event_kind::saved, {.where = place()});
-    } else {
-      origin_ = stash::origin::adopted;
-      tell(event_kind::adopted, {.age = age_, .where = place()});
-    }
   }
 
   /// A step of a save, unless one has failed before.

@@ -82,19 +82,14 @@ class locked_record {
     return known_;
   }
 
-  void put(record r, char const* operation) {
-    require_held(operation);
-    storage_.put(key_, r);
-    known_ = std::move(r);
-  }
+  /// `r` was put, with the lock held.
+  void know(record r) noexcept { known_ = std::move(r); }
   bool erase(char const* operation) {
     require_held(operation);
     bool const was_there = storage_.erase(key_);
     known_.reset();
     return was_there;
   }
-  /// `put` or `erase` were done, with those of other keys.
-  void know(std::optional<record> r) { known_ = std::move(r); }
   std::string set_aside(char const* reason, char const* operation) {
     require_held(operation);
     std::string where = storage_.set_aside(key_, reason);
