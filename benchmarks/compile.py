@@ -30,7 +30,8 @@ def seconds(compiler, source):
 
 
 rounds, out = int(sys.argv[1]), Path(sys.argv[2])
-compilers = [name for name in ("g++", "clang++-19", "clang++") if shutil.which(name)]
+clang = "clang++-19" if shutil.which("clang++-19") else "clang++"  # whichever there is
+compilers = [name for name in ("g++", clang) if shutil.which(name)]
 results = []
 with tempfile.TemporaryDirectory() as directory:
     sources = {}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the library against the floor and its neighbours, and writes a table and plots to benchmarks/results. Some
-# 15 minutes; on a machine that does nothing else.
+# 10 minutes; on a machine that does nothing else.
 #
 # usage: run.sh [--quick]
 # --quick tries everything with a tenth of the rounds and up to 10,000 keys, and writes to .build/benchmarks/results.
@@ -21,7 +21,7 @@ need $build_packages libbenchmark-dev gnuplot-nox git
 
 build=$PWD/.build/benchmarks
 results=$PWD/benchmarks/results
-rounds=15
+rounds=11
 [ -z "$quick" ] || results=$build/results rounds=3
 [ -e "$build/build.ninja" ] || meson setup "$build" benchmarks -Dbuildtype=plain -Doptimization=2 \
   -Db_ndebug=true >/dev/null # as distributions build the neighbours
