@@ -1,4 +1,4 @@
-# Called by report.py, which sets measured, results, stamp and the floors.
+# Called by report.py, which sets measured, results, stamp, columns (of threads) and the floors.
 set datafile separator tab
 set style fill solid 0.85 noborder
 set style line 1 lc rgb '#1b6ca8' lw 2 pt 7
@@ -64,7 +64,7 @@ set xlabel 'threads'
 unset logscale y
 set logscale x 2
 set yrange [0:*] noreverse
-plot for [i = 2:5] data('threads') using 1:i title columnheader ls i - 1
+plot for [i = 2:columns] data('threads') using 1:i title columnheader ls i - 1
 
 set terminal svg size 1200,560 font 'sans,12' background 'white' noenhanced
 set output picture('keys')

@@ -183,6 +183,6 @@ write_data("threads", "scale/power_loss/threads/", 0, 1, lambda value: 1 / value
 for durability, policy in (("power_loss", "journal"), ("power_loss", "files"), ("memory", "memory")):
     write_data(f"keys-{policy}", f"scale/{durability}/{policy}/", 1, 0, micros)
 settings = "".join(f"{name} = {value}; " for name, value in floors.items())
-settings += f"measured = '{measured}'; results = '{results}'; stamp = '{stamp}'"
+settings += f"columns = {1 + len(threads_columns)}; measured = '{measured}'; results = '{results}'; stamp = '{stamp}'"
 subprocess.run(["gnuplot", "-e", settings, Path(__file__).with_name("plots.gp")], check=True)
 sys.exit(1 if failed else 0)
