@@ -34,9 +34,7 @@ struct stash_on : stash::basic_stash<Storage> {
   void put(stash::key const& k, json::value const& v) { this->save(k, v); }
   auto get(stash::key const& k) const { return this->load(k); }
   bool erase(stash::key const& k) { return this->clear(k); }
-  // BATCH: as soon as a stash has save_all.
   template <class Pairs>
-  requires requires(stash::basic_stash<Storage>& s, Pairs const& all) { s.save_all(all); }
   void put_all(Pairs const& all) { this->save_all(all); }
 };
 

@@ -87,7 +87,6 @@ struct batch {
       return result;
     };
     auto const save = [store](pairs const& all) {
-      // BATCH: the stash's own have no put_all (a storage) and no save_all (a stash) yet; then one after another.
       if constexpr (requires { store->put_all(all); }) {
         store->put_all(all);
       } else {
