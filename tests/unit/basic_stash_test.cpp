@@ -276,6 +276,12 @@ BOOST_AUTO_TEST_CASE(of_many_none_is_written_where_one_cannot_be) {
   }
   stash::file_stash small{dir(), stash::file_options{.max_bytes = 10}};
   BOOST_TEST(code_of([&] { small.save_all(pairs{{"a", 1}, {"b", "twelve bytes or more"}}); }) == errc::too_large);
+  struct one_by_one : stash::atomic_file_storage {
+    using stash::atomic_file_storage::atomic_file_storage;
+    void put_all() = delete;  // hides that of the files, which looks at all before it writes
+  };
+  stash::basic_stash<one_by_one> slow{dir(), stash::file_options{.max_bytes = 10}};
+  BOOST_TEST(code_of([&] { slow.save_all(pairs{{"a", 1}, {"b", "twelve bytes or more"}}); }) == errc::too_large);
   BOOST_TEST((store.load("a") == json::value("old") && !store.load("b")));
   BOOST_TEST((store.storage().try_lock("a") && store.storage().try_lock("b")));
 }
