@@ -415,7 +415,7 @@ BOOST_AUTO_TEST_CASE(the_first_bytes_are_there_twice_and_without_both_nothing_is
 BOOST_AUTO_TEST_CASE(a_newer_version_is_a_mismatch_and_stays_as_it_is) {
   open().put("k", first);
   std::string head = "stash journal 2\n"s + std::string(8, 's');
-  stash::detail::append_number(head, stash::detail::xxh64::hash(head));
+  stash::detail::append_little_endian(head, stash::detail::xxh64::hash(head));
   overwrite(0, head + head);
   auto const newer = bytes();
   auto s = open();

@@ -29,7 +29,7 @@ struct kept_body {
 
   static std::string joined(time_point when, std::string_view name, std::string_view payload) {
     std::string body;
-    append_number(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
+    append_little_endian(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
     return body.append(name).append(1, '\n').append(payload);
   }
   static kept_body split(std::string_view body) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/little_endian.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/record.hpp>
 #include <string>
@@ -39,19 +40,14 @@ inline constexpr std::string_view journal_name = "stash journal ", journal_versi
 inline constexpr std::size_t journal_header_size = 64;
 inline constexpr std::string_view unknown_key = "/";  // no key; as `previous_key`: of damage
 
-inline void append_number(std::string& out, std::uint64_t n) {
-  for (int shift = 0; shift < 64; shift += 8) out += static_cast<char>(n >> shift);
-}
 inline std::uint64_t number_at(std::string_view bytes, std::size_t at) noexcept {
-  std::uint64_t n = 0;
-  for (std::size_t i = 0; i < 8; ++i) n |= std::uint64_t{static_cast<unsigned char>(bytes[at + i])} << (8 * i);
-  return n;
+  return load_little_endian<std::uint64_t>(&bytes[at]);
 }
 
 inline std::string journal_header(std::uint64_t salt) {
   std::string one = std::string(journal_name).append(journal_version);
-  append_number(one, salt);
-  append_number(one, xxh64::hash(one));
+  append_little_endian(one, salt);
+  append_little_endian(one, xxh64::hash(one));
   return one + one;
 }
 
@@ -98,12 +94,12 @@ struct frame_head {
          {magic, static_cast<std::uint64_t>(kind), sequence, offset, synced, previous,
           static_cast<std::uint64_t>(saved_at.time_since_epoch().count()), body_size, body_hash,
           std::uint64_t{key.size()} | std::uint64_t{previous_key.size()} << 32}) {
-      append_number(out, field);
+      append_little_endian(out, field);
     }
     out.append(key).append(previous_key);
     checksum = xxh64::hash(std::string_view(out).substr(8), salt);
     std::string front;
-    append_number(front, checksum);
+    append_little_endian(front, checksum);
     return out.replace(0, 8, front);
   }
 

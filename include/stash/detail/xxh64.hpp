@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <stash/detail/little_endian.hpp>
 #include <string_view>
 
 namespace stash::inline v1::detail {
@@ -16,20 +18,22 @@ class xxh64 {
     std::size_t left = bytes.size();
     std::uint64_t h = seed + prime5;
     if (left >= 32) {
-      std::uint64_t lane[4] = {seed + prime1 + prime2, seed + prime2, seed, seed - prime1};
-      for (; left >= 32; left -= 32) {
-        for (std::uint64_t& l : lane) {
-          l = round(l, read<8>(p));
-          p += 8;
-        }
+      std::uint64_t a = seed + prime1 + prime2, b = seed + prime2, c = seed, d = seed - prime1;
+      for (; left >= 32; left -= 32, p += 32) {
+        a = round(a, load_little_endian<std::uint64_t>(p));
+        b = round(b, load_little_endian<std::uint64_t>(p + 8));
+        c = round(c, load_little_endian<std::uint64_t>(p + 16));
+        d = round(d, load_little_endian<std::uint64_t>(p + 24));
       }
-      h = std::rotl(lane[0], 1) + std::rotl(lane[1], 7) + std::rotl(lane[2], 12) + std::rotl(lane[3], 18);
-      for (std::uint64_t const l : lane) h = (h ^ round(0, l)) * prime1 + prime4;
+      h = std::rotl(a, 1) + std::rotl(b, 7) + std::rotl(c, 12) + std::rotl(d, 18);
+      for (std::uint64_t const lane : {a, b, c, d}) h = (h ^ round(0, lane)) * prime1 + prime4;
     }
     h += bytes.size();
-    for (; left >= 8; left -= 8, p += 8) h = std::rotl(h ^ round(0, read<8>(p)), 27) * prime1 + prime4;
-    for (; left >= 4; left -= 4, p += 4) h = std::rotl(h ^ (read<4>(p) * prime1), 23) * prime2 + prime3;
-    for (; left > 0; --left, ++p) h = std::rotl(h ^ (read<1>(p) * prime5), 11) * prime1;
+    for (; left >= 8; left -= 8, p += 8)
+      h = std::rotl(h ^ round(0, load_little_endian<std::uint64_t>(p)), 27) * prime1 + prime4;
+    for (; left >= 4; left -= 4, p += 4)
+      h = std::rotl(h ^ (load_little_endian<std::uint32_t>(p) * prime1), 23) * prime2 + prime3;
+    for (; left > 0; --left, ++p) h = std::rotl(h ^ (load_little_endian<std::uint8_t>(p) * prime5), 11) * prime1;
     h = (h ^ (h >> 33)) * prime2;
     h = (h ^ (h >> 29)) * prime3;
     return h ^ (h >> 32);
@@ -42,14 +46,6 @@ class xxh64 {
 
   static std::uint64_t round(std::uint64_t lane, std::uint64_t input) noexcept {
     return std::rotl(lane + input * prime2, 31) * prime1;
-  }
-
-  /// Little endian whatever the machine is: files move between machines. Compilers make one load of it.
-  template <int N>
-  static std::uint64_t read(char const* p) noexcept {
-    std::uint64_t value = 0;
-    for (int i = 0; i < N; ++i) value |= std::uint64_t{static_cast<unsigned char>(p[i])} << (8 * i);
-    return value;
   }
 };
 
