@@ -124,14 +124,14 @@ take_out("the first error where moving back fails too", "storage/atomic_file.hpp
          "return move_without_replacing(dir, from, to); } catch (...) {",
          "return move_without_replacing(dir, from, to); } catch (char const*) {", "atomic_file")
 take_out("moving a record back that could not be unlinked", "storage/atomic_file.hpp",
-         "bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);",
+         "bool const is_back = move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);",
          "bool const is_back = true;", "atomic_file")
 take_out("the sync of a record that was moved back", "storage/atomic_file.hpp",
-         "move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);", "move_back(dir, doomed, name);",
+         "move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);", "move_back(dir, one.to, one.from);",
          "atomic_file")
 take_out("syncing nothing of what was moved back under process_crash", "storage/atomic_file.hpp",
-         "move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);",
-         "move_back(dir, doomed, name) && dir.sync() == 0;", "atomic_file")
+         "move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);",
+         "move_back(dir, one.to, one.from) && dir.sync() == 0;", "atomic_file")
 take_out("telling a record that could not be moved back from one that stands", "storage/atomic_file.hpp",
          "if (!is_back) indeterminate(\"unlink\", dir.path_of(doomed), failed, op);", "", "atomic_file")
 take_out("telling that a record could not be unlinked", "storage/atomic_file.hpp",

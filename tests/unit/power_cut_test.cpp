@@ -4,6 +4,7 @@
 // another process goes on), or a sync that fails. At every step of it the power is cut, in every way that
 // `model_file_system` knows; in each state that this leaves, what was acknowledged must be there, `recover` and a
 // retry must work, and the power is cut once more at every step of theirs.
+#include <set>
 #include <stash/detail/xxh64.hpp>
 #include <stash/storage/journal.hpp>
 #include <unordered_map>
@@ -112,7 +113,8 @@ struct traits {
   }
   static bool has_temporaries(Storage const& s) { return !s.temporaries().empty(); }
   static std::string payload_of(model_file_system const& files, Storage const&, stash::entry const& e) {
-    return stash::detail::parse_record(files.at(files.find(e.where)).bytes, e.key, "look", e.where).payload;
+    return stash::detail::parse_record(files.at(files.find(e.where)).bytes, e.key, "look", [&] { return e.where; })
+        .payload;
   }
 };
 

@@ -18,7 +18,7 @@ std::string bytes_of(stash::key const& k, record const& r) {
   return stash::detail::header_line(k, r) + r.payload + "\n";
 }
 record parse(std::string_view bytes, stash::key const& k = "orders") {
-  return stash::detail::parse_record(bytes, k, "get", "file");
+  return stash::detail::parse_record(std::string(bytes), k, "get", [] { return "file"; });
 }
 record const example{R"({"id":{"label":1}})", time_point{1'795'358'661'123'456us}};
 

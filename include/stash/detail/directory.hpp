@@ -59,7 +59,8 @@ class descriptor {
   int fd_;
 };
 
-/// A stash directory, open: ours alone, and not reached through a link in its last component.
+/// A stash directory, open: ours alone, and not reached through a link in its last component. It looks at the path and
+/// the operation that it was given.
 template <class Ops>
 class directory {
  public:
@@ -77,7 +78,7 @@ class directory {
     }
     directory opened{ops, fd, path, op};
     if (ops.fstat(fd, &s) != 0) opened.fail("fstat");
-    if (s.st_uid != ops.user()) {
+    if (s.st_uid != opened.user_) {
       op.fail(errc::unsafe_directory, path.native(), "owned by user " + std::to_string(s.st_uid) + ", not by us");
     }
     if ((s.st_mode & 022) != 0)
@@ -108,12 +109,13 @@ class directory {
   static constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
   int get() const noexcept { return fd_.get(); }
-  std::string path_of(std::string_view name) const { return (path_ / std::string(name)).native(); }
+  uid_t user() const noexcept { return user_; }
+  std::string path_of(std::string_view name) const { return (*path_ / std::string(name)).native(); }
 
   /// Throws what `errno` says of `call` on `name`.
   [[noreturn]] void fail(std::string_view call, std::string_view name = {}) const {
     int const failed = errno;
-    op_.fail(failed, call, name.empty() ? path_.native() : path_of(name));
+    op_.fail(failed, call, name.empty() ? path_->native() : path_of(name));
   }
 
   /// -1 and `errno`: nobody knows which of the changes in it are durable.
@@ -135,7 +137,7 @@ class directory {
 
  private:
   directory(Ops const& ops, int fd, boost::filesystem::path const& path, operation const& op)
-      : ops_(&ops), fd_(ops, fd), path_(path), op_(op) {}
+      : ops_(&ops), fd_(ops, fd), user_(ops.user()), path_(&path), op_(op) {}
 
   static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
                                 operation const& op) {
@@ -185,7 +187,8 @@ class directory {
 
   Ops const* ops_;
   descriptor<Ops> fd_;
-  boost::filesystem::path path_;
+  uid_t user_;  // we
+  boost::filesystem::path const* path_;
   operation op_;
 };
 

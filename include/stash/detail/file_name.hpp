@@ -38,6 +38,7 @@ inline bool is_hex16(std::string_view text) noexcept {
 /// bytes above ASCII are, so that no file system normalises them.
 inline std::string percent_encoded(std::string_view text, bool dots) {
   std::string out;
+  out.reserve(text.size() + record_suffix.size());
   for (char const each : text) {
     auto const c = static_cast<unsigned char>(each);
     bool const stays = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||

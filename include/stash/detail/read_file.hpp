@@ -12,10 +12,11 @@
 
 namespace stash::inline v1::detail {
 
-/// Throws `errc::too_large` where a payload has more than `cap` bytes.
-inline void check_size(std::uint64_t bytes, std::uint64_t cap, std::string_view path, operation const& op) {
+/// Throws `errc::too_large` where a payload has more than `cap` bytes. `where()` is its path.
+template <class Where>
+void check_size(std::uint64_t bytes, std::uint64_t cap, Where where, operation const& op) {
   if (bytes <= cap) return;
-  op.fail(errc::too_large, path, std::to_string(bytes) + " bytes; " + std::to_string(cap) + " are allowed");
+  op.fail(errc::too_large, where(), std::to_string(bytes) + " bytes; " + std::to_string(cap) + " are allowed");
 }
 
 /// An open regular file of our own, and its size.
@@ -38,7 +39,7 @@ std::optional<readable_file<Ops>> open_readable(Ops const& ops, directory<Ops> c
   readable_file<Ops> result{{ops, fd}, 0};
   struct stat s;  // a link (ELOOP) or a socket (ENXIO) is looked at from outside
   if ((fd >= 0 ? ops.fstat(fd, &s) : ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail("stat", name);
-  if (s.st_uid != ops.user()) {
+  if (s.st_uid != dir.user()) {
     op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", dir.path_of(name));
   }
   if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, dir.path_of(name), "not a regular file");

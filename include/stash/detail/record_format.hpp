@@ -11,6 +11,7 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 // A record as bytes: a header line and the payload with a newline behind it.
 //
@@ -32,12 +33,11 @@ inline std::string checksum(std::string_view prefix, std::string_view payload) {
 
 /// The header line of `r`, its newline included.
 inline std::string header_line(key const& k, record const& r) {
-  std::string line = "{\"stash\":1,\"key\":" + quoted(k) + ",\"saved_at\":\"" + to_text(r.saved_at) +
-                     "\",\"bytes\":" + std::to_string(r.payload.size());
-  line += checksum_field;
-  line += checksum(line, r.payload);
-  line += header_end;
-  return line += '\n';
+  std::string line = "{\"stash\":1,\"key\":";
+  line.reserve(256);
+  line.append(quoted(k)).append(",\"saved_at\":\"").append(to_text(r.saved_at));
+  line.append("\",\"bytes\":").append(std::to_string(r.payload.size())).append(checksum_field);
+  return line.append(checksum(line, r.payload)).append(header_end) += '\n';
 }
 
 /// Takes `expected` off the front of `text`; false where it does not stand there.
@@ -66,13 +66,14 @@ inline std::optional<record_parts> split(std::string_view bytes) {
   return record_parts{line, payload};
 }
 
-/// The record that `bytes` are; `where` is for the message.
+/// The record that `bytes` are; `where()` is for the message.
 ///
 /// Throws `errc::corrupt` (framing, checksum, another key: whatever `header_line` and `k` would not have
 /// made) and `errc::mismatch` (whole, but of another version).
-inline record parse_record(std::string_view bytes, key const& k, std::string_view operation, std::string_view where) {
+template <class Where>
+record parse_record(std::string bytes, key const& k, std::string_view operation, Where where) {
   auto const fail = [&](errc code, std::string_view why) {
-    return error{code, std::string(operation), std::string(k.str()), std::string(where).append(": ").append(why)};
+    return error{code, std::string(operation), std::string(k.str()), std::string(where()).append(": ").append(why)};
   };
   auto const parts = split(bytes);
   if (!parts) throw fail(errc::corrupt, "cut off or damaged");
@@ -87,12 +88,18 @@ inline record parse_record(std::string_view bytes, key const& k, std::string_vie
   if (!take(header, ",\"key\":")) throw fail(errc::corrupt, "no key");
   if (!take(header, quoted(k))) throw fail(errc::corrupt, "it is the record of another key");
   if (!take(header, ",\"saved_at\":\"")) throw fail(errc::corrupt, "no time");
-  auto const saved_at = to_time(header.substr(0, header.find('"')));
+  std::string_view const time = header.substr(0, header.find('"'));
+  auto const saved_at = to_time(time);
   if (!saved_at) throw fail(errc::corrupt, "no time");
-  record result{std::string(parts->payload), *saved_at};
-  std::string const expected = header_line(k, result);
-  if (!expected.starts_with(parts->prefix)) throw fail(errc::corrupt, "its header is not of the form of version 1");
-  return result;
+  header.remove_prefix(time.size());
+  if (!take(header, "\",\"bytes\":") || !take(header, std::to_string(parts->payload.size())) ||
+      header != checksum_field) {
+    throw fail(errc::corrupt, "its header is not of the form of version 1");
+  }
+  auto const payload_at = static_cast<std::size_t>(parts->payload.data() - bytes.data());
+  bytes.pop_back();
+  bytes.erase(0, payload_at);
+  return {std::move(bytes), *saved_at};
 }
 
 }  // namespace stash::inline v1::detail

@@ -20,7 +20,7 @@ template <class Ops>
 class temporary_file {
  public:
   temporary_file(Ops const& ops, directory<Ops> const& dir, key const& k, bool durable, operation const& op)
-      : ops_(ops), dir_(dir), op_(op), name_(temporary_name(k, op.name, dir.random())), durable_(durable) {}
+      : ops_(ops), dir_(dir), op_(op), key_(k), durable_(durable) {}
   temporary_file(temporary_file const&) = delete;
   temporary_file& operator=(temporary_file const&) = delete;
   ~temporary_file() {
@@ -61,7 +61,7 @@ class temporary_file {
   /// Puts it under `name()`, for a rename.
   void give_name() {
     if (has_name_) return;
-    if (link(name_)) {
+    if (link(make_name())) {
       has_name_ = true;
     } else {  // no /proc, or a file system that does not link: then this tells what is wrong, if anything
       create_named();
@@ -74,10 +74,10 @@ class temporary_file {
   void keep() noexcept { has_name_ = false; }
 
  private:
-  /// Throws what `errno` says of `call`.
+  /// Throws what `errno` says of `call` on what has that name, or none yet.
   [[noreturn]] void fail(std::string_view call, std::string const& name) const {
     int const failed = errno;
-    op_.fail(failed, call, dir_.path_of(name));
+    op_.fail(failed, std::string(call) + (name.empty() ? " a new file in" : ""), dir_.path_of(name));
   }
   bool open_unnamed() {
     int const fd = retried([&] { return ops_.open_unnamed(dir_.get()); });
@@ -88,7 +88,10 @@ class temporary_file {
     return retried([&] { return ops_.link_unnamed(file_->get(), dir_.get(), name.c_str()); }) == 0;
   }
 
+  std::string const& make_name() { return name_ = temporary_name(key_, op_.name, dir_.random()); }
+
   void create_named() {
+    make_name();
     int const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     int const fd = retried([&] { return ops_.open(dir_.get(), name_.c_str(), flags, 0600); });
     if (fd < 0) fail("create", name_);
@@ -122,7 +125,8 @@ class temporary_file {
   Ops const& ops_;
   directory<Ops> const& dir_;
   operation op_;
-  std::string name_;
+  key const& key_;
+  std::string name_;  // empty: none was needed yet
   bool durable_, has_name_ = false;
   std::array<std::string_view, 3> parts_{};
   std::optional<descriptor<Ops>> file_;

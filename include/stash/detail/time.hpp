@@ -25,9 +25,10 @@ inline constexpr std::int64_t micros_per_day = 86'400'000'000;
 
 /// Exactly `width` digits, more where the number is longer.
 inline void append_padded(std::string& out, std::int64_t n, std::size_t width) {
-  std::string const digits = std::to_string(n);
-  if (digits.size() < width) out.append(width - digits.size(), '0');
-  out += digits;
+  char digits[20];
+  auto const size = static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, n).ptr - digits);
+  if (size < width) out.append(width - size, '0');
+  out.append(digits, size);
 }
 
 /// A day since 1970 as year, month, day. Not `std::chrono::year_month_day`, whose years end at 32767 while
@@ -67,6 +68,7 @@ inline std::string to_text(time_point t, bool compact = false) {
   }
   auto const date = civil_date::of(day);
   std::string out;
+  out.reserve(32);
   if (date.year < 0) out += '-';
   if (date.year > 9999) out += '+';
   char const* const dash = compact ? "" : "-";

@@ -5,11 +5,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <stash/concepts.hpp>
 #include <stash/detail/absolute.hpp>
@@ -69,7 +68,9 @@ class basic_atomic_file_storage {
   /// Throws where `put` would refuse without trying: `errc::too_large`, `errc::invalid_key`.
   void check(key const& k, record const& r) const {
     detail::operation const op{"put", k};
-    detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);
+    auto const name = detail::record_name(k, op.name);
+    detail::check_size(
+        r.payload.size(), options_.max_bytes, [&] { return (directory_ / name).native(); }, op);
   }
 
   /// Writes `r` in place of what stands under `k`, even if that is a link or a FIFO; never through it.
@@ -203,13 +204,15 @@ class basic_atomic_file_storage {
   /// The keys that have temporary files: a save of theirs is under way, or was interrupted.
   std::vector<key> temporaries() const {
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, {"temporaries", {}});
-    std::set<key> found;
+    std::vector<key> found;
     if (dir) {
       for (auto const& name : dir->names()) {
-        if (auto k = detail::key_of_temporary(name)) found.insert(std::move(*k));
+        if (auto k = detail::key_of_temporary(name)) found.push_back(std::move(*k));
       }
     }
-    return {found.begin(), found.end()};
+    std::sort(found.begin(), found.end(), [](key const& a, key const& b) { return a < b; });
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
   }
 
   /// Removes the temporary files of `k`, whose lock the caller holds: what they were for was never acknowledged.
@@ -237,15 +240,16 @@ class basic_atomic_file_storage {
   void put_some(detail::directory<FileOps> const& dir, std::span<std::pair<key, record> const> some) const {
     std::vector<std::string> headers;
     headers.reserve(some.size());
-    std::deque<detail::temporary_file<FileOps>> files;
+    using file = detail::temporary_file<FileOps>;
+    std::vector<std::unique_ptr<file>> files;
     for (auto const& [k, r] : some) {
       headers.push_back(detail::header_line(k, r));
-      files.emplace_back(ops_, dir, k, is_durable(), detail::operation{"put_all", k});
-      files.back().write({headers.back(), r.payload, "\n"});
-      files.back().start_writeback();
+      files.push_back(std::make_unique<file>(ops_, dir, k, is_durable(), detail::operation{"put_all", k}));
+      files.back()->write({headers.back(), r.payload, "\n"});
+      files.back()->start_writeback();
     }
-    for (auto& file : files) file.finish();
-    for (std::size_t i = 0; i < files.size(); ++i) files[i].rename_to(detail::record_name(some[i].first, "put_all"));
+    for (auto const& one : files) one->finish();
+    for (std::size_t i = 0; i < files.size(); ++i) files[i]->rename_to(detail::record_name(some[i].first, "put_all"));
   }
 
   /// A failed sync of a directory says nothing about which names the disk has.
@@ -293,12 +297,12 @@ class basic_atomic_file_storage {
   void remove(detail::directory<FileOps> const& dir, std::span<file_move> all, detail::operation const& op) const {
     move_away(dir, all, op);
     std::exception_ptr first;
-    for (auto const& [name, doomed, was_there] : all) {
-      if (!was_there || unlink(dir, doomed) == 0 || errno == ENOENT) continue;  // ENOENT: a cleaner was faster
+    for (file_move const& one : all) {
+      if (!one.was_there || unlink(dir, one.to) == 0 || errno == ENOENT) continue;  // ENOENT: a cleaner was faster
       attempt(first, [&, failed = errno] {
-        bool const is_back = move_back(dir, doomed, name) && (!is_durable() || dir.sync() == 0);
-        if (!is_back) indeterminate("unlink", dir.path_of(doomed), failed, op);
-        op.fail(failed, "unlink", dir.path_of(doomed));
+        bool const is_back = move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);
+        if (!is_back) indeterminate("unlink", dir.path_of(one.to), failed, op);
+        op.fail(failed, "unlink", dir.path_of(one.to));
       });
     }
     if (first) std::rethrow_exception(first);
@@ -376,10 +380,11 @@ class basic_atomic_file_storage {
 
   std::optional<record> read(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
                              detail::operation const& op) const {
-    auto const bytes = detail::read_file(ops_, dir, name, options_.max_bytes, op);
+    auto bytes = detail::read_file(ops_, dir, name, options_.max_bytes, op);
     if (!bytes) return std::nullopt;
-    record result = detail::parse_record(*bytes, k, op.name, dir.path_of(name));
-    detail::check_size(result.payload.size(), options_.max_bytes, dir.path_of(name), op);
+    auto const where = [&] { return dir.path_of(name); };
+    record result = detail::parse_record(std::move(*bytes), k, op.name, where);
+    detail::check_size(result.payload.size(), options_.max_bytes, where, op);
     return result;
   }
 
