@@ -4,10 +4,10 @@
 #include <concepts>
 #include <cstddef>
 #include <optional>
-#include <ranges>
 #include <span>
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
+#include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/time.hpp>
@@ -146,7 +146,7 @@ class basic_stash {
   /// `errc::too_large`), a key given twice and `errc::busy` are found before anything is written.
   ///
   ///     store.save_all(std::map<std::string, boost::json::value>{{"orders", o}, {"customers", c}});
-  template <std::ranges::input_range Pairs>
+  template <detail::range Pairs>
   void save_all(Pairs&& all) {
     std::vector<std::pair<key, record>> records;
     std::vector<key> keys;

@@ -4,10 +4,9 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
-#include <deque>
 #include <exception>
+#include <memory>
 #include <optional>
-#include <ranges>
 #include <stash/detail/guarded_key.hpp>
 #include <stash/detail/live_value.hpp>
 #include <stash/detail/process.hpp>
@@ -58,15 +57,15 @@ class [[nodiscard]] delete_guards {
   /// Throws as `delete_guard`, and EINVAL where a key is given twice. Then all locks are free again, nothing was
   /// restored, no record was destroyed, and no delete must start. What `live` throws, `errc::busy`, and a record that
   /// cannot be read are found before anything is changed; what is thrown later leaves some keys saved already.
-  template <std::ranges::input_range Keys, std::invocable<key const&> Live>
+  template <detail::range Keys, std::invocable<key const&> Live>
   [[nodiscard]] delete_guards(Stash& stash, Keys&& keys, Live&& live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
     for (auto&& k : keys) names_.emplace_back(std::forward<decltype(k)>(k));
-    for (auto const& k : names_) guarded_.emplace_back(stash_, k, options_, "delete_guards");
+    for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
     detail::lock_all(names_, options_.wait_for_lock, "delete_guards",
-                     [&](std::size_t i, std::chrono::milliseconds wait) { guarded_[i].lock(wait); });
-    for (auto& one : guarded_) one.inspect(live(one.key()));
-    for (auto& one : guarded_) one.make_way();
+                     [&](std::size_t i, std::chrono::milliseconds wait) { guarded_[i]->lock(wait); });
+    for (auto const& one : guarded_) one->inspect(live(one->key()));
+    for (auto const& one : guarded_) one->make_way();
     put_all();
   }
 
@@ -78,9 +77,9 @@ class [[nodiscard]] delete_guards {
   ~delete_guards() {
     if (done_ || !owner_.is_current()) return;
     done_ = true;
-    for (auto& one : guarded_) {
+    for (auto const& one : guarded_) {
       try {
-        restore_one(one);
+        restore_one(*one);
       } catch (...) {  // told; an exception from here would end the program
       }
     }
@@ -108,13 +107,13 @@ class [[nodiscard]] delete_guards {
     std::exception_ptr first;
     std::vector<key> doomed;
     std::vector<guarded*> cleared;
-    for (auto& one : guarded_) {
+    for (auto const& one : guarded_) {
       try {
-        if (one.may_erase()) doomed.push_back(one.key());
-        cleared.push_back(&one);
+        if (one->may_erase()) doomed.push_back(one->key());
+        cleared.push_back(one.get());
       } catch (...) {
         if (!first) first = std::current_exception();
-        one.clear_failed(std::current_exception());
+        one->clear_failed(std::current_exception());
       }
     }
     try {
@@ -137,11 +136,11 @@ class [[nodiscard]] delete_guards {
     if (done_) return report;
     report.failed.reserve(guarded_.size());  // from here on, nothing of our own can fail between two restores
     done_ = true;
-    for (auto& one : guarded_) {
+    for (auto const& one : guarded_) {
       try {
-        report.restored += restore_one(one);
+        report.restored += restore_one(*one);
       } catch (...) {
-        report.failed.emplace_back(one.key(), std::current_exception());
+        report.failed.emplace_back(one->key(), std::current_exception());
       }
     }
     return report;
@@ -151,7 +150,7 @@ class [[nodiscard]] delete_guards {
   void release() noexcept {
     if (done_ || !owner_.is_current()) return;
     done_ = true;
-    for (auto& one : guarded_) one.release();
+    for (auto const& one : guarded_) one->release();
   }
 
  private:
@@ -169,14 +168,14 @@ class [[nodiscard]] delete_guards {
         if (!first) first = std::current_exception();
       }
     };
-    for (auto& one : guarded_) {
+    for (auto const& one : guarded_) {
       try {
-        auto r = one.to_put();
+        auto r = one->to_put();
         if (!r) continue;
-        records.emplace_back(one.key(), std::move(*r));
-        waiting.push_back(&one);
+        records.emplace_back(one->key(), std::move(*r));
+        waiting.push_back(one.get());
       } catch (...) {
-        failed(one, std::current_exception());
+        failed(*one, std::current_exception());
       }
     }
     if (first) std::rethrow_exception(first);
@@ -198,7 +197,7 @@ class [[nodiscard]] delete_guards {
 
   guarded const& at(key const& k, char const* operation) const {
     for (auto const& one : guarded_) {
-      if (one.key() == k) return one;
+      if (one->key() == k) return *one;
     }
     throw error{
         {EINVAL, boost::system::system_category()}, operation, std::string(k.str()), "it is none of the guard's keys"};
@@ -208,7 +207,7 @@ class [[nodiscard]] delete_guards {
   Restore restore_;
   guard_options options_;
   std::vector<key> names_;
-  std::deque<guarded> guarded_;
+  std::vector<std::unique_ptr<guarded>> guarded_;
   bool done_ = false;
   detail::owned_by_process owner_;
 };

@@ -19,7 +19,8 @@ struct recovery_report;
 struct rollback_report;
 struct json_serializer;
 class manual_clock;
-class memory_storage;
+template <class Mutex>
+class basic_memory_storage;
 struct posix_file_ops;
 template <class FileOps>
 class basic_atomic_file_storage;

@@ -130,7 +130,7 @@ struct json_serializer {
   /// `serialize` never writes, the last one counts.
   template <detail::json_convertible T>
   T deserialize(std::string_view bytes) const {
-    boost::json::value parsed = parse(bytes);  // parentheses below: braces would make an array of it in g++
+    boost::json::value parsed = parse<>(bytes);  // parentheses below: braces would make an array of it in g++
     if constexpr (std::same_as<T, boost::json::value>) {
       return parsed;
     } else if constexpr (std::same_as<T, boost::json::object>) {
@@ -160,10 +160,12 @@ struct json_serializer {
     throw error{errc::mismatch, "deserialize", {}, std::move(detail)};
   }
 
+  /// A template so that the parser is made where something is loaded, not in every file that includes this one.
+  template <class Builder = detail::json_builder>
   static boost::json::value parse(std::string_view bytes) {
     boost::json::parse_options options;
     options.max_depth = max_depth;
-    boost::json::basic_parser<detail::json_builder> parser{options};
+    boost::json::basic_parser<Builder> parser{options};
     boost::system::error_code failed;
     std::size_t const used = parser.write_some(false, bytes.data(), bytes.size(), failed);
     if (failed) fail("byte " + std::to_string(used) + " of the JSON: " + failed.message());

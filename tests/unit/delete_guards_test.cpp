@@ -1,5 +1,7 @@
+#include <set>
 #include <stash/delete_guards.hpp>
 #include <stash/storage/journal.hpp>
+#include <thread>
 
 #include "support.hpp"
 

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <boost/filesystem/operations.hpp>
+#include <unistd.h>
+
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <stash/detail/directory.hpp>
@@ -16,9 +17,14 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
   operation const op{operation_name, {}};
   if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
   if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
-  boost::system::error_code failed;
-  directory = boost::filesystem::absolute(directory, failed);
-  if (failed) op.fail(failed.value(), "getcwd for", directory.native());
+  if (directory.is_relative()) {
+    std::string here(256, '\0');
+    while (::getcwd(here.data(), here.size()) == nullptr) {
+      if (errno != ERANGE) op.fail(errno, "getcwd for", directory.native());
+      here.resize(2 * here.size());
+    }
+    directory = boost::filesystem::path(here.c_str()) / directory;
+  }
   // "link/" and "link/." would be followed where "link" is refused.
   while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty())) {
     directory = directory.parent_path();

@@ -10,7 +10,9 @@
 
 namespace stash::inline v1::detail {
 
-/// Locks of keys among the threads of this process. Thread safe. A forked child starts without any.
+/// Locks of keys among the threads of this process. Thread safe. A forked child starts without any. (A template so that
+/// only who uses it pays for compiling it.)
+template <class Mutex>
 class key_locks {
  public:
   /// Movable; the destructor releases it, but not in a forked child. May outlive the storage.
@@ -52,7 +54,7 @@ class key_locks {
   }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   std::unordered_map<key, process_id> rows_;
 };
 

@@ -2,10 +2,12 @@
 
 #include <concepts>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
-#include <ranges>
+#include <span>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace stash::inline v1::detail {
 
@@ -30,15 +32,23 @@ inline constexpr bool is_initializer_list = false;
 template <class T>
 inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
 
-/// A look at bytes or elements that somebody else owns: gone with the resource.
+// Not from <ranges>, whose adaptors would double what this header costs to include.
 template <class T>
-inline constexpr bool is_view = std::ranges::view<T> || is_initializer_list<T> ||
+concept range = requires(T& r) {
+  std::begin(r);
+  std::end(r);
+};
+
+/// A look at bytes or elements that somebody else owns: gone with the resource. (<span> declares `enable_view`.)
+template <class T>
+inline constexpr bool is_view = std::ranges::enable_view<T> || is_initializer_list<T> ||
                                 (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T>);
 
 /// A view, or a range of views: deserialized, it would look at bytes that are gone.
 template <class T>
 inline constexpr bool looks_elsewhere = is_view<T>;
-template <std::ranges::range T>
-inline constexpr bool looks_elsewhere<T> = is_view<T> || is_view<std::ranges::range_value_t<T>>;
+template <range T>
+inline constexpr bool looks_elsewhere<T> =
+    is_view<T> || is_view<std::iter_value_t<decltype(std::begin(std::declval<T&>()))>>;
 
 }  // namespace stash::inline v1::detail

@@ -1,16 +1,16 @@
 #pragma once
 
+#include <time.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
-#include <numeric>
 #include <optional>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +21,13 @@ inline constexpr std::chrono::milliseconds short_wait{1000};
 
 inline error busy(char const* operation, key const& k, std::string why) {
   return error{errc::busy, operation, std::string(k.str()), std::move(why)};
+}
+
+/// Or shorter, where a signal comes. Not from <thread>, which costs twice as much to include as this header.
+inline void sleep_for(std::chrono::milliseconds pause) noexcept {
+  auto const seconds = std::chrono::floor<std::chrono::seconds>(pause);
+  timespec const rest{static_cast<time_t>(seconds.count()), static_cast<long>((pause - seconds).count()) * 1'000'000};
+  ::nanosleep(&rest, nullptr);
 }
 
 /// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
@@ -38,7 +45,7 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
           operation, k,
           "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
     }
-    std::this_thread::sleep_for(std::min(pause, wait - waited));
+    sleep_for(std::min(pause, wait - waited));
   }
 }
 
@@ -47,7 +54,7 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
 template <class Lock>
 void lock_all(std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation, Lock lock) {
   std::vector<std::size_t> order(keys.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   auto const key_of = [&](std::size_t i) -> key const& { return keys[i]; };
   std::ranges::sort(order, {}, key_of);
   if (auto const twice = std::ranges::adjacent_find(order, {}, key_of); twice != order.end()) {

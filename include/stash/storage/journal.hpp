@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <ranges>
 #include <span>
@@ -60,6 +61,7 @@ struct journal_options {
 template <class FileOps = posix_file_ops>
 class basic_journal_storage {
   using journal = detail::journal<FileOps>;
+  using locks = detail::key_locks<std::mutex>;
 
  public:
   /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage, and keeps
@@ -71,10 +73,9 @@ class basic_journal_storage {
 
    private:
     friend basic_journal_storage;
-    lock_type(std::shared_ptr<journal> j, detail::key_locks::lock lock)
-        : journal_(std::move(j)), lock_(std::move(lock)) {}
+    lock_type(std::shared_ptr<journal> j, locks::lock lock) : journal_(std::move(j)), lock_(std::move(lock)) {}
     std::shared_ptr<journal> journal_;
-    detail::key_locks::lock lock_;
+    locks::lock lock_;
   };
 
   /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
@@ -93,7 +94,7 @@ class basic_journal_storage {
 
   /// Throws where `put` would refuse without trying: `errc::too_large`.
   void check(key const& k, record const& r) const {
-    detail::check_size(r.payload.size(), options_.max_bytes, journal_->file_path(), {"put", k});
+    detail::check_size(r.payload.size(), options_.max_bytes, [&] { return journal_->file_path(); }, {"put", k});
   }
 
   /// Writes `r` in place of what stands under `k`.
@@ -239,7 +240,7 @@ class basic_journal_storage {
   /// nullopt: another has it. Makes the file. Throws as `put`.
   std::optional<lock_type> try_lock(key const& k) {
     journal_->open({"try_lock", k});
-    auto lock = detail::key_locks::try_take(locks_, k);
+    auto lock = locks::try_take(locks_, k);
     if (!lock) return std::nullopt;
     return lock_type{journal_, std::move(*lock)};
   }
@@ -276,7 +277,7 @@ class basic_journal_storage {
 
   journal_options options_;
   std::shared_ptr<journal> journal_;
-  std::shared_ptr<detail::key_locks> locks_ = std::make_shared<detail::key_locks>();
+  std::shared_ptr<locks> locks_ = std::make_shared<locks>();
 };
 
 /// On the real file system.

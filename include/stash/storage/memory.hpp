@@ -25,28 +25,24 @@ namespace stash::inline v1 {
 ///
 /// What is put survives exceptions, and nothing else; a forked child has a copy of its own, without the
 /// locks. Every member may be called from many threads at once. Moving it keeps locks and records; a
-/// moved-from one can only be assigned to or destroyed. Fork while no other thread is inside it.
+/// moved-from one can only be assigned to or destroyed. Fork while no other thread is inside it. (A template so that
+/// only who uses it pays for compiling it.)
 ///
 ///     stash::basic_stash<stash::memory_storage> store;
-class memory_storage {
+template <class Mutex>
+class basic_memory_storage {
  public:
-  using lock_type = detail::key_locks::lock;
+  using lock_type = typename detail::key_locks<Mutex>::lock;
 
-  memory_storage() : state_(std::make_shared<state>()) {}
-  memory_storage(memory_storage&&) noexcept = default;
-  memory_storage& operator=(memory_storage&&) noexcept = default;
-  ~memory_storage() = default;
+  basic_memory_storage() : state_(std::make_shared<state>()) {}
+  basic_memory_storage(basic_memory_storage&&) noexcept = default;
+  basic_memory_storage& operator=(basic_memory_storage&&) noexcept = default;
+  ~basic_memory_storage() = default;
 
   /// Stores `r` in place of what is there. Throws `std::bad_alloc`: then what was there stands.
   void put(key const& k, record const& r) {
-    record copy = r;
     std::lock_guard const only{state_->mutex};
-    auto const found = state_->records.find(k);
-    if (found != state_->records.end()) {
-      found->second = std::move(copy);
-    } else {
-      state_->records.emplace(k, std::move(copy));
-    }
+    state_->records.insert_or_assign(k, r);  // a string that cannot be assigned keeps what it has
   }
 
   /// nullopt: there is none.
@@ -107,16 +103,17 @@ class memory_storage {
   }
 
   /// The lock of `k`, exclusive among the threads of this process; nullopt: another has it.
-  std::optional<lock_type> try_lock(key const& k) { return detail::key_locks::try_take(locks_, k); }
+  std::optional<lock_type> try_lock(key const& k) { return locks::try_take(locks_, k); }
 
  private:
+  using locks = detail::key_locks<Mutex>;
   struct aside_record {
     time_point when;
     entry listed;
     record bytes;
   };
   struct state {
-    std::mutex mutex;
+    Mutex mutex;
     std::unordered_map<key, record> records;
     std::vector<aside_record> aside;
     std::uint64_t aside_count = 0;
@@ -127,7 +124,9 @@ class memory_storage {
   }
 
   std::shared_ptr<state> state_;
-  std::shared_ptr<detail::key_locks> locks_ = std::make_shared<detail::key_locks>();
+  std::shared_ptr<locks> locks_ = std::make_shared<locks>();
 };
+
+using memory_storage = basic_memory_storage<std::mutex>;
 
 }  // namespace stash::inline v1
