@@ -59,8 +59,7 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
 }
 
 /// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`.
-template <class Traits>
-std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, event const& e) {
+inline std::ostream& operator<<(std::ostream& out, event const& e) {
   out << "stash: " << to_string(e.kind) << ' ' << detail::quoted(detail::printable(e.key));
   if (e.age) out << ", age " << std::chrono::floor<std::chrono::seconds>(*e.age).count() << " s";
   if (!e.where.empty()) out << ", at " << detail::printable(e.where);

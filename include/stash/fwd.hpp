@@ -19,8 +19,7 @@ struct recovery_report;
 struct rollback_report;
 struct json_serializer;
 class manual_clock;
-template <class Mutex>
-class basic_memory_storage;
+class memory_storage;
 struct posix_file_ops;
 template <class FileOps>
 class basic_atomic_file_storage;

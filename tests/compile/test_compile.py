@@ -41,6 +41,10 @@ def test_public_api_is_as_designed(compiler, tmp_path):
     succeed(tmp_path / "public_api")
 
 
+def test_public_api_compiles_with_the_oldest_clang_that_is_supported():
+    succeed("clang++-14", *FLAGS, *package_flags("--cflags"), "-fsyntax-only", HERE / "public_api.cpp")
+
+
 @each_compiler
 def test_stash_hpp_brings_in_no_database_and_no_ckan(compiler):
     listed = succeed(compiler, *FLAGS, "-M", "-x", "c++", "-", input=includes(["stash/stash.hpp"])).split()

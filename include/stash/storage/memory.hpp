@@ -21,14 +21,7 @@
 
 namespace stash::inline v1 {
 
-/// Records in this process's memory, for tests and for jobs that need undo but not after their death.
-///
-/// What is put survives exceptions, and nothing else; a forked child has a copy of its own, without the
-/// locks. Every member may be called from many threads at once. Moving it keeps locks and records; a
-/// moved-from one can only be assigned to or destroyed. Fork while no other thread is inside it. (A template so that
-/// only who uses it pays for compiling it.)
-///
-///     stash::basic_stash<stash::memory_storage> store;
+/// What `memory_storage` is: a template, so that only who uses it pays for compiling it.
 template <class Mutex>
 class basic_memory_storage {
  public:
@@ -127,6 +120,13 @@ class basic_memory_storage {
   std::shared_ptr<locks> locks_ = std::make_shared<locks>();
 };
 
-using memory_storage = basic_memory_storage<std::mutex>;
+/// Records in this process's memory, for tests and for jobs that need undo but not after their death.
+///
+/// What is put survives exceptions, and nothing else; a forked child has a copy of its own, without the
+/// locks. Every member may be called from many threads at once. Moving it keeps locks and records; a
+/// moved-from one can only be assigned to or destroyed. Fork while no other thread is inside it.
+///
+///     stash::basic_stash<stash::memory_storage> store;
+class memory_storage : public basic_memory_storage<std::mutex> {};
 
 }  // namespace stash::inline v1
