@@ -64,9 +64,9 @@ take_out("not believing a second sync after one that failed", "detail/temporary_
 take_out("the checked close", "detail/temporary_file.hpp",
          "if (has_name_ && file_->close() != 0)", "if (has_name_ && file_->close() != 0 && false)", "atomic_file")
 take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
-         ("name_(temporary_name(k, op.name, dir.random()))", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
+         ("name_ = temporary_name(key_, op_.name, dir_.random());", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
           "if (!durable_ || !open_unnamed()) create_named();"),
-         ("name_(record_name(k, op.name))", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "create_named();"),
+         ("name_ = record_name(key_, op_.name);", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "create_named();"),
          "atomic_file", may_hang=True)
 take_out("going on under a name where there are no files without", "detail/temporary_file.hpp",
          "if (!durable_ || !open_unnamed()) create_named();",
@@ -82,7 +82,7 @@ take_out("removing the temporary file where the save failed", "detail/temporary_
 take_out("O_EXCL of the temporary file", "detail/temporary_file.hpp",
          "O_CREAT | O_EXCL | O_NOFOLLOW", "O_CREAT", "atomic_file")
 take_out("a temporary name that nobody can foresee", "detail/temporary_file.hpp",
-         "temporary_name(k, op.name, dir.random())", "temporary_name(k, op.name, 0)", "atomic_file")
+         "temporary_name(key_, op_.name, dir_.random())", "temporary_name(key_, op_.name, 0)", "atomic_file")
 take_out("mode 0600 from the start", "detail/temporary_file.hpp",
          "name_.c_str(), flags, 0600)", "name_.c_str(), flags, 0666)", "atomic_file")
 take_out("fchmod against the umask", "detail/temporary_file.hpp",
@@ -99,7 +99,8 @@ take_out("the sync of the directory after a save", "storage/atomic_file.hpp",
 take_out("telling that the sync of a directory failed", "storage/atomic_file.hpp",
          "if (is_durable() && dir.sync() != 0)", "if (is_durable() && dir.sync() != 0 && false)", "atomic_file")
 take_out("refusing a payload over the cap before anything is written", "storage/atomic_file.hpp",
-         "detail::check_size(r.payload.size(), options_.max_bytes, path(k).native(), op);", "", "atomic_file")
+         "detail::check_size( r.payload.size(), options_.max_bytes, [&] { return (directory_ / name).native(); }, op);", "",
+         "atomic_file")
 take_out("syncing nothing under process_crash", "storage/atomic_file.hpp",
          "return options_.durability == durability::power_loss;", "return true;", "atomic_file")
 
@@ -133,12 +134,12 @@ take_out("syncing nothing of what was moved back under process_crash", "storage/
          "move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);",
          "move_back(dir, one.to, one.from) && dir.sync() == 0;", "atomic_file")
 take_out("telling a record that could not be moved back from one that stands", "storage/atomic_file.hpp",
-         "if (!is_back) indeterminate(\"unlink\", dir.path_of(doomed), failed, op);", "", "atomic_file")
+         "if (!is_back) indeterminate(\"unlink\", dir.path_of(one.to), failed, op);", "", "atomic_file")
 take_out("telling that a record could not be unlinked", "storage/atomic_file.hpp",
-         "if (!was_there || unlink(dir, doomed) == 0 || errno == ENOENT) continue;",
-         "if (!was_there || unlink(dir, doomed) == 0 || true) continue;", "atomic_file")
+         "if (!one.was_there || unlink(dir, one.to) == 0 || errno == ENOENT) continue;",
+         "if (!one.was_there || unlink(dir, one.to) == 0 || true) continue;", "atomic_file")
 take_out("a cleaner unlinking a record that is being removed", "storage/atomic_file.hpp",
-         "unlink(dir, doomed) == 0 || errno == ENOENT) continue;", "unlink(dir, doomed) == 0) continue;", "atomic_file")
+         "unlink(dir, one.to) == 0 || errno == ENOENT) continue;", "unlink(dir, one.to) == 0) continue;", "atomic_file")
 take_out("a copy of what is set aside: it is renamed", "storage/atomic_file.hpp",
          "bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);", "bool const is_copied = false;",
          "atomic_file")
@@ -227,13 +228,13 @@ take_out("an error where a file cannot be looked at", "detail/read_file.hpp",
          "ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail(\"stat\", name);",
          "ops.lstat(dir.get(), name.c_str(), &s)) != 0) return std::nullopt;", "atomic_file")
 take_out("the owner of a record", "detail/read_file.hpp",
-         "if (s.st_uid != ops.user())", "if (false)", "atomic_file", needs_root=True)
+         "if (s.st_uid != dir.user())", "if (false)", "atomic_file", needs_root=True)
 take_out("a record being a regular file", "detail/read_file.hpp",
          "if (!S_ISREG(s.st_mode))", "if (false)", "atomic_file")
 take_out("the cap before a file is read", "detail/read_file.hpp",
          "if (opened->size > longest_header && opened->size - longest_header > cap)", "if (false)", "atomic_file")
 take_out("the cap of a payload that was read", "storage/atomic_file.hpp",
-         "detail::check_size(result.payload.size(), options_.max_bytes, dir.path_of(name), op);", "", "atomic_file")
+         "detail::check_size(result.payload.size(), options_.max_bytes, where, op);", "", "atomic_file")
 take_out("an error while reading", "detail/read_file.hpp",
          "if (n < 0) dir.fail(\"read\", name);", "if (n < 0) break;", "atomic_file")
 take_out("going on after a short read", "detail/read_file.hpp",
@@ -287,11 +288,13 @@ take_out("the record being that of its key", "detail/record_format.hpp",
          "if (!take(header, quoted(k)))", "if (!take(header, header.substr(0, header.find(\",\\\"saved\"))))",
          "record_format")
 take_out("the time being one", "detail/record_format.hpp",
-         "if (!saved_at) throw fail(errc::corrupt, \"no time\");"
-         " record result{std::string(parts->payload), *saved_at};",
-         "record result{std::string(parts->payload), saved_at.value_or(time_point{})};", "record_format")
-take_out("the header being just what would be written", "detail/record_format.hpp",
-         "if (!expected.starts_with(parts->prefix))", "if (false)", "record_format")
+         ("if (!saved_at) throw fail(errc::corrupt, \"no time\");", "return {std::move(bytes), *saved_at};"),
+         ("", "return {std::move(bytes), saved_at.value_or(time_point{})};"), "record_format")
+take_out("the header telling how many bytes the payload has", "detail/record_format.hpp",
+         "|| !take(header, std::to_string(parts->payload.size()))",
+         "|| !(header.remove_prefix(header.find(',')), true)", "record_format")
+take_out("the header having nothing else", "detail/record_format.hpp", "|| header != checksum_field",
+         "|| !header.ends_with(checksum_field)", "record_format")
 take_out("a time coming out of its text again", "detail/time.hpp",
          "if (to_text(result, compact) != text) return std::nullopt;", "", "record_format")
 take_out("a time within what can be counted", "detail/time.hpp",
@@ -349,7 +352,7 @@ take_out("the time in the name of what was set aside", "detail/file_name.hpp",
 
 # --- The directory: detail/directory.hpp, detail/posix_file_ops.hpp
 
-take_out("the owner of the directory", "detail/directory.hpp", "if (s.st_uid != ops.user())", "if (false)",
+take_out("the owner of the directory", "detail/directory.hpp", "if (s.st_uid != opened.user_)", "if (false)",
          "atomic_file", needs_root=True)
 take_out("the mode of the directory", "detail/directory.hpp", "if ((s.st_mode & 022) != 0)", "if (false)",
          "atomic_file")
@@ -363,7 +366,7 @@ take_out("telling a link from a file in the directory's place", "detail/posix_fi
 take_out("telling a directory that cannot be opened from none", "detail/directory.hpp",
          "if (failed == ENOENT) return std::nullopt;", "return std::nullopt;", "atomic_file")
 take_out("a relative directory staying where it was", "detail/absolute.hpp",
-         "directory = boost::filesystem::absolute(directory, failed);", "", "atomic_file")
+         "directory = boost::filesystem::path(here.c_str()) / directory;", "", "atomic_file")
 take_out("refusing an empty path", "detail/absolute.hpp",
          "if (directory.empty()) op.fail(EINVAL, \"directory\", \"\\\"\\\"\");", "", "atomic_file")
 take_out("refusing a path with a NUL", "detail/absolute.hpp",
@@ -651,6 +654,9 @@ take_out("the age below which purge destroys nothing in memory", "storage/memory
 
 # --- The journal: detail/journal*.hpp, storage/journal.hpp
 
+take_out("waking who leads next", "detail/journal.hpp",
+         "if (!queue_.empty()) queue_.front()->woken.notify_one();", "", "journal", may_hang=True)
+take_out("waking who was written for", "detail/journal.hpp", "one->woken.notify_one();", "", "journal", may_hang=True)
 journal_cuts = "power_cut/power_cut/no_history_of_a_journal_loses_a_word_or_brings_a_record_back"
 take_out("the sync of a journal's frames", "detail/journal.hpp", "file_->sync(op); file_->note_synced();",
          "file_->note_synced();", journal_cuts, "journal", may_hang=True)
@@ -866,24 +872,24 @@ take_out("refusing a key that is given twice", "detail/lock.hpp",
          "twice != order.end())", "twice != order.end() && false)", "delete_guards")
 take_out("many locks waiting together", "detail/lock.hpp", "std::max(wait - waited,", "std::max(wait,", "delete_guards")
 take_out("looking at all before any record is moved", "delete_guards.hpp",
-         "one.inspect(live(one.key())); for (auto& one : guarded_) one.make_way();",
-         "{ one.inspect(live(one.key())); one.make_way(); }", "delete_guards")
+         "one->inspect(live(one->key())); for (auto const& one : guarded_) one->make_way();",
+         "{ one->inspect(live(one->key())); one->make_way(); }", "delete_guards")
 take_out("no delete before all are saved", "delete_guards.hpp",
          "if (first) std::rethrow_exception(first); for (std::size_t i", "for (std::size_t i", "delete_guards")
 take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp",
          "if (clearable_) record_.require_held(\"commit\");", "", "delete_guards")
 take_out("a failed restore stopping no other, in the destructor", "delete_guards.hpp",
-         "try { restore_one(one); } catch (...) {", "restore_one(one); if (false) {", "delete_guards")
+         "try { restore_one(*one); } catch (...) {", "restore_one(*one); if (false) {", "delete_guards")
 take_out("a failed restore stopping no other", "delete_guards.hpp",
-         "report.failed.emplace_back(one.key(), std::current_exception());",
-         "report.failed.emplace_back(one.key(), std::current_exception()); break;", "delete_guards")
+         "report.failed.emplace_back(one->key(), std::current_exception());",
+         "report.failed.emplace_back(one->key(), std::current_exception()); break;", "delete_guards")
 take_out("nothing restored after a commit of many that failed", "delete_guards.hpp",
          "done_ = true; std::exception_ptr first;", "std::exception_ptr first;", "delete_guards")
 take_out("a commit of many that cannot clear throwing", "delete_guards.hpp",
          "committed(); if (first) std::rethrow_exception(first);", "committed();", "delete_guards")
 take_out("an inherited guard of many releasing nothing", "delete_guards.hpp",
-         "if (done_ || !owner_.is_current()) return; done_ = true; for (auto& one : guarded_) one.release();",
-         "if (done_) return; done_ = true; for (auto& one : guarded_) one.release();", "delete_guards")
+         "if (done_ || !owner_.is_current()) return; done_ = true; for (auto const& one : guarded_) one->release();",
+         "if (done_) return; done_ = true; for (auto const& one : guarded_) one->release();", "delete_guards")
 take_out("refusing what cannot be put before any of many is written", "basic_stash.hpp",
          "detail::check_put(storage_, keys.back(), records.back().second);", "", "basic_stash")
 take_out("the locks of a save of many", "basic_stash.hpp",
@@ -892,10 +898,10 @@ take_out("the sync of the directory after a save of many", "storage/atomic_file.
          "all.first(std::min(most, all.size()))); } make_durable(dir, op);", "all.first(std::min(most, all.size()))); }",
          "delete_guards")
 take_out("the sync of each file of many", "storage/atomic_file.hpp",
-         "for (auto& file : files) file.finish();", "files.front().finish();", "delete_guards")
+         "for (auto const& one : files) one->finish();", "files.front()->finish();", "delete_guards")
 take_out("writing all of many before the first is synced", "storage/atomic_file.hpp",
-         ("files.back().start_writeback();", "for (auto& file : files) file.finish();"),
-         ("files.back().finish();", ""), "delete_guards")
+         ("files.back()->start_writeback();", "for (auto const& one : files) one->finish();"),
+         ("files.back()->finish();", ""), "delete_guards")
 take_out("going on with those that do not fit in one pass", "storage/atomic_file.hpp",
          "all = all.subspan(std::min(most, all.size()))", "all = {}", "basic_stash")
 

@@ -27,13 +27,20 @@
 
 namespace stash::inline v1::detail {
 
-/// A change that a thread waits for until it is on the disk.
 struct journal_change {
   new_frame frame{};
   stash::key const* key = nullptr;
-  kept_records row{};  ///< of a set_aside
-  bool is_done = false, was_there = false;
+  kept_records row{};      ///< of a set_aside
+  bool was_there = false;  ///< what a purge destroyed
+};
+
+/// The changes of a thread that waits until they are on the disk. It is on that thread's stack: others touch it, and
+/// wake the thread, with the mutex locked, without which it cannot go on.
+struct journal_request {
+  std::span<journal_change> changes;
+  bool is_done = false;
   std::exception_ptr failure{};
+  std::condition_variable woken{};
 };
 
 /// A journal file, its index, and the threads that write to it: the first that comes writes and syncs for all that came
@@ -118,23 +125,20 @@ class journal {
     std::unique_lock only{mutex_};
     if (!open_locked(creates, op)) return;
     refuse_poisoned(poison_, op);
-    std::span<journal_change> const mine = needs(index_);
-    if (mine.empty()) return;
-    for (auto const& one : mine) {
+    journal_request mine{needs(index_)};
+    if (mine.changes.empty()) return;
+    for (auto const& one : mine.changes) {
       if (one.key != nullptr) index_.reserve(*one.key);
     }
-    queue_.reserve(queue_.size() + mine.size());
-    for (auto& one : mine) queue_.push_back(&one);  // nothing throws any more: they are on our stack
-    while (!mine.back().is_done) {
+    queue_.push_back(&mine);  // nothing throws any more
+    while (!mine.is_done) {
       if (is_led_) {
-        done_.wait(only);
+        mine.woken.wait(only);
       } else {
         lead(only);
       }
     }
-    for (auto& one : mine) {
-      if (one.failure) rethrow(one.failure, op);
-    }
+    if (mine.failure) rethrow(mine.failure, op);
   }
 
  private:
@@ -211,7 +215,7 @@ class journal {
   /// Writes for all that wait, and wakes them. Called, and returns, with the mutex locked; not meanwhile.
   void lead(std::unique_lock<std::mutex>& only) {
     is_led_ = true;
-    std::vector<journal_change*> batch;
+    std::vector<journal_request*> batch;
     batch.swap(queue_);
     char const* failed = poison_;
     only.unlock();
@@ -219,25 +223,28 @@ class journal {
     only.lock();
     if (failed != nullptr) poison_ = failed;
     for (auto* const one : batch) {
-      if (!failure) apply(*one);
+      for (auto& change : one->changes) {
+        if (!failure) apply(change);
+      }
       one->failure = failure;
       one->is_done = true;
+      one->woken.notify_one();
     }
-    done_.notify_all();
     if (!failure && is_mostly_dead()) compact(only);
     is_led_ = false;
-    done_.notify_all();
+    if (!queue_.empty()) queue_.front()->woken.notify_one();  // who came meanwhile leads next
   }
 
   /// What failed, if anything; `failed` is set where nobody knows what the disk has now.
-  std::exception_ptr write(std::span<journal_change* const> batch, char const*& failed) noexcept {
+  std::exception_ptr write(std::span<journal_request* const> batch, char const*& failed) noexcept {
     try {
       operation const op{"write", {}};
       refuse_poisoned(failed, op);  // what came while another's write failed
       if (!is_ours()) op.fail(errc::busy, file_path(), "its lock or the file itself was removed");
       std::vector<new_frame> frames;
-      frames.reserve(batch.size());
-      for (auto* const one : batch) frames.push_back(one->frame);
+      for (auto const* const one : batch) {
+        for (auto const& change : one->changes) frames.push_back(change.frame);
+      }
       file_->prepare(frames);
       bool is_poisoned = false;
       try {
@@ -258,7 +265,10 @@ class journal {
         throw error{errc::indeterminate, {}, {}, problem.detail() + ": " + problem.code().message()};
       }
       failed = nullptr;
-      for (std::size_t i = 0; i < batch.size(); ++i) batch[i]->frame.head = frames[i].head;
+      auto written = frames.begin();
+      for (auto* const one : batch) {
+        for (auto& change : one->changes) change.frame.head = (written++)->head;
+      }
     } catch (...) {
       return std::current_exception();
     }
@@ -315,8 +325,10 @@ class journal {
   /// false: it has not, and is gone.
   bool take_place(directory<Ops> const& dir, file_type& file, journal_index& index) {
     try {
-      for (auto* const one : queue_) {
-        if (one->key != nullptr) index.reserve(*one->key);
+      for (auto const* const one : queue_) {
+        for (auto const& change : one->changes) {
+          if (change.key != nullptr) index.reserve(*change.key);
+        }
       }
       if (is_ours()) {
         file.rename(dir);
@@ -359,11 +371,10 @@ class journal {
   owned_by_process owner_;
 
   mutable std::mutex mutex_;
-  std::condition_variable done_;
   std::optional<file_lock<Ops>> lock_;
   std::shared_ptr<file_type> file_;  // changed by the one who leads
   journal_index index_;
-  std::vector<journal_change*> queue_;
+  std::vector<journal_request*> queue_;
   bool is_led_ = false;
   char const* poison_ = nullptr;  // what failed
   std::uint64_t compact_above_ = 0;

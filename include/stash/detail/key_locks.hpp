@@ -35,7 +35,7 @@ class key_locks {
 
    private:
     friend key_locks;
-    explicit lock(key k) : key_(std::move(k)) {}
+    lock(key k, process_id owner) : key_(std::move(k)), owner_(owner) {}
     std::shared_ptr<key_locks> rows_;
     key key_;
     owned_by_process owner_;
@@ -44,7 +44,7 @@ class key_locks {
   /// nullopt: another has it.
   static std::optional<lock> try_take(std::shared_ptr<key_locks> const& locks, key const& k) {
     auto const here = lock_table::instance().this_process();
-    lock taken{k};
+    lock taken{k, here};
     std::lock_guard const only{locks->mutex_};
     auto const [row, is_new] = locks->rows_.try_emplace(k, here);
     if (!is_new && row->second == here) return std::nullopt;

@@ -73,6 +73,8 @@ class lock_table {
 /// Whoever holds it was made in this process, not inherited by a fork.
 class owned_by_process {
  public:
+  owned_by_process() = default;
+  explicit owned_by_process(process_id owner) noexcept : owner_(owner) {}
   bool is_current() const noexcept { return owner_ == lock_table::instance().this_process(); }
 
  private:
