@@ -11,6 +11,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <span>
+#include <stash/detail/record_format.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -143,6 +144,16 @@ class raw_tmpfile : public raw_rename {
     std::string const path = "/proc/self/fd/" + std::to_string(file.get());
     must(::linkat(AT_FDCWD, path.c_str(), at(), std::string(k.str()).c_str(), AT_SYMLINK_FOLLOW), "link");
     sync(at());
+  }
+};
+
+/// With the header that the library writes, so that it is as many bytes.
+class raw_tmpfile_record : public raw_tmpfile {
+ public:
+  static constexpr char name[] = "raw: O_TMPFILE, fsync, link, sync directory; with a header";
+  using raw_tmpfile::raw_tmpfile;
+  void put(stash::key const& k, stash::record const& r) {
+    raw_tmpfile::put(k, {stash::detail::header_line(k, r) + r.payload + '\n', r.saved_at});
   }
 };
 

@@ -16,6 +16,7 @@ SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 JOURNAL, FILES, MEMORY = "stash: journal", "stash: atomic files", "stash: memory"
 FLOOR = "raw: pwrite to a preallocated log, fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
+UNNAMED = "raw: O_TMPFILE, fsync, link, sync directory"
 BOOST = "Boost.JSON and Boost.Filesystem"
 
 seconds = {}  # name: [of each round]
@@ -40,7 +41,7 @@ for file in sorted(measured.glob("*.json")):
     read(file)
 median = {name: statistics.median(of) for name, of in seconds.items()}
 
-N, S = "neighbours/power_loss/", "scale/"
+N, F, S = "neighbours/power_loss/", "files/power_loss/", "scale/"
 RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
     ("journal save / raw preallocated write + fdatasync", N + "save new/" + JOURNAL, N + "save new/" + FLOOR, 1.15),
     ("journal save / LevelDB, sync", N + "save new/" + JOURNAL, N + "save new/LevelDB", 0.95),
@@ -51,13 +52,17 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      S + "power_loss/threads/16/" + JOURNAL, 1.3),
     ("journal batch of 100, a key / LevelDB WriteBatch", N + "batch of 100, a key/" + JOURNAL,
      N + "batch of 100, a key/LevelDB", 0.8),
-    ("file save of a new key / temporary, fsync, rename, sync directory", N + "save new/" + FILES,
-     N + "save new/" + CAREFUL, 0.9),
-    ("file overwrite / temporary, fsync, rename, sync directory", N + "overwrite/" + FILES, N + "overwrite/" + CAREFUL,
+    ("file save of a new key / temporary, fsync, rename, sync directory", F + "save new/" + FILES,
+     F + "save new/" + CAREFUL, 0.9),
+    ("file save of a new key / O_TMPFILE, fsync, link, sync directory", F + "save new/" + FILES,
+     F + "save new/" + UNNAMED, 1.05),
+    ("file save of a new key / the same, with a header", F + "save new/" + FILES,
+     F + "save new/" + UNNAMED + "; with a header", 1.05),
+    ("file overwrite / temporary, fsync, rename, sync directory", F + "overwrite/" + FILES, F + "overwrite/" + CAREFUL,
      1.05),
-    ("file clear / unlink, sync directory", N + "clear/" + FILES, N + "clear/raw: unlink, sync directory", 1.05),
-    ("file clear / rename, sync directory, unlink", N + "clear/" + FILES,
-     N + "clear/raw: rename, sync directory, unlink", 1.05),
+    ("file clear / unlink, sync directory", F + "clear/" + FILES, F + "clear/raw: unlink, sync directory", 1.05),
+    ("file clear / rename, sync directory, unlink", F + "clear/" + FILES,
+     F + "clear/raw: rename, sync directory, unlink", 1.05),
     ("file load / open, read, parse by hand", N + "load/" + FILES, N + "load/raw: open, read, parse by hand", 1.15),
     ("file save, 1,000,000 keys present / 1,000", S + "power_loss/files/save/1000000", S + "power_loss/files/save/1000",
      1.2),
@@ -148,6 +153,16 @@ out = ["# What one run measured\n\n", stamp + "\n\n",
 out += ["## What must be reached\n\nPayload 4 KiB, durability power_loss, but for what is in memory. The storages' own "
         "`put`, `get`, `erase` against the stores.\n\n",
         table(["ratio", "median", "middle half", "target", "reached"], [ratio_row(*r) for r in RATIOS])]
+floor = median.get(N + "save new/" + FLOOR)
+if floor:
+    operations = ["save new", "overwrite", "load", "clear", "batch of 100, a key"]
+    rows = [(JOURNAL, "power_loss"), (FILES, "power_loss"), (JOURNAL, "process_crash"), (FILES, "process_crash")]
+    cells = [[f"{who[7:]}, {d}"] + [figure(median[name] / floor, 1) if (name := f"neighbours/{d}/{o}/{who}") in median
+                                    else "" for o in operations] for who, d in rows]
+    out += [f"## Storages: multiples of the floor, which is one flush: {figure(floor, 1e6)} µs\n\n4 KiB.\n\n",
+            table(["storage"] + operations, cells)]
+out += [f"## Files against system calls: µs, 4 KiB, {DURABILITY['power_loss']}\n\n",
+        pivot_table("who", "files/power_loss/", 1, 0, 1e6)]
 for durability in ("power_loss", "process_crash"):
     out += [f"## Neighbours: µs, 4 KiB, {DURABILITY[durability]}\n\n",
             pivot_table("store", f"neighbours/{durability}/", 1, 0, 1e6)]
