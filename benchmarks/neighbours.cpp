@@ -1,7 +1,4 @@
 // The same bytes under the same keys, by the library's storages, by other stores and by the system calls alone.
-#include <mutex>
-#include <unordered_map>
-
 #include "raw.hpp"
 #include "stores.hpp"
 #include "turns.hpp"
@@ -10,25 +7,6 @@
 namespace {
 
 using namespace bench;
-
-/// What memory_storage is more than.
-class locked_map {
- public:
-  static constexpr char name[] = "unordered_map under a mutex";
-  locked_map(fs::path const&, stash::durability) {}
-  void put(stash::key const& k, stash::record const& r) {
-    std::lock_guard const only{mutex_};
-    map_[k] = r.payload;
-  }
-  std::string get(stash::key const& k) {
-    std::lock_guard const only{mutex_};
-    return map_[k];
-  }
-
- private:
-  std::mutex mutex_;
-  std::unordered_map<stash::key, std::string> map_;
-};
 
 struct put_and_get {
   stash::record value;

@@ -63,7 +63,7 @@ void enlist_threads(settings const& with) {
 template <class Storage>
 class filled {
  public:
-  static constexpr bool is_kept = !std::is_same_v<Storage, memory>;
+  static constexpr bool is_kept = !std::is_same_v<Storage, memory> && !std::is_same_v<Storage, locked_map>;
 
   filled(fs::path directory, int count) : directory_(std::move(directory)), count_(count) {}
 
@@ -156,7 +156,7 @@ void enlist_keys(settings const& with, std::string const& durability, std::strin
     fs::create_directories(directory);
     fs::permissions(directory, fs::owner_all);
     auto const store = std::make_shared<filled<Storage>>(directory, count);
-    enlist_whole(prefix, count, store);
+    if constexpr (requires(Storage const& s) { s.entries(); }) enlist_whole(prefix, count, store);
     enter_keys(saves, loads, count, store);
   }
   race::enlist(std::move(saves));
@@ -166,6 +166,7 @@ void enlist_keys(settings const& with, std::string const& durability, std::strin
 void enlist(settings const& with) {
   enlist_threads(with);
   enlist_keys<memory>(with, "memory", "memory");
+  enlist_keys<locked_map>(with, "memory", "unordered_map");
   enlist_keys<journal>(with, "power_loss", "journal");
   enlist_keys<files>(with, "power_loss", "files");
 }

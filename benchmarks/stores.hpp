@@ -2,6 +2,7 @@
 
 #include <boost/filesystem/path.hpp>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <stash/detail/sqlite.hpp>
@@ -13,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #ifdef STASH_HAS_LEVELDB
@@ -50,6 +52,29 @@ struct files : stash::atomic_file_storage {
 struct memory : stash::memory_storage {
   static constexpr char name[] = "stash: memory";
   memory(fs::path const&, stash::durability) {}
+};
+
+/// What memory_storage is more than.
+class locked_map {
+ public:
+  static constexpr char name[] = "unordered_map under a mutex";
+  locked_map(fs::path const&, stash::durability) {}
+  void put(stash::key const& k, stash::record const& r) {
+    std::lock_guard const only{mutex_};
+    map_[k] = r.payload;
+  }
+  std::string get(stash::key const& k) {
+    std::lock_guard const only{mutex_};
+    return map_[k];
+  }
+  void erase(stash::key const& k) {
+    std::lock_guard const only{mutex_};
+    map_.erase(k);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<stash::key, std::string> map_;
 };
 
 /// LevelDB, and RocksDB, which has its interface.

@@ -275,12 +275,15 @@ take_out("the checksum of the header", "detail/record_format.hpp",
          "xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end)))", "xxh64::hash(payload)",
          "record_format")
 take_out("the version", "detail/record_format.hpp", "if (version != 1)", "if (false)", "record_format")
-take_out("the version being a number", "detail/record_format.hpp", "if (bad != std::errc{})", "if (false)",
+take_out("the version being a number", "detail/record_format.hpp", "if (parsed.ec != std::errc{})", "if (false)",
          "record_format")
 take_out("the header's beginning", "detail/record_format.hpp",
          "if (!take(header, \"{\\\"stash\\\":\"))", "if (!take(header, \"{\\\"stash\\\":\") && false)", "record_format")
 take_out("the time's name in the header", "detail/record_format.hpp",
          "if (!take(header, \",\\\"saved_at\\\":\\\"\"))", "if (!take(header, \",\\\"saved_at\\\":\\\"\") && false)",
+         "record_format")
+take_out("the version having one form only", "detail/record_format.hpp",
+         "if (!take(header, \"1\")) throw fail(errc::corrupt, \"no version\");", "header.remove_prefix(header.find(','));",
          "record_format")
 take_out("the key's name in the header", "detail/record_format.hpp",
          "if (!take(header, \",\\\"key\\\":\"))", "if (!take(header, \",\\\"key\\\":\") && false)", "record_format")

@@ -462,7 +462,8 @@ BOOST_AUTO_TEST_CASE(a_torn_end_is_cut_and_what_stood_behind_it_never_counts_aga
   {
     stash::posix_file_ops const posix;
     stash::detail::operation const op{"test", {}};
-    auto const d = stash::detail::directory<stash::posix_file_ops>::open(posix, dir(), op);
+    auto const path = dir();
+    auto const d = stash::detail::directory<stash::posix_file_ops>::open(posix, path, op);
     auto j = stash::detail::journal_file<stash::posix_file_ops>::open(posix, *d, op);
     struct {
       void frame(frame_head const&, std::string_view) {}

@@ -140,12 +140,14 @@ BOOST_AUTO_TEST_CASE(whole_bytes_of_another_version_are_a_mismatch_and_torn_ones
 BOOST_AUTO_TEST_CASE(whole_bytes_with_a_header_that_is_not_ours_are_corrupt) {
   auto const good = R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7)"s;
   BOOST_TEST(parse(sealed(good, "payload")).payload == "payload");
-  for (auto const& bad : {R"({"stash":x)"s, R"({"stash":99999999999999999999)"s, R"({"stash":1)"s, R"({"other":1)"s,
-                          R"({"stash":1,"key":"orders","saved_at":"yesterday","bytes":7)"s,
-                          R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":8)"s,
-                          R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":07)"s,
-                          R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7,"x":1)"s,
-                          R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z)"s}) {
+  for (auto const& bad :
+       {R"({"stash":x)"s, R"({"stash":01,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7)"s,
+        R"({"stash":99999999999999999999)"s, R"({"stash":1)"s, R"({"other":1)"s,
+        R"({"stash":1,"key":"orders","saved_at":"yesterday","bytes":7)"s,
+        R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":8)"s,
+        R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":07)"s,
+        R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":7,"x":1)"s,
+        R"({"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z)"s}) {
     BOOST_TEST(code_of([&] { parse(sealed(bad, "payload")); }) == errc::corrupt, bad);
   }
 }

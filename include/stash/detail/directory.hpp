@@ -85,6 +85,7 @@ class directory {
       op.fail(errc::unsafe_directory, path.native(), "others may write to it; chmod 700 would do");
     return opened;
   }
+  static void open(Ops const&, boost::filesystem::path&&, operation const&) = delete;  // it would be gone
 
   /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut; only where that
   /// need not be `durable`, a file system that cannot sync directories (EINVAL) will do.

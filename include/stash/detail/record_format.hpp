@@ -80,11 +80,11 @@ record parse_record(std::string bytes, key const& k, std::string_view operation,
   std::string_view header = parts->prefix;
   std::uint64_t version = 0;
   if (!take(header, "{\"stash\":")) throw fail(errc::corrupt, "no header");
-  auto const [after_version, bad] = std::from_chars(header.data(), header.data() + header.size(), version);
-  if (bad != std::errc{}) throw fail(errc::corrupt, "no version");
+  auto const parsed = std::from_chars(header.data(), header.data() + header.size(), version);
+  if (parsed.ec != std::errc{}) throw fail(errc::corrupt, "no version");
   if (version != 1) throw fail(errc::mismatch, "of format version " + std::to_string(version) + ", not 1");
 
-  header.remove_prefix(static_cast<std::size_t>(after_version - header.data()));
+  if (!take(header, "1")) throw fail(errc::corrupt, "no version");  // "01" is none
   if (!take(header, ",\"key\":")) throw fail(errc::corrupt, "no key");
   if (!take(header, quoted(k))) throw fail(errc::corrupt, "it is the record of another key");
   if (!take(header, ",\"saved_at\":\"")) throw fail(errc::corrupt, "no time");
