@@ -35,9 +35,9 @@ template <class Storage>
 typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
                                     char const* operation) {
   using namespace std::chrono_literals;
+  if (auto lock = storage.try_lock(k)) return std::move(*lock);
   auto const start = std::chrono::steady_clock::now();
   for (std::chrono::milliseconds pause = 1ms;; pause = std::min<std::chrono::milliseconds>(2 * pause, 50ms)) {
-    if (auto lock = storage.try_lock(k)) return std::move(*lock);
     // In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
     auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
     if (waited >= wait) {
@@ -46,6 +46,7 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
           "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
     }
     sleep_for(std::min(pause, wait - waited));
+    if (auto lock = storage.try_lock(k)) return std::move(*lock);
   }
 }
 
