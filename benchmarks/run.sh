@@ -48,6 +48,6 @@ for program in neighbours policies scale; do
 done
 python3 benchmarks/compile.py "$rounds" "$build/measured/compile.json"
 python3 benchmarks/report.py "$build/measured" "$results" "$stamp" && status=0 || status=$?
-sed -n '/^## What must/,/^## Neigh/p' "$results/table.md" | grep '^|'
+sed -n '/^## What must/,/^## Storages/p' "$results/table.md" | grep '^|'
 echo "the table and the plots are in $results"
 exit "$status"

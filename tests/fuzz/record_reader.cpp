@@ -19,7 +19,8 @@ std::string written(key const& k, record const& r) { return d::header_line(k, r)
 
 std::variant<record, errc> read(std::string_view bytes, key const& k) {
   std::variant<record, errc> result;
-  auto const refused = fuzz::refusal([&] { result = d::parse_record(std::string(bytes), k, "get", [] { return "input"; }); });
+  auto const refused =
+      fuzz::refusal([&] { result = d::parse_record(std::string(bytes), k, "get", [] { return "input"; }); });
   if (!refused) return result;
   require(*refused == errc::corrupt || *refused == errc::mismatch,
           "bytes are a record, corrupt, or of another version");

@@ -123,6 +123,15 @@ BOOST_AUTO_TEST_CASE(the_file_is_what_the_format_says) {
   BOOST_TEST(store.storage().path("orders") == dir() / "orders.stash");
 }
 
+BOOST_AUTO_TEST_CASE(a_directory_with_more_than_one_slash_in_front_is_the_one_with_one) {
+  BOOST_TEST(atomic_file_storage{"//stash"}.path("k") == "/stash/k.stash");
+  BOOST_TEST(atomic_file_storage{"///stash"}.path("k") == "/stash/k.stash");
+  BOOST_TEST(atomic_file_storage{"/"}.path("k") == "/k.stash");
+  atomic_file_storage s{"/" + dir().native()};
+  s.put("k", first);
+  BOOST_TEST((files.get("k") == first));
+}
+
 BOOST_AUTO_TEST_CASE(a_relative_directory_stays_where_it_was) {
   auto const before = fs::current_path();
   fs::current_path(root);

@@ -30,6 +30,25 @@ inline void tag_invoke(json::value_from_tag, json::value&, picky const&) {
   throw stash::error{errc::unserializable, "convert", "its own subject", "its own words"};
 }
 inline picky tag_invoke(json::value_to_tag<picky>, json::value const&) { return {}; }
+
+/// Its begin and its end are no iterators.
+struct interval {
+  int from = 0, to = 0;
+  int begin() const { return from; }
+  int end() const { return to; }
+  friend bool operator==(interval const&, interval const&) = default;
+};
+inline void tag_invoke(json::value_from_tag, json::value& v, interval const& i) { v = {i.from, i.to}; }
+inline interval tag_invoke(json::value_to_tag<interval>, json::value const& v) {
+  return {json::value_to<int>(v.at(0)), json::value_to<int>(v.at(1))};
+}
+
+/// Its begin and its end are not its members.
+struct renamed {
+  std::map<std::string, int> values;
+  friend auto begin(renamed const& r) { return r.values.begin(); }
+  friend auto end(renamed const& r) { return r.values.end(); }
+};
 }  // namespace user
 
 namespace {
@@ -51,6 +70,11 @@ BOOST_FIXTURE_TEST_SUITE(basic_stash, fixture)
 BOOST_AUTO_TEST_CASE(round_trip) {
   store.save("resource", dictionary);
   BOOST_TEST((store.load("resource") == dictionary));
+}
+
+BOOST_AUTO_TEST_CASE(a_value_with_a_begin_and_an_end_that_is_no_range) {
+  store.save("k", user::interval{1, 2});
+  BOOST_TEST((store.load<user::interval>("k") == user::interval{1, 2}));
 }
 
 BOOST_AUTO_TEST_CASE(missing_stash) {
@@ -251,6 +275,8 @@ BOOST_AUTO_TEST_CASE(many_are_saved_at_once_in_place_of_what_was_there) {
   BOOST_TEST((store.load<user::note>("c") == user::note{"a note", 3}));
   BOOST_TEST((store.age("a") == store.age("b") && store.age("a") == 0us));
   BOOST_TEST(store.entries().size() == 3U);
+  store.save_all(user::renamed{{{"d", 4}}});
+  BOOST_TEST((store.load<int>("d") == 4));
 }
 
 BOOST_AUTO_TEST_CASE(more_than_may_be_open_at_once_are_saved_too) {

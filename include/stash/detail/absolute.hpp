@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <stash/detail/directory.hpp>
@@ -17,7 +18,7 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
   operation const op{operation_name, {}};
   if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
   if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
-  if (directory.is_relative()) {
+  if (directory.native().front() != '/') {
     std::string here(256, '\0');
     while (::getcwd(here.data(), here.size()) == nullptr) {
       if (errno != ERANGE) op.fail(errno, "getcwd for", directory.native());
@@ -25,6 +26,8 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
     }
     directory = boost::filesystem::path(here.c_str()) / directory;
   }
+  // "//x" is "/x" to the system, but the name of a network host to Boost.
+  directory = directory.native().substr(std::min(directory.native().find_first_not_of('/'), directory.size()) - 1);
   // "link/" and "link/." would be followed where "link" is refused.
   while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty())) {
     directory = directory.parent_path();

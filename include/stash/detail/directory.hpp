@@ -107,6 +107,8 @@ class directory {
     return made;
   }
 
+  static void make(Ops const&, boost::filesystem::path&&, bool, operation const&) = delete;
+
   static constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
   int get() const noexcept { return fd_.get(); }

@@ -34,8 +34,9 @@ struct journal_change {
   bool was_there = false;  ///< what a purge destroyed
 };
 
-/// The changes of a thread that waits until they are on the disk. It is on that thread's stack: others touch it, and
-/// wake the thread, with the mutex locked, without which it cannot go on.
+/// The changes of a thread that waits until they are on the disk. It is on that thread's stack, and belongs to the one
+/// who leads, also without the mutex, until `is_done`: that is set, and the thread woken, with the mutex locked,
+/// without which the thread cannot go on.
 struct journal_request {
   std::span<journal_change> changes;
   bool is_done = false;
@@ -232,7 +233,7 @@ class journal {
     }
     if (!failure && is_mostly_dead()) compact(only);
     is_led_ = false;
-    if (!queue_.empty()) queue_.front()->woken.notify_one();  // who came meanwhile leads next
+    if (!queue_.empty()) queue_.front()->woken.notify_one();  // to lead, unless another comes first
   }
 
   /// What failed, if anything; `failed` is set where nobody knows what the disk has now.

@@ -33,10 +33,20 @@ template <class T>
 inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
 
 // Not from <ranges>, whose adaptors would double what this header costs to include.
+namespace range_access {
+using std::begin, std::end;
+template <class T>
+auto first(T& r) -> decltype(begin(r));
+template <class T>
+auto last(T& r) -> decltype(end(r));
+}  // namespace range_access
+template <class T>
+using iterator_of = decltype(range_access::first(std::declval<T&>()));
+/// What a range-for goes through.
 template <class T>
 concept range = requires(T& r) {
-  std::begin(r);
-  std::end(r);
+  { range_access::first(r) } -> std::input_iterator;
+  { range_access::last(r) } -> std::sentinel_for<iterator_of<T>>;
 };
 
 /// A look at bytes or elements that somebody else owns: gone with the resource. (<span> declares `enable_view`.)
@@ -48,7 +58,6 @@ inline constexpr bool is_view = std::ranges::enable_view<T> || is_initializer_li
 template <class T>
 inline constexpr bool looks_elsewhere = is_view<T>;
 template <range T>
-inline constexpr bool looks_elsewhere<T> =
-    is_view<T> || is_view<std::iter_value_t<decltype(std::begin(std::declval<T&>()))>>;
+inline constexpr bool looks_elsewhere<T> = is_view<T> || is_view<std::iter_value_t<iterator_of<T>>>;
 
 }  // namespace stash::inline v1::detail

@@ -23,11 +23,12 @@ inline error busy(char const* operation, key const& k, std::string why) {
   return error{errc::busy, operation, std::string(k.str()), std::move(why)};
 }
 
-/// Or shorter, where a signal comes. Not from <thread>, which costs twice as much to include as this header.
-inline void sleep_for(std::chrono::milliseconds pause) noexcept {
+// Not from <thread>, which costs twice as much to include as this header.
+inline void sleep_for(std::chrono::milliseconds pause) {
   auto const seconds = std::chrono::floor<std::chrono::seconds>(pause);
-  timespec const rest{static_cast<time_t>(seconds.count()), static_cast<long>((pause - seconds).count()) * 1'000'000};
-  ::nanosleep(&rest, nullptr);
+  timespec rest{static_cast<time_t>(seconds.count()), static_cast<long>((pause - seconds).count()) * 1'000'000};
+  while (::nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+  }
 }
 
 /// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
@@ -35,9 +36,9 @@ template <class Storage>
 typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
                                     char const* operation) {
   using namespace std::chrono_literals;
-  if (auto lock = storage.try_lock(k)) return std::move(*lock);
   auto const start = std::chrono::steady_clock::now();
   for (std::chrono::milliseconds pause = 1ms;; pause = std::min<std::chrono::milliseconds>(2 * pause, 50ms)) {
+    if (auto lock = storage.try_lock(k)) return std::move(*lock);
     // In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
     auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
     if (waited >= wait) {
@@ -46,7 +47,6 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
           "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
     }
     sleep_for(std::min(pause, wait - waited));
-    if (auto lock = storage.try_lock(k)) return std::move(*lock);
   }
 }
 

@@ -37,7 +37,8 @@ inline std::string header_line(key const& k, record const& r) {
   line.reserve(256);
   line.append(quoted(k)).append(",\"saved_at\":\"").append(to_text(r.saved_at));
   line.append("\",\"bytes\":").append(std::to_string(r.payload.size())).append(checksum_field);
-  return line.append(checksum(line, r.payload)).append(header_end) += '\n';
+  line.append(checksum(line, r.payload)).append(header_end) += '\n';
+  return line;
 }
 
 /// Takes `expected` off the front of `text`; false where it does not stand there.

@@ -32,7 +32,8 @@ class basic_memory_storage {
   basic_memory_storage& operator=(basic_memory_storage&&) noexcept = default;
   ~basic_memory_storage() = default;
 
-  /// Stores `r` in place of what is there. Throws `std::bad_alloc`: then what was there stands.
+  /// Stores `r` in place of what is there, whose room in memory it keeps where it is shorter. Throws `std::bad_alloc`:
+  /// then what was there stands.
   void put(key const& k, record const& r) {
     std::lock_guard const only{state_->mutex};
     state_->records.insert_or_assign(k, r);  // a string that cannot be assigned keeps what it has
