@@ -24,6 +24,7 @@ using namespace std::string_literals;
 namespace {
 
 char const directory[] = "/srv/etl/stash";
+boost::filesystem::path const directory_path{directory};
 char const key[] = "k";
 char const bystander[] = "other";
 char const second[] = "second";  // which is saved and cleared with it
@@ -675,7 +676,7 @@ struct loose_storage : stash::basic_atomic_file_storage<Ops> {
   static void nobody_knows() { throw stash::error{errc::indeterminate, "put", key, directory}; }
 
  private:
-  void prepare() { stash::detail::directory<Ops>::make(ops_, directory, true, {"put", key}); }
+  void prepare() { stash::detail::directory<Ops>::make(ops_, directory_path, true, {"put", key}); }
   Ops ops_;
   bool is_durable_;
 };
@@ -721,7 +722,7 @@ template <class Ops>
 struct writes_first_in_place : loose_storage<Ops> {
   using loose_storage<Ops>::loose_storage;
   void put(stash::key const& k, stash::record const& r) {
-    auto const names = stash::detail::directory<Ops>::make(this->ops(), directory, true, {"put", key}).names();
+    auto const names = stash::detail::directory<Ops>::make(this->ops(), directory_path, true, {"put", key}).names();
     if (std::find(names.begin(), names.end(), stash::detail::record_name(k, "put")) != names.end()) {
       return loose_storage<Ops>::put(k, r);
     }
@@ -736,7 +737,7 @@ template <class Ops>
 struct syncs_after_link : loose_storage<Ops> {
   using loose_storage<Ops>::loose_storage;
   void put(stash::key const& k, stash::record const& r) {
-    auto const dir = stash::detail::directory<Ops>::make(this->ops(), directory, true, {"put", k});
+    auto const dir = stash::detail::directory<Ops>::make(this->ops(), directory_path, true, {"put", k});
     int const fd = this->ops().open_unnamed(dir.get());
     std::string bytes = stash::detail::header_line(k, r) + r.payload + '\n';
     iovec const part{bytes.data(), bytes.size()};
