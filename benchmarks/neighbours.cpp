@@ -19,47 +19,54 @@ struct put_and_get {
   }
 };
 
+/// All of a race, as durable as its name says.
 template <class... Stores, class Work>
-void compare(settings const& with, stash::durability d, char const* what, Work work) {
-  race r{std::string("neighbours/") + name_of(d) + "/" + what, with, rounds_of(work, with)};
+void compare(settings const& with, std::string const& race_name, stash::durability d, Work work) {
+  race r{race_name, with, rounds_of(work, with)};
   (enter<Stores>(r, work, d), ...);
   race::enlist(std::move(r));
-}
-template <class... Raw, class Work>
-void compare_all(settings const& with, stash::durability d, char const* what, Work work) {
-  compare<journal, files, leveldb_store, rocksdb_store, lmdb_store, sqlite_wal, sqlite_delete, Raw...>(with, d, what,
-                                                                                                       work);
 }
 
 /// Before all others, and without those that remove files beside their work (SQLite in DELETE mode its journal): some
 /// file systems make new files slowly for a while then, and the difference that is to be seen drowns in that.
 void enlist_files(settings const& with, stash::record const& value) {
   auto const d = stash::durability::power_loss;
-  auto const compare = [&]<class... Stores>(char const* what, auto work) {
-    race r{std::string("files/power_loss/") + what, with};
-    (enter<Stores>(r, work, d), ...);
-    race::enlist(std::move(r));
+  std::string const files_by = "files/power_loss/";
+  compare<files, raw_rename, raw_tmpfile, raw_tmpfile_record>(with, files_by + "save new", d, save_new{value});
+  compare<files, raw_rename>(with, files_by + "overwrite", d, overwrite{value});
+  compare<files, raw_unlink, raw_rename_unlink>(with, files_by + "clear", d, clear{value});
+}
+
+void enlist_stores(settings const& with, stash::durability d, stash::record const& value) {
+  auto const all = [&]<class... Raw>(char const* what, auto work) {
+    compare<journal, files, leveldb_store, rocksdb_store, lmdb_store, sqlite_wal, sqlite_delete, Raw...>(
+        with, std::string("neighbours/") + name_of(d) + "/" + what, d, work);
   };
-  compare.operator()<files, raw_rename, raw_tmpfile, raw_tmpfile_record>("save new", save_new{value});
-  compare.operator()<files, raw_rename>("overwrite", overwrite{value});
-  compare.operator()<files, raw_unlink, raw_rename_unlink>("clear", clear{value});
+  all.operator()<raw_preallocated, raw_append, raw_rename, raw_tmpfile, python_store>("save new", save_new{value});
+  all.operator()<raw_rename, python_store>("overwrite", overwrite{value});
+  all.operator()<raw_read, python_store>("load", load{value});
+  all.operator()<raw_unlink, raw_rename_unlink>("clear", clear{value});
+  all.operator()<raw_preallocated, raw_append, raw_rename>("batch of 100, a key", batch{value});
+}
+
+void enlist_memory(settings const& with, stash::record const& value) {
+  auto const both = [&](char const* what, auto work) {
+    compare<memory, locked_map>(with, std::string("neighbours/memory/") + what, {}, work);
+  };
+  both("put and get", put_and_get{value});
+  both("save new", save_new{value});
+  both("overwrite", overwrite{value});
+  both("load", load{value});
+  both("clear", clear{value});
+  both("batch of 100, a key", batch{value});
 }
 
 void enlist(settings const& with) {
   auto const value = bytes(4096);
   enlist_files(with, value);
-  for (auto const d : {stash::durability::power_loss, stash::durability::process_crash}) {
-    compare_all<raw_preallocated, raw_append, raw_rename, raw_tmpfile, python_store>(with, d, "save new",
-                                                                                     save_new{value});
-    compare_all<raw_rename, python_store>(with, d, "overwrite", overwrite{value});
-    compare_all<raw_read, python_store>(with, d, "load", load{value});
-    compare_all<raw_unlink, raw_rename_unlink>(with, d, "clear", clear{value});
-    compare_all<raw_preallocated, raw_append, raw_rename>(with, d, "batch of 100, a key", batch{value});
-  }
-  race r{"neighbours/memory/put and get", with};
-  enter<memory>(r, put_and_get{value}, {});
-  enter<locked_map>(r, put_and_get{value}, {});
-  race::enlist(std::move(r));
+  enlist_stores(with, stash::durability::power_loss, value);
+  enlist_stores(with, stash::durability::process_crash, value);
+  enlist_memory(with, value);
 }
 
 }  // namespace

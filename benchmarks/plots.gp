@@ -5,6 +5,7 @@ set style line 1 lc rgb '#1b6ca8' lw 2 pt 7
 set style line 2 lc rgb '#d1603d' lw 2 pt 5
 set style line 3 lc rgb '#4a8f5b' lw 2 pt 9
 set style line 4 lc rgb '#8a6bb1' lw 2 pt 11
+set style line 5 lc rgb '#9aa5ad' lw 2 pt 13
 set grid ytics lc rgb '#dddddd'
 set key below reverse Left
 power_loss = 'power_loss: survives a power cut'
@@ -38,7 +39,7 @@ set xtics norotate
 set ytics nomirror
 unset ylabel
 unset logscale y
-set logscale x
+set xrange [0:*]
 set lmargin 42
 set xlabel 'microseconds (median), lower is better'
 set yrange [*:*] reverse
@@ -46,13 +47,17 @@ do for [durability in 'power_loss process_crash'] {
   set title value(durability)
   set arrow 1 from value('neighbours_' . durability), graph 0 to value('neighbours_' . durability), graph 1 \
     nohead front lc rgb 'black' dt 2 lw 2
-  plot data('neighbours-' . durability) using (1):0:(1):2:($0 - 0.35):($0 + 0.35):ytic(1) notitle \
-    with boxxyerror ls 1, NaN title 'floor: one pwrite' . (durability eq 'power_loss' ? ' and fdatasync' : '') \
+  of(who) = strcol(1)[1:5] eq 'stash' ? who eq 'stash' : who ne 'stash'
+  plot data('neighbours-' . durability) using (0):0:(0):(of('stash') ? $2 : NaN):($0 - 0.35):($0 + 0.35):ytic(1) \
+    title 'stash' with boxxyerror ls 1, \
+    '' using (0):0:(0):(of('others') ? $2 : NaN):($0 - 0.35):($0 + 0.35) title 'others' with boxxyerror ls 5, \
+    NaN title 'floor: one pwrite' . (durability eq 'power_loss' ? ' and fdatasync' : '') \
     with lines lc rgb 'black' dt 2 lw 2
 }
 unset multiplot
 unset arrow 1
 set lmargin
+set xrange [*:*]
 
 set terminal svg size 900,560 font 'sans,12' background 'white' noenhanced
 set style data linespoints

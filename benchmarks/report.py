@@ -108,6 +108,10 @@ def figure(value, scale):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def cell(name, scale):
+    return figure(median[name], scale) if name in median else ""
+
+
 def pivot(prefix, row, column):
     """Medians whose names begin with `prefix`, as rows and columns by what stands at these places of the rest."""
     cells = {}
@@ -156,17 +160,20 @@ out = ["# What one run measured\n\n", stamp + "\n\n",
 out += ["## What must be reached\n\nPayload 4 KiB, durability power_loss, but for what is in memory. The storages' own "
         "`put`, `get`, `erase` against the stores.\n\n",
         table(["ratio", "median", "middle half", "target", "reached"], [ratio_row(*r) for r in RATIOS])]
-floor = median.get(N + "save new/" + FLOOR)
-if floor:
-    operations = ["save new", "overwrite", "load", "clear", "batch of 100, a key"]
-    rows = [(JOURNAL, "power_loss"), (FILES, "power_loss"), (JOURNAL, "process_crash"), (FILES, "process_crash")]
-    cells = [[f"{who[7:]}, {d}"] + [figure(median[name] / floor, 1) if (name := f"neighbours/{d}/{o}/{who}") in median
-                                    else "" for o in operations] for who, d in rows]
-    out += [f"## Storages: multiples of the floor, which is one flush: {figure(floor, 1e6)} µs\n\n4 KiB.\n\n",
-            table(["storage"] + operations, cells)]
+OPERATIONS = ["save new", "overwrite", "load", "clear", "batch of 100, a key"]
+STORAGES = {  # for who has to choose
+    "atomic files, power_loss": f"power_loss/{{}}/{FILES}", "journal, power_loss": f"power_loss/{{}}/{JOURNAL}",
+    "atomic files, process_crash": f"process_crash/{{}}/{FILES}", "journal, process_crash": f"process_crash/{{}}/{JOURNAL}",
+    "memory": f"memory/{{}}/{MEMORY}",
+}
+if floor := median.get(N + "save new/" + FLOOR):
+    out += [f"## Storages: multiples of the floor, which is one flush: {figure(floor, 1e6)} µs, 4 KiB\n\n",
+            table(["storage"] + OPERATIONS,
+                  [[storage] + [cell("neighbours/" + path.format(o), 1 / floor) for o in OPERATIONS]
+                   for storage, path in STORAGES.items()])]
 out += [f"## Files against system calls: µs, 4 KiB, {DURABILITY['power_loss']}\n\n",
         pivot_table("who", "files/power_loss/", 1, 0, 1e6)]
-for durability in ("power_loss", "process_crash"):
+for durability in ("power_loss", "process_crash", "memory"):
     out += [f"## Neighbours: µs, 4 KiB, {DURABILITY[durability]}\n\n",
             pivot_table("store", f"neighbours/{durability}/", 1, 0, 1e6)]
 for durability in ("power_loss", "process_crash", "memory"):
