@@ -132,6 +132,16 @@ BOOST_AUTO_TEST_CASE(a_directory_with_more_than_one_slash_in_front_is_the_one_wi
   BOOST_TEST((files.get("k") == first));
 }
 
+BOOST_AUTO_TEST_CASE(a_directory_may_be_relative_to_one_with_a_long_path) {
+  auto const before = fs::current_path();
+  auto const deep = root / std::string(200, 'd') / std::string(200, 'e') / std::string(200, 'f');
+  fs::create_directories(deep);
+  fs::current_path(deep);
+  atomic_file_storage const relative{"stash"};
+  fs::current_path(before);
+  BOOST_TEST(relative.path("k") == deep / "stash" / "k.stash");
+}
+
 BOOST_AUTO_TEST_CASE(a_relative_directory_stays_where_it_was) {
   auto const before = fs::current_path();
   fs::current_path(root);

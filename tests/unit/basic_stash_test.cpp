@@ -279,6 +279,12 @@ BOOST_AUTO_TEST_CASE(many_are_saved_at_once_in_place_of_what_was_there) {
   BOOST_TEST((store.load<int>("d") == 4));
 }
 
+BOOST_AUTO_TEST_CASE(where_the_storage_puts_one_by_one_many_are_saved_too) {
+  stash::memory_stash s;
+  s.save_all(std::map<std::string, json::value>{{"a", 1}, {"b", 2}});
+  BOOST_TEST((s.load<int>("a") == 1 && s.load<int>("b") == 2));
+}
+
 BOOST_AUTO_TEST_CASE(more_than_may_be_open_at_once_are_saved_too) {
   std::map<std::string, json::value> all;
   for (int i = 0; i < 300; ++i) all.emplace("key " + std::to_string(i), i);

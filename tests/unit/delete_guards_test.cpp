@@ -1,3 +1,4 @@
+#include <memory>
 #include <set>
 #include <stash/delete_guards.hpp>
 #include <stash/storage/journal.hpp>
@@ -279,17 +280,54 @@ BOOST_AUTO_TEST_CASE(a_commit_without_its_lock_file_destroys_nothing) {
   BOOST_TEST(code_of([&] { g.commit(); }) == errc::busy);
   BOOST_TEST(all_stashed() == "of a of b of c ");
 }
-BOOST_AUTO_TEST_CASE(in_a_forked_child_it_is_inert) {
+BOOST_AUTO_TEST_CASE(a_commit_that_has_no_lock_and_cannot_clear_the_rest_tells_of_the_lock) {
   auto g = guard();
+  log = {};
+  int locks = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_byte") return ++locks == 1 ? EIO : 0;  // of the first key, when it is asked whether it is held
+    return call == "fsync" ? EIO : 0;
+  };
+  BOOST_TEST(code_of([&] { g.commit(); }) == errc::busy);
+  heal();
+  BOOST_TEST(log.kinds == "clear_failed clear_failed clear_failed");
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+}
+BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_before_the_save_no_delete_starts) {
+  for (bool const best_effort : {false, true}) {
+    auto const lost = [&](stash::key const& k) {
+      if (k == "c") support::fs::remove(dir() / ".lock");  // asked last: none is saved yet
+      return live.at(std::string(k.str()));
+    };
+    BOOST_TEST(code_of([&] {
+                 stash::delete_guards g{store, keys, lost, [](auto const&, std::string const&) {},
+                                        stash::guard_options{.best_effort = best_effort, .observer = log.observer()}};
+               }) == errc::busy);
+    BOOST_TEST(all_stashed() == "- - - ");
+  }
+}
+BOOST_AUTO_TEST_CASE(a_commit_of_what_could_not_be_saved_is_no_error) {
+  spoil("writev", ENOSPC);
+  auto g = guard({.best_effort = true});
+  heal();
+  g.commit();
+  g.release();  // does nothing any more
+  BOOST_TEST(log.kinds == "save_failed save_failed save_failed committed committed committed");
+  BOOST_TEST(all_stashed() == "- - - ");
+}
+BOOST_AUTO_TEST_CASE(in_a_forked_child_it_is_inert) {
+  auto const owned = [](auto* p) { return std::unique_ptr<std::remove_pointer_t<decltype(p)>>(p); };
+  auto g = owned(new auto(guard()));
   BOOST_TEST(support::in_child([&] {
-               if (code_of([&] { g.commit(); }) != errc::busy) return 1;
-               if (code_of([&] { static_cast<void>(g.rollback()); }) != errc::busy) return 2;
+               if (code_of([&] { g->commit(); }) != errc::busy) return 1;
+               if (code_of([&] { static_cast<void>(g->rollback()); }) != errc::busy) return 2;
                auto const told = log.kinds;
-               g.release();
-               return log.kinds == told ? 0 : 3;
+               g->release();
+               g.reset();
+               return log.kinds == told && restored.empty() ? 0 : 3;
              }) == 0);
   BOOST_TEST(all_stashed() == "of a of b of c ");
-  g.commit();
+  g->commit();
 }
 
 // What it costs

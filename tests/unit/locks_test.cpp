@@ -109,6 +109,22 @@ BOOST_AUTO_TEST_CASE(a_guard_waits_as_long_as_it_is_told) {
   { auto const one = guard({.wait_for_lock = std::chrono::milliseconds::max()}); }
 }
 
+BOOST_AUTO_TEST_CASE(a_signal_ends_no_pause) {
+  struct sigaction quiet = {};
+  quiet.sa_handler = [](int) {};
+  ::sigaction(SIGUSR1, &quiet, nullptr);  // and stays: one may come late
+  auto const waiting = ::pthread_self();
+  std::jthread const signals([&](std::stop_token const& stop) {
+    while (!stop.stop_requested()) {
+      ::pthread_kill(waiting, SIGUSR1);
+      std::this_thread::sleep_for(1ms);
+    }
+  });
+  auto const start = std::chrono::steady_clock::now();
+  stash::detail::sleep_for(30ms);
+  BOOST_TEST((std::chrono::steady_clock::now() - start >= 30ms));
+}
+
 BOOST_AUTO_TEST_CASE(a_save_waits_for_another_short_operation) {
   auto held = store.storage().try_lock("k");
   std::jthread const release([&] {

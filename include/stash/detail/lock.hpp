@@ -27,7 +27,7 @@ inline error busy(char const* operation, key const& k, std::string why) {
 inline void sleep_for(std::chrono::milliseconds pause) {
   auto const seconds = std::chrono::floor<std::chrono::seconds>(pause);
   timespec rest{static_cast<time_t>(seconds.count()), static_cast<long>((pause - seconds).count()) * 1'000'000};
-  while (::nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+  while (::nanosleep(&rest, &rest) != 0) {  // a signal came; it goes on with the rest
   }
 }
 
