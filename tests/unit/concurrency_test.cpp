@@ -1159,7 +1159,8 @@ BOOST_DATA_TEST_CASE(after_a_kill_locks_are_free_records_whole_and_leftovers_swe
     reader all_along{f.b};
     // Some are killed amid a save, or wait for their turn: it goes on until one was.
     auto const one_was = [&] { return f.b.noted + f.b.turned_away > 0U; };
-    for (int rounds = 0; f.b.left > 0 || (!one_was() && rounds < 200); ++rounds) {
+    auto const enough = std::chrono::steady_clock::now() + std::chrono::seconds{5};
+    while (f.b.left > 0 || (!one_was() && std::chrono::steady_clock::now() < enough)) {
       auto const before = f.b.done.load();
       std::array<pid_t, 2> killed;
       for (int i = 0; i < 2; ++i) {
