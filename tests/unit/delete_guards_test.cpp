@@ -315,6 +315,14 @@ BOOST_AUTO_TEST_CASE(a_commit_of_what_could_not_be_saved_is_no_error) {
   BOOST_TEST(log.kinds == "save_failed save_failed save_failed committed committed committed");
   BOOST_TEST(all_stashed() == "- - - ");
 }
+BOOST_AUTO_TEST_CASE(a_commit_leaves_a_record_whose_place_the_guard_never_took) {
+  store.save("a", "old"s);
+  live["a"] = "not UTF-8: \xff";
+  auto g = guard({.best_effort = true});
+  g.commit();
+  BOOST_TEST(log.kinds == "save_failed saved saved committed committed committed");
+  BOOST_TEST(all_stashed() == "old - - ");
+}
 BOOST_AUTO_TEST_CASE(in_a_forked_child_it_is_inert) {
   auto const owned = [](auto* p) { return std::unique_ptr<std::remove_pointer_t<decltype(p)>>(p); };
   auto g = owned(new auto(guard()));
