@@ -1172,10 +1172,13 @@ BOOST_DATA_TEST_CASE(after_a_kill_locks_are_free_records_whole_and_leftovers_swe
               own, [] { return true; }, [&] { w.step(); });
         });
       }
-      while (f.b.done < before + 4) std::this_thread::yield();
+      auto const patience = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+      while (f.b.done < before + 4 && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+      bool const got_on = f.b.done >= before + 4;
       std::this_thread::sleep_for(std::chrono::microseconds(d.below(3000)));
       for (pid_t const p : killed) ::kill(p, SIGKILL);
       for (pid_t const p : killed) BOOST_TEST(WTERMSIG(status_of(p)) == SIGKILL);
+      BOOST_TEST_REQUIRE(got_on, "no process gets on");
       for (int k = 0; k < keys; ++k) {
         f.b.require(f.store.storage().try_lock(name_of(k)).has_value(), "a dead process holds a lock");
         all_along.look(f.store, k);
