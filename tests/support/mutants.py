@@ -429,6 +429,8 @@ take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREA
 
 take_out("the lock", "detail/file_lock.hpp", "if (retried([&] { return ops.lock_byte(fd, offset); }) != 0)",
          "if (false)", "locks", may_hang=True)
+take_out("going on with a pause that a signal ended", "detail/lock.hpp", "while (::nanosleep(&rest, &rest) != 0)",
+         "if (::nanosleep(&rest, &rest) != 0)", "locks")
 take_out("a byte of its own for each key", "detail/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
 take_out("telling a lock that cannot be taken from one that another has", "detail/file_lock.hpp",
