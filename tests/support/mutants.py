@@ -835,6 +835,41 @@ take_out("SQLite's write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA journa
          "PRAGMA journal_mode=MEMORY", "sqlite_datastore")
 take_out("SQLite's EXTRA without a write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA synchronous=EXTRA",
          "PRAGMA synchronous=OFF", "sqlite_datastore")
+take_out("the syncs of records in SQLite", "storage/sqlite.hpp", "is_wal ? \"PRAGMA synchronous=FULL\"",
+         "is_wal ? \"PRAGMA synchronous=NORMAL\"", "sqlite_storage")
+take_out("writing a row that stays as it is", "storage/sqlite.hpp",
+         "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)\"",
+         "INSERT INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, set_aside)"
+         " DO UPDATE SET saved_at = excluded.saved_at, xxh64 = excluded.xxh64, payload = excluded.payload\"",
+         "sqlite_storage")
+take_out("writing where there is nothing to erase", "storage/sqlite.hpp", "if (removed == 0) {", "if (false) {",
+         "sqlite_storage")
+take_out("no open connection across a fork", "detail/at_fork.hpp", "row->before_();", "", "sqlite_storage")
+take_out("no fork amid a call", "detail/at_fork.hpp", ("row->only_.lock();", "row->only_.unlock();"), ("", ""),
+         "sqlite_storage", may_hang=True)
+take_out("seeing that an SQLite file was replaced", "storage/sqlite.hpp",
+         "if (db_ && (found.st_dev != opened_.st_dev || found.st_ino != opened_.st_ino)) db_.reset();", "",
+         "sqlite_storage")
+take_out("an SQLite file for its owner alone", "storage/sqlite.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
+         "sqlite_storage")
+take_out("no link as an SQLite file", "storage/sqlite.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "sqlite_storage")
+take_out("no foreign SQLite file", "storage/sqlite.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
+         needs_root=True)
+take_out("an I/O error of SQLite being indeterminate", "storage/sqlite.hpp",
+         "(problem.code().value() & 0xff) != SQLITE_IOERR) throw;", "true) throw;", "sqlite_storage")
+take_out("waiting for another writer of an SQLite file", "storage/sqlite.hpp", ">= self.options_.wait_for_file",
+         ">= std::chrono::milliseconds(0)", "sqlite_storage")
+take_out("the cap of a payload read from SQLite", "storage/sqlite.hpp", "check_size(found.payload.size(), op);", "",
+         "sqlite_storage")
+take_out("a row's version", "detail/record_row.hpp", "if (row.version != row_version)", "if (false)", "sqlite_storage")
+take_out("a row's time", "detail/record_row.hpp", "if (!saved_at) op.fail(errc::corrupt, where, \"no time\");",
+         "if (!saved_at) return {};", "sqlite_storage")
+take_out("a row's checksum", "detail/record_row.hpp", "if (row_checksum(k, r) != row.xxh64)", "if (false)",
+         "sqlite_storage")
+take_out("passing over rows that are under no key", "detail/record_row.hpp", "return std::nullopt; } entry e",
+         "throw; } entry e", "sqlite_storage")
+take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
+         "bytes.find('\\0') == bytes.npos && is_utf8(bytes)", "true", "sqlite_storage")
 take_out("the unfinished mark", "ckan/sqlite_datastore.hpp", "VALUES (?, 0)", "VALUES (?, 1)", "sqlite_datastore")
 take_out("transactions", "detail/sqlite.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")
 take_out("writing from a transaction's start", "detail/sqlite.hpp", "\"BEGIN IMMEDIATE\"", "\"BEGIN\"",

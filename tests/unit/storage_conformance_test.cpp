@@ -8,6 +8,7 @@
 #include <stash/testing/storage_conformance.hpp>
 #include <thread>
 
+#include "conforming.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
@@ -16,6 +17,9 @@ using stash::key;
 using stash::record;
 using stash::testing::outcome;
 using stash::testing::storage_conformance;
+using support::add_case;
+using support::complaint;
+using support::conforming;
 namespace ut = boost::unit_test;
 
 namespace {
@@ -476,17 +480,6 @@ auto find(std::string_view name) {
   return found == checks.end() ? throw std::logic_error("no check " + std::string(name)) : *found;
 }
 
-/// What the check says; empty: it passed.
-template <class Check, class Factory>
-std::string complaint(Check const& check, Factory factory) {
-  try {
-    check.run(factory);
-  } catch (std::exception const& e) {
-    return e.what();
-  }
-  return {};
-}
-
 void twin_is_seen(twin const& t) {
   // A marker in memory would be gone with the child that has it.
   bool const in_memory = find<wrong_memories>(t.seen_by).applies && t.wrong_in != "locks_are_markers";
@@ -495,26 +488,6 @@ void twin_is_seen(twin const& t) {
   BOOST_TEST_INFO("no complaint of " << t.seen_by);
   BOOST_TEST(!seen.empty());
   BOOST_TEST_MESSAGE(t.wrong_in << ": " << seen);
-}
-
-/// Test cases are made at run time, one for each check, so that each is counted.
-template <class F>
-ut::test_case* add_case(ut::test_suite& suite, std::string const& name, F f) {
-  auto* const added = ut::make_test_case(f, name, __FILE__, __LINE__);
-  suite.add(added);
-  return added;
-}
-
-template <class Factory>
-ut::test_suite* conforming(char const* name) {
-  auto* const suite = BOOST_TEST_SUITE(name);
-  for (auto const& check : storage_conformance<Factory>::checks()) {
-    auto* const added =
-        add_case(*suite, std::string(check.name), [&check] { BOOST_TEST(complaint(check, Factory{}) == ""); });
-    if (!check.applies)
-      added->add_precondition([](ut::test_unit_id) { return boost::test_tools::assertion_result(false); });
-  }
-  return suite;
 }
 
 ut::test_suite* failing_always() {

@@ -32,11 +32,6 @@ struct kept_record {
 };
 using kept_records = std::map<std::string, kept_record, std::less<>>;  // by name
 
-/// Of a record that was set aside. It has no newline.
-inline std::string kept_name(key const& k, std::string_view reason, time_point when, std::uint64_t random) {
-  return std::string(k.str()) + '.' + percent_encoded(reason, false) + '-' + to_text(when, true) + '-' + hex16(random);
-}
-
 /// What a journal's frames say, one after the other. `put`, `erase`, `keep` and `forget` do not throw where `reserve`
 /// was called for the key since.
 class journal_index {

@@ -2,10 +2,13 @@
 
 #include <sqlite3.h>
 
+#include <boost/system/errc.hpp>
 #include <boost/system/error_category.hpp>
 #include <boost/system/error_code.hpp>
+#include <boost/system/error_condition.hpp>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -19,6 +22,17 @@ class sqlite_category_type final : public boost::system::error_category {
   constexpr sqlite_category_type() noexcept : error_category(0x57a5'4c0d'e9b1'6e03ULL) {}
   char const* name() const noexcept override { return "sqlite"; }
   std::string message(int code) const override { return ::sqlite3_errstr(code); }
+  boost::system::error_condition default_error_condition(int code) const noexcept override {
+    switch (code & 0xff) {  // the primary code of an extended one
+      case SQLITE_FULL:
+        return boost::system::errc::make_error_condition(boost::system::errc::no_space_on_device);
+      case SQLITE_READONLY:
+        return boost::system::errc::make_error_condition(boost::system::errc::read_only_file_system);
+      case SQLITE_PERM:
+        return boost::system::errc::make_error_condition(boost::system::errc::permission_denied);
+    }
+    return error_category::default_error_condition(code);
+  }
 };
 
 inline boost::system::error_category const& sqlite_category() noexcept {
@@ -39,13 +53,15 @@ inline std::string sql_name(std::string_view name) {
 /// One connection. Not thread safe.
 class sqlite_connection {
  public:
-  /// Makes the file where there is none.
-  explicit sqlite_connection(std::string const& file) : file_(file) {
-    int const failed = ::sqlite3_open_v2(file.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  /// Makes the file where there is none, unless `flags` say otherwise.
+  explicit sqlite_connection(std::string const& file, std::string_view operation = "open",
+                             int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)
+      : file_(file) {
+    int const failed = ::sqlite3_open_v2(file.c_str(), &db_, flags, nullptr);
     if (failed != SQLITE_OK) {
       std::string const why = db_ != nullptr ? ::sqlite3_errmsg(db_) : "out of memory";
       ::sqlite3_close(db_);
-      throw error{{failed, sqlite_category()}, "open", file, why};
+      throw error{{failed, sqlite_category()}, std::string(operation), file, why};
     }
     ::sqlite3_extended_result_codes(db_, 1);
   }
@@ -95,6 +111,12 @@ class sqlite_statement {
     if (failed != SQLITE_OK) fail();
     return *this;
   }
+  /// As text where it can be, so that people can read it; else as a blob. It must live until the last `step`.
+  sqlite_statement& bind_payload(std::string const& bytes) {
+    if (bytes.find('\0') == bytes.npos && is_utf8(bytes)) return bind(bytes);
+    if (::sqlite3_bind_blob64(statement_, ++bound_, bytes.data(), bytes.size(), SQLITE_STATIC) != SQLITE_OK) fail();
+    return *this;
+  }
   sqlite_statement& bind(std::int64_t n) {
     if (::sqlite3_bind_int64(statement_, ++bound_, n) != SQLITE_OK) fail();
     return *this;
@@ -120,6 +142,13 @@ class sqlite_statement {
     auto const* const bytes = reinterpret_cast<char const*>(::sqlite3_column_text(statement_, column));
     if (bytes == nullptr) return std::nullopt;
     return std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
+  }
+  /// What `bind_payload` bound.
+  std::string payload(int column) const {
+    if (::sqlite3_column_type(statement_, column) != SQLITE_BLOB) return text(column).value_or("");
+    auto const* const bytes = static_cast<char const*>(::sqlite3_column_blob(statement_, column));
+    return bytes == nullptr ? std::string()
+                            : std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
   }
 
  private:

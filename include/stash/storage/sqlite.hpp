@@ -1,0 +1,391 @@
+#pragma once
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <boost/filesystem/path.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stash/concepts.hpp>
+#include <stash/detail/absolute.hpp>
+#include <stash/detail/at_fork.hpp>
+#include <stash/detail/default_directory.hpp>
+#include <stash/detail/directory.hpp>
+#include <stash/detail/file_lock.hpp>
+#include <stash/detail/file_name.hpp>
+#include <stash/detail/lock.hpp>
+#include <stash/detail/posix_file_ops.hpp>
+#include <stash/detail/read_file.hpp>
+#include <stash/detail/record_row.hpp>
+#include <stash/detail/sqlite.hpp>
+#include <stash/error.hpp>
+#include <stash/file_options.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1 {
+
+struct sqlite_options {
+  stash::durability durability = durability::power_loss;
+  std::uint64_t max_bytes = 64U << 20;              ///< the greatest payload to write or read
+  std::chrono::milliseconds wait_for_file{10'000};  ///< for what another process does in the file, before it fails
+};
+
+namespace detail {
+
+/// The connection to a file of records, which is opened by the first call that needs it. A connection must not be
+/// inherited: a child that opens the file would take the parent's locks on it for its own
+/// (https://sqlite.org/howtocorrupt.html). So it is closed before a fork, and opened again afterwards.
+class sqlite_session {
+ public:
+  sqlite_session(boost::filesystem::path file, sqlite_options const& options)
+      : file_(std::move(file)), directory_(file_.parent_path()), options_(options) {}
+
+  boost::filesystem::path const& file() const noexcept { return file_; }
+  std::string shown(std::string_view name) const { return (file_.native() + ": ").append(name); }
+  boost::filesystem::path const& directory() const noexcept { return directory_; }
+  bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
+
+  /// The file, if there is one. Not by opening it: closing a descriptor of it would drop SQLite's own locks.
+  std::optional<struct stat> look(operation const& op) const {
+    auto const dir = stash::detail::directory<posix_file_ops>::open(ops_, directory_, op);
+    if (!dir) return std::nullopt;
+    struct stat s;
+    if (ops_.lstat(dir->get(), file_.filename().c_str(), &s) != 0) {
+      if (errno == ENOENT) return std::nullopt;
+      op.fail(errno, "lstat", file_.native());
+    }
+    if (!S_ISREG(s.st_mode)) op.fail(errc::unsafe_directory, file_.native(), "not a regular file");
+    if (s.st_uid != dir->user()) {
+      op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", file_.native());
+    }
+    return s;
+  }
+
+  /// Calls `f(connection)`, alone; where there is no file, or no table in it, returns `nothing`.
+  template <class T, class F>
+  T read(operation const& op, T nothing, F f) {
+    std::lock_guard const alone{mutex_};
+    auto const found = look(op);
+    if (!found) return nothing;
+    connect(*found, op);
+    if (!has_table(op)) return nothing;
+    return f(*db_);
+  }
+
+  /// Calls `f(connection)` in a transaction, alone. Where there is no file or no table, `make` makes it; else returns
+  /// `nothing`.
+  template <class T, class F>
+  T write(operation const& op, bool make, T nothing, F f) {
+    std::lock_guard const alone{mutex_};
+    auto found = look(op);
+    if (!found) {
+      if (!make) return nothing;
+      found = make_file(op);
+    }
+    connect(*found, op);
+    try {
+      prepare(op);
+      sqlite_transaction all{*db_, op.name, op.subject};
+      if (make) {
+        db_->execute(
+            "CREATE TABLE IF NOT EXISTS stash (key TEXT NOT NULL, set_aside TEXT NOT NULL DEFAULT '', set_aside_at "
+            "TEXT,"
+            " version INTEGER NOT NULL, saved_at TEXT NOT NULL, xxh64 TEXT NOT NULL, payload NOT NULL,"
+            " PRIMARY KEY (key, set_aside))",
+            op.name, op.subject);
+      } else if (!has_table(op)) {
+        return nothing;
+      }
+      T result = f(*db_);
+      all.commit();
+      return result;
+    } catch (error const& problem) {
+      if (problem.code().category() != sqlite_category() || (problem.code().value() & 0xff) != SQLITE_IOERR) throw;
+      db_.reset();  // what it believes of the file may be wrong now
+      op.fail(errc::indeterminate, problem.detail(), problem.code().message());
+    }
+  }
+
+ private:
+  boost::filesystem::path const file_, directory_;
+  sqlite_options const options_;
+  [[no_unique_address]] posix_file_ops ops_;
+  std::mutex mutex_;
+  std::optional<sqlite_connection> db_;
+  struct stat opened_ {};  // the file that db_ has
+  bool is_prepared_ = false;
+  std::chrono::steady_clock::time_point waiting_since_{};
+  at_fork hook_{mutex_, [this] { db_.reset(); }, [] {}};
+
+  /// 0600. Not by SQLite, which would give it the umask's permissions, nor by open (see `look`).
+  struct stat make_file(operation const& op) {
+    stash::detail::directory<posix_file_ops>::make(ops_, directory_, is_durable(), op);
+    if (::mknod(file_.c_str(), S_IFREG | 0600, 0) != 0 && errno != EEXIST) op.fail(errno, "mknod", file_.native());
+    auto const made = look(op);
+    if (!made) op.fail(ENOENT, "lstat", file_.native());
+    return *made;
+  }
+
+  /// A connection to a file that was deleted or replaced goes on with what nobody will find.
+  void connect(struct stat const& found, operation const& op) {
+    if (db_ && (found.st_dev != opened_.st_dev || found.st_ino != opened_.st_ino)) db_.reset();
+    if (db_) return;
+    try {
+      db_.emplace(file_.native(), op.name, SQLITE_OPEN_READWRITE);
+    } catch (error const& problem) {
+      throw error{problem.code(), std::string(op.name), std::string(op.subject), shown("open: " + problem.detail())};
+    }
+    opened_ = found;
+    is_prepared_ = false;
+    ::sqlite3_busy_handler(db_->get(), wait_for_others, this);
+  }
+
+  /// SQLite's own waiting pauses for up to 100 ms, and where another writes without a pause it hardly ever gets a turn.
+  static int wait_for_others(void* session, int tries) {
+    auto& self = *static_cast<sqlite_session*>(session);
+    auto const now = std::chrono::steady_clock::now();
+    if (tries == 0) self.waiting_since_ = now;
+    if (std::chrono::floor<std::chrono::milliseconds>(now - self.waiting_since_) >= self.options_.wait_for_file)
+      return 0;
+    sleep_for(std::chrono::milliseconds(1));
+    return 1;
+  }
+
+  /// Before the first write. On a file system without shared memory there is no WAL, and a rollback journal whose
+  /// directory is synced too (EXTRA) promises the same.
+  void prepare(operation const& op) {
+    if (is_prepared_) return;
+    sqlite_statement mode{*db_, "PRAGMA journal_mode=WAL", op.name, op.subject};
+    bool const is_wal = mode.step() && mode.text(0) == "wal";
+    mode.reset();
+    char const* const synced =
+        is_wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA";
+    db_->execute(is_durable() ? synced : "PRAGMA synchronous=NORMAL", op.name, op.subject);
+    is_prepared_ = true;
+  }
+
+  bool has_table(operation const& op) {
+    return sqlite_statement{*db_, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'stash'", op.name,
+                            op.subject}
+        .step();
+  }
+};
+
+}  // namespace detail
+
+/// Records as rows of the table `stash` of one SQLite file, which several processes of a machine share. Link with
+/// sqlite3.
+///
+/// An acknowledged `put`, `erase` or `set_aside` survives what `sqlite_options::durability` says, on a file system and
+/// a disk that honour fsync: under `power_loss` the file is in WAL mode with synchronous=FULL (or in DELETE mode with
+/// EXTRA where WAL cannot be had), under `process_crash` with synchronous=NORMAL. The directory is made by the first
+/// `put` or `try_lock`, 0700, the file 0600; an unsafe directory is refused, as by the atomic files. The file may have
+/// other tables. Locks are in `.lock` beside it, so that SQLite's own are never in the way. Every member may be called
+/// from many threads and processes at once, `put`, `erase` and `set_aside` with the key's lock held. The connection is
+/// closed before a fork, so a forked child may use the storage as it is. Not for NFS.
+///
+///     stash::basic_stash<stash::sqlite_storage> store{"/var/lib/etl/stash.sqlite"};
+///
+///     $ sqlite3 /var/lib/etl/stash.sqlite 'SELECT key, saved_at, payload FROM stash'
+///
+/// Errors name the operation, the key and the file; they are SQLite's, or those of the directory. Where nothing else is
+/// said, a throw leaves everything as it was.
+class sqlite_storage {
+ public:
+  using lock_type = detail::file_lock<posix_file_ops>;
+
+  /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
+  explicit sqlite_storage(boost::filesystem::path file = default_directory() / "stash.sqlite",
+                          sqlite_options options = {})
+      : options_(options),
+        session_(
+            std::make_shared<detail::sqlite_session>(detail::absolute(std::move(file), "sqlite_storage"), options)) {}
+
+  /// The file that all records are in.
+  boost::filesystem::path path(key const&) const { return session_->file(); }
+
+  /// Whether there is a file. Throws `errc::unsafe_directory` or the operating system's error.
+  bool exists() const { return session_->look({"exists", {}}).has_value(); }
+
+  /// Throws where `put` would refuse without trying: `errc::too_large`.
+  void check(key const& k, record const& r) const { check_size(r.payload.size(), {"put", k}); }
+
+  /// Writes `r` in place of what stands under `k`.
+  ///
+  /// Throws `errc::too_large`, `errc::unsafe_directory`, the operating system's error or SQLite's: the old record
+  /// stands. Throws `errc::indeterminate` where SQLite met an I/O error: the old or the new one stands.
+  void put(key const& k, record const& r) {
+    std::pair<key, record> const one{k, r};
+    put_rows({"put", k}, {&one, 1});
+  }
+
+  /// As `put` for each, in one transaction: on a throw all old records stand, or after `errc::indeterminate` all old
+  /// or all new ones.
+  void put_all(std::span<std::pair<key, record> const> all) {
+    if (!all.empty()) put_rows({"put_all", {}}, all);
+  }
+
+  /// The record of `k`; nullopt: there is none. Creates nothing.
+  ///
+  /// Throws `errc::corrupt`, `errc::mismatch` (of another version), `errc::too_large`, `errc::unsafe_directory`, the
+  /// operating system's error or SQLite's.
+  std::optional<record> get(key const& k) const {
+    detail::operation const op{"get", k};
+    return session_->read(op, std::optional<record>(), [&](auto const& db) -> std::optional<record> {
+      detail::sqlite_statement row{db, select("WHERE key = ? AND set_aside = ''"), op.name, op.subject};
+      if (!row.bind(k.str()).step()) return std::nullopt;
+      auto found = row_of(row);
+      check_size(found.payload.size(), op);
+      return detail::record_of(std::move(found), k, op, session_->shown(k));
+    });
+  }
+
+  /// Removes the record of `k`, corrupt or not; false: there was none. Throws as `put`.
+  bool erase(key const& k) { return erase_rows({"erase", k}, {&k, 1}) > 0; }
+
+  /// As `erase` for each, in one transaction. Throws as `put_all`.
+  void erase_all(std::span<key const> all) {
+    if (!all.empty()) erase_rows({"erase_all", {}}, all);
+  }
+
+  /// All records, by key. `where` is the file and the key. Reads every payload, one at a time. Throws as `get`, but not
+  /// for one record's damage.
+  std::vector<entry> entries() const { return listed("entries", "WHERE set_aside = ''"); }
+
+  /// Gives the row of `k` a name under which it is kept, and returns that behind the file's path:
+  /// `<file>: <key>.<reason>-<UTC time>-<random>`. As durable as `put`.
+  ///
+  /// Throws ENOENT where there is none, or as `put`.
+  std::string set_aside(key const& k, std::string_view reason) {
+    detail::operation const op{"set_aside", k};
+    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    std::string const name = detail::kept_name(k, reason, now, random(op)), at = detail::to_text(now);
+    std::string where = session_->shown(name);
+    bool const was_there = session_->write(op, false, false, [&](auto const& db) {
+      detail::sqlite_statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''",
+                               op.name, op.subject}
+          .bind(name)
+          .bind(at)
+          .bind(k.str())
+          .run();
+      return ::sqlite3_changes(db.get()) > 0;
+    });
+    if (!was_there) op.fail(ENOENT, "find in", session_->file().native());
+    return where;
+  }
+
+  /// All that was set aside and not purged, by key. Throws as `entries`.
+  std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", "WHERE set_aside <> ''"); }
+
+  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many. Throws as
+  /// `put`.
+  std::size_t purge(std::chrono::microseconds older_than) {
+    detail::operation const op{"purge", {}};
+    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const until = detail::purged_until(older_than, now);
+    return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
+      detail::sqlite_statement{db,
+                               "DELETE FROM stash WHERE set_aside <> '' AND set_aside_at <= coalesce(?, set_aside_at)",
+                               op.name, op.subject}
+          .bind(until)
+          .run();
+      return static_cast<std::size_t>(::sqlite3_changes(db.get()));
+    });
+  }
+
+  /// The lock of `k`, exclusive among the threads and processes of this machine; nullopt: another has it. Makes the
+  /// directory.
+  std::optional<lock_type> try_lock(key const& k) {
+    auto const name = session_->file().filename().native() + '/' + std::string(k.str());
+    return lock_type::try_take(ops_, session_->directory(), session_->is_durable(), name, {"try_lock", k});
+  }
+
+ private:
+  using statement = detail::sqlite_statement;
+
+  void check_size(std::size_t bytes, detail::operation const& op) const {
+    detail::check_size(
+        bytes, options_.max_bytes, [&] { return session_->shown(op.subject); }, op);
+  }
+  std::uint64_t random(detail::operation const& op) const {
+    std::uint64_t n = 0;
+    if (detail::retried([&] { return ops_.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", {});
+    return n;
+  }
+
+  static std::string select(char const* where) {
+    return std::string("SELECT key, set_aside, version, saved_at, xxh64, payload FROM stash ") + where;
+  }
+  static detail::record_row row_of(statement const& row) {
+    return {row.integer(2), row.text(3).value_or(""), row.text(4).value_or(""), row.payload(5)};
+  }
+  std::vector<entry> listed(std::string_view operation, char const* where) const {
+    detail::operation const op{operation, {}};
+    auto result = session_->read(op, std::vector<entry>(), [&](auto const& db) {
+      std::vector<entry> found;
+      statement row{db, select(where), op.name, op.subject};
+      while (row.step()) {
+        auto const k = row.text(0).value_or(""), name = row.text(1).value_or("");
+        if (auto e = detail::entry_of(row_of(row), k, session_->shown(name.empty() ? k : name))) {
+          found.push_back(std::move(*e));
+        }
+      }
+      return found;
+    });
+    std::sort(result.begin(), result.end(), [](entry const& a, entry const& b) { return a.key < b.key; });
+    return result;
+  }
+
+  void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
+    for (auto const& [k, r] : all) check(k, r);
+    session_->write(op, true, true, [&](auto const& db) {
+      // Not as an upsert: SQLite does not write a row that stays as it is, and so would not sync it; but what a process
+      // wrote that died before its sync must be durable when it is put again. To replace gives it another rowid.
+      statement row{db, "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)",
+                    op.name, op.subject};
+      for (auto const& [k, r] : all) {
+        std::string const saved_at = detail::to_text(r.saved_at), checksum = detail::row_checksum(k, r);
+        row.bind(k.str()).bind(detail::row_version).bind(saved_at).bind(checksum).bind_payload(r.payload).run();
+      }
+      return true;
+    });
+  }
+
+  /// How many there were. Where there was none too, something is written: an earlier removal, by a process that died
+  /// before its sync, must be durable now.
+  std::size_t erase_rows(detail::operation const& op, std::span<key const> all) {
+    return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
+      std::size_t removed = 0;
+      statement row{db, "DELETE FROM stash WHERE key = ? AND set_aside = ''", op.name, op.subject};
+      for (auto const& k : all) {
+        row.bind(k.str()).run();
+        removed += static_cast<std::size_t>(::sqlite3_changes(db.get()));
+      }
+      if (removed == 0) {
+        db.execute(
+            "INSERT INTO stash (key, version, saved_at, xxh64, payload) VALUES ('', 0, '', '', '');"
+            "DELETE FROM stash WHERE key = ''",
+            op.name, op.subject);
+      }
+      return removed;
+    });
+  }
+
+  sqlite_options options_;
+  [[no_unique_address]] posix_file_ops ops_;
+  std::shared_ptr<detail::sqlite_session> session_;
+};
+
+}  // namespace stash::inline v1
