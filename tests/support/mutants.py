@@ -485,6 +485,10 @@ take_out("the lock never having been lost when a guard saves", "detail/guarded_k
          "record_.require_held(guard_); if (origin_", "record_.ensure_held(guard_); if (origin_", "locks")
 take_out("the look at the lock before a save", "detail/guarded_key.hpp",
          "record_.require_held(guard_); if (origin_", "if (origin_", "locks")
+take_out("the lock being held still after the save", "detail/guarded_key.hpp",
+         "was_put(std::move(*r)); require_lock();", "was_put(std::move(*r));", "locks")
+take_out("the locks being held still after the saves of many", "delete_guards.hpp",
+         "for (auto* const one : waiting) one->require_lock();", "", "locks")
 take_out("the look at the lock before setting aside", "detail/lock.hpp",
          "require_held(operation); std::string where", "std::string where", "locks")
 take_out("the look at the lock before a removal", "detail/lock.hpp",

@@ -561,4 +561,28 @@ BOOST_AUTO_TEST_CASE(it_does_not_set_aside_or_save_over_what_another_put_there_m
   BOOST_TEST((store.load<int>("k") == 9));
 }
 
+BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_during_the_save_no_delete_starts) {
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> spoiled{dir(), stash::file_options{}, ops};
+  support::event_log log;
+  stash::guard_options const options{.best_effort = true, .observer = log.observer()};
+  auto const lose = [&](std::string_view call) {
+    if (call == "link_unnamed") fs::remove(lock_file);
+    return 0;
+  };
+  *ops.before = lose;
+  BOOST_TEST(code_of([&] {
+               stash::delete_guard{spoiled, "k", [] { return 2; }, [](int) {}, options}.release();
+             }) == errc::busy);
+  BOOST_TEST((store.load<int>("k") == 2));
+  BOOST_TEST(log.kinds == "saved");
+  std::vector<stash::key> const keys{"a", "b"};
+  auto const many = [&] {
+    stash::delete_guards{spoiled, keys, [](auto const&) { return 3; }, [](auto const&, int) {}, options}.release();
+  };
+  BOOST_TEST(code_of(many) == errc::busy);
+  BOOST_TEST((store.load<int>("b") == 3));
+  BOOST_TEST(log.kinds == "saved saved saved");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

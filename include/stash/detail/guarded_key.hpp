@@ -99,9 +99,10 @@ class guarded_key {
       return put_failed(std::current_exception());
     }
     was_put(std::move(*r));
+    require_lock();
   }
 
-  // `put` in three parts, for a guard that puts the records of all its keys at once.
+  // `put` in parts, for a guard that puts the records of all its keys at once.
 
   /// nullopt: there is none. Throws `errc::busy` where the lock was lost.
   std::optional<record> to_put() {
@@ -126,6 +127,10 @@ class guarded_key {
       tell(event_kind::adopted, {.age = age_, .where = place()});
     }
   }
+
+  /// Throws `errc::busy` where the lock was lost: no delete must start without it. A put may take its time, and a
+  /// storage that lost its session meanwhile puts in another.
+  void require_lock() const { record_.require_held(guard_); }
 
   /// Restores, unless there is no value. Throws what `restore` throws, and `errc::busy` where the lock was lost to
   /// another: then the record stays.
