@@ -18,6 +18,7 @@ esac
 # shellcheck disable=SC2086
 need $build_packages clang-14 clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
   e2fsprogs xfsprogs
+need_postgres
 
 build=$PWD/.build
 rm -rf "$build/junit" "$build/figures.tsv"

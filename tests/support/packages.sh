@@ -28,5 +28,15 @@ need() {
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null
 }
 
+# A server's programs, without the server that its package would start.
+need_postgres() {
+  [ -z "$(missing_packages postgresql-15)" ] || {
+    need postgresql-common
+    config=/etc/postgresql-common/createcluster.conf
+    ! [ -w "$config" ] || grep -q '^create_main_cluster' "$config" || echo 'create_main_cluster = false' >>"$config"
+    need postgresql-15
+  }
+}
+
 build_packages='g++ meson ninja-build pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost-test1.81-dev
-libsqlite3-dev libcsv-dev libcli11-dev libutfcpp-dev libxxhash-dev python3'
+libsqlite3-dev libpq-dev libcsv-dev libcli11-dev libutfcpp-dev libxxhash-dev python3'

@@ -119,9 +119,11 @@ inline std::string set_aside_name(key const& k, std::string_view operation, std:
   return head + percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size()) + tail;
 }
 
-/// The same where it is no file name: the key as it is, the reason whole. It has no newline.
+/// The same where it is no file name: the key as it is, of the reason what an index of PostgreSQL can take. It has no
+/// newline.
 inline std::string kept_name(key const& k, std::string_view reason, time_point when, std::uint64_t random) {
-  return std::string(k.str()) + '.' + percent_encoded(reason, false) + '-' + to_text(when, true) + '-' + hex16(random);
+  return std::string(k.str()) + '.' + percent_encoded(reason, false).substr(0, 1000) + '-' + to_text(when, true) + '-' +
+         hex16(random);
 }
 
 /// The key of a record set aside, and when that was.

@@ -1,0 +1,605 @@
+// Against a real server: STASH_POSTGRES is the connection string of its superuser (see support/postgres_cluster.py).
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdlib>
+#include <future>
+#include <list>
+#include <optional>
+#include <stash/storage/postgres.hpp>
+#include <thread>
+
+#include "conforming.hpp"
+#include "support.hpp"
+
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::record;
+using stash::record_state;
+using stash::detail::sqlstate;
+using support::code_of;
+using support::message_of;
+
+namespace {
+
+std::string server() {
+  char const* const given = std::getenv("STASH_POSTGRES");
+  if (given == nullptr) throw std::runtime_error("STASH_POSTGRES is not set");
+  return given;
+}
+
+/// A connection of the test's own.
+class client {
+ public:
+  explicit client(std::string const& info = server() + "?application_name=test")
+      : db_(info, {"connect", "test"}, soon()) {}
+  std::string operator()(std::string const& sql) {
+    auto const found = db_.run(sql, {}, {"test", "test"}, soon());
+    return found.rows() > 0 ? found.text(0, 0) : "";
+  }
+
+ private:
+  static stash::detail::deadline soon() { return std::chrono::steady_clock::now() + 30s; }
+  stash::detail::postgres_connection db_;
+};
+
+/// A schema of its own for each test, gone afterwards.
+struct schema {
+  std::string name;
+  schema() : name("stash \"test\" " + std::to_string(::getpid()) + '.' + std::to_string(++count())) {
+    client{}("CREATE SCHEMA " + quoted());
+  }
+  ~schema() { client{}("DROP SCHEMA " + quoted() + " CASCADE"); }
+  std::string quoted() const {
+    std::string out = "\"";
+    for (char const c : name) out += c == '"' ? "\"\"" : std::string(1, c);
+    return out + '"';
+  }
+  static int& count() {
+    static int n = 0;
+    return n;
+  }
+};
+
+struct servers {
+  stash::postgres_storage fresh() {
+    places.emplace_back();
+    return again();
+  }
+  stash::postgres_storage again() { return stash::postgres_storage{server(), {.schema = places.back().name}}; }
+  std::list<schema> places;
+};
+
+record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
+
+/// The server's other address, and with other settings: `info("user=reader")`.
+std::string info(std::string const& more) {
+  std::string const uri = server();
+  auto const port = uri.substr(uri.rfind(':') + 1, uri.rfind('/') - uri.rfind(':') - 1);
+  return "host=127.0.0.1 port=" + port + " dbname=postgres " +
+         (more.find("user=") == more.npos ? "user=postgres " : "") + more;
+}
+
+struct fixture : schema {
+  stash::postgres_storage s{server(), {.schema = name}};
+  client query;
+
+  std::string table() const { return quoted() + ".stash"; }
+  stash::postgres_storage other(stash::postgres_options options = {}, std::string const& with = server()) const {
+    options.schema = name;
+    return stash::postgres_storage{with, options};
+  }
+  std::string put(stash::postgres_storage& storage, char const* k, std::string payload) {
+    auto const lock = storage.try_lock(k);
+    if (!lock) return "the lock is taken";
+    return code_of([&] { storage.put(k, some(std::move(payload))); }).message();
+  }
+  /// Ends every session of a stash, as a server does that restarts.
+  void end_sessions() {
+    query(
+        "SELECT count(pg_terminate_backend(pid, 5000))::text FROM pg_stat_activity WHERE application_name = 'stash'"
+        " AND pid <> pg_backend_pid()");
+  }
+  void wait_until(std::string const& condition) {
+    for (int i = 0; i < 1000; ++i) {
+      if (query("SELECT (" + condition + ")::text") == "true") return;
+      std::this_thread::sleep_for(10ms);
+    }
+    BOOST_FAIL("never: " + condition);
+  }
+};
+
+constexpr char waits_for_standby[] =
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'stash'";
+
+/// While it lives, each commit waits for a standby that is not there.
+struct missing_standby {
+  client& query;
+  explicit missing_standby(client& q) : query(q) { set("'nobody'"); }
+  ~missing_standby() { set("''"); }
+  void set(std::string const& names) {
+    query("SET synchronous_commit = local");
+    query("ALTER SYSTEM SET synchronous_standby_names = " + names);
+    query("SELECT pg_reload_conf()::text");
+    while (query("SELECT current_setting('synchronous_standby_names')") != names.substr(1, names.size() - 2)) {
+      std::this_thread::sleep_for(5ms);
+    }
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(postgres_storage, fixture)
+
+bool const registered = [] {
+  boost::unit_test::framework::current_auto_test_suite().add(support::conforming<servers>("conformance"));
+  return true;
+}();
+
+BOOST_AUTO_TEST_CASE(reading_makes_nothing_and_the_first_put_makes_a_table_that_people_can_read) {
+  BOOST_TEST(!s.exists());
+  BOOST_TEST(!s.get("k"));
+  BOOST_TEST(!s.erase("k"));
+  BOOST_TEST(s.purge(0us) == 0U);
+  BOOST_TEST(s.entries().empty());
+  BOOST_TEST(!s.exists());
+  s.put("orders", some("{\"label\":\"N\u00b0\"}"));
+  s.put("bytes", some(std::string("\0\xff", 2)));
+  BOOST_TEST(s.exists());
+  BOOST_TEST(query("SELECT key || ' ' || saved_at || ' ' || payload FROM " + table() + " WHERE key = 'orders'") ==
+             "orders 1970-01-01T00:00:01.000000Z {\"label\":\"N\u00b0\"}");
+  BOOST_TEST(query("SELECT encode(payload_bytes, 'hex') FROM " + table() + " WHERE key = 'bytes'") == "00ff");
+  BOOST_TEST(s.path("orders").native() == name + ".stash: orders");
+  BOOST_TEST(s.entries().at(0).where == name + ".stash: bytes");
+  auto const where = s.set_aside("orders", "superseded");
+  BOOST_TEST(where == name + ".stash: " + query("SELECT set_aside FROM " + table() + " WHERE key = 'orders'"));
+}
+
+BOOST_AUTO_TEST_CASE(a_row_that_was_changed_by_hand_is_corrupt_and_one_of_a_later_version_a_mismatch) {
+  for (char const* const damage : {"payload = 'other'", "payload = NULL, payload_bytes = ''", "saved_at = 'yesterday'",
+                                   "xxh64 = ''", "saved_at = '1970-01-01T00:00:02.000000Z'"}) {
+    s.put("k", some("words"));
+    query("UPDATE " + table() + " SET " + damage);
+    BOOST_TEST_INFO(damage);
+    BOOST_TEST(code_of([&] { s.get("k"); }) == errc::corrupt);
+    BOOST_TEST(s.entries().at(0).state == record_state::corrupt);
+  }
+  s.put("k", some("words"));
+  query("UPDATE " + table() + " SET version = 2");
+  BOOST_TEST(code_of([&] { s.get("k"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_payload_over_the_cap_is_too_large_to_put_and_to_get) {
+  s.put("k", some("12345"));
+  auto small = other({.max_bytes = 4});
+  BOOST_TEST(code_of([&] { small.put("k", some("67890")); }) == errc::too_large);
+  BOOST_TEST(code_of([&] { small.get("k"); }) == errc::too_large);
+  BOOST_TEST((s.get("k") == some("12345")));
+}
+
+BOOST_AUTO_TEST_CASE(a_missing_schema_is_an_error_and_not_an_absence) {
+  stash::postgres_storage lost{server(), {.schema = "nowhere"}};
+  for (auto const& f : std::vector<std::function<void()>>{
+           [&] { lost.get("k"); }, [&] { lost.entries(); }, [&] { lost.put("k", some("x")); }, [&] { lost.erase("k"); },
+           [&] { lost.exists(); }, [&] { lost.purge(0us); }, [&] { lost.set_aside("k", "x"); }}) {
+    BOOST_TEST(code_of(f) == sqlstate("3F000"));
+  }
+  BOOST_TEST(
+      message_of([&] { lost.get("k"); }).starts_with("get \"k\": there is no schema \"nowhere\": SQLSTATE 3F000"));
+}
+
+BOOST_AUTO_TEST_CASE(what_a_role_may_not_see_is_an_error_and_not_an_absence) {
+  s.put("k", some("words"));
+  query("DROP ROLE IF EXISTS stash_reader");
+  query("CREATE ROLE stash_reader LOGIN");
+  {
+    auto reader = other({}, info("user=stash_reader"));
+    BOOST_TEST(code_of([&] { reader.get("k"); }) == sqlstate("42501"));
+    BOOST_TEST(code_of([&] { reader.entries(); }) == boost::system::errc::permission_denied);
+    query("GRANT USAGE ON SCHEMA " + quoted() + " TO stash_reader");
+    query("GRANT SELECT ON " + table() + " TO stash_reader");
+    BOOST_TEST((reader.get("k") == some("words")));
+    query("ALTER TABLE " + table() + " ENABLE ROW LEVEL SECURITY");  // hides all rows
+    BOOST_TEST(code_of([&] { reader.get("k"); }) == sqlstate("42501"));
+    BOOST_TEST(code_of([&] { reader.entries(); }) == sqlstate("42501"));
+  }
+  query("DROP OWNED BY stash_reader");
+  query("DROP ROLE stash_reader");
+}
+
+BOOST_AUTO_TEST_CASE(a_server_that_would_lose_an_acknowledged_save_in_a_power_cut_is_refused) {
+  namespace os = boost::system::errc;
+  auto const with = info("options='-c synchronous_commit=off'");
+  auto careless = other({}, with);
+  BOOST_TEST(code_of([&] { careless.put("k", some("x")); }) == os::operation_not_supported);
+  BOOST_TEST(code_of([&] { careless.get("k"); }) == os::operation_not_supported);
+  BOOST_TEST(message_of([&] { careless.get("k"); }).find("synchronous_commit is off") != std::string::npos);
+  auto forgetful = other({.durability = stash::durability::process_crash}, with);
+  forgetful.put("k", some("words"));
+  BOOST_TEST((forgetful.get("k") == some("words")));
+
+  query("ALTER SYSTEM SET fsync = off");
+  query("SELECT pg_reload_conf()::text");
+  wait_until("current_setting('fsync') = 'off'");
+  auto unsynced = other();
+  auto const code = code_of([&] { unsynced.get("k"); });
+  query("ALTER SYSTEM RESET fsync");
+  query("SELECT pg_reload_conf()::text");
+  BOOST_TEST(code == os::operation_not_supported);
+}
+
+BOOST_AUTO_TEST_CASE(what_synchronous_commit_was_when_the_session_began_it_stays) {
+  s.put("k", some("words"));
+  query("ALTER SYSTEM SET synchronous_commit = off");
+  query("SELECT pg_reload_conf()::text");
+  wait_until("current_setting('synchronous_commit') = 'off'");
+  auto const before = query("SELECT pg_current_wal_flush_lsn()::text");
+  s.put("k", some("flushed"));
+  BOOST_TEST(query("SELECT (pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn())::text") == "0");
+  BOOST_TEST(query("SELECT pg_current_wal_flush_lsn()::text") != before);
+  query("ALTER SYSTEM RESET synchronous_commit");
+  query("SELECT pg_reload_conf()::text");
+}
+
+BOOST_AUTO_TEST_CASE(an_erase_is_flushed_where_there_is_nothing_to_erase_too) {
+  s.put("k", some("words"));
+  for (char const* const k : {"k", "k", "none"}) {
+    auto const before = query("SELECT pg_current_wal_flush_lsn()::text");
+    s.erase(k);
+    BOOST_TEST(query("SELECT (pg_current_wal_flush_lsn() > '" + before + "')::text") == "true");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(both_ends_of_a_connection_find_out_within_a_minute_that_the_other_went_dark) {
+  auto const until = std::chrono::steady_clock::now() + 10s;
+  stash::detail::postgres_connection db{info("keepalives=0"), {"test", "test"}, until};
+  auto const ask = [&](std::string const& what) {
+    return db.run("SELECT current_setting('" + what + "')", {}, {"test", "test"}, until).text(0, 0);
+  };
+  BOOST_TEST(ask("tcp_keepalives_idle") == "20");
+  BOOST_TEST(ask("tcp_keepalives_interval") == "10");
+  BOOST_TEST(ask("tcp_keepalives_count") == "3");
+  BOOST_TEST(ask("tcp_user_timeout") == "50000");
+  BOOST_TEST(ask("idle_session_timeout") == "0");
+  BOOST_TEST(ask("row_security") == "off");
+  auto const option = [&](int level, int which) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    BOOST_TEST(::getsockopt(::PQsocket(db.get()), level, which, &value, &size) == 0);
+    return value;
+  };
+  BOOST_TEST(option(SOL_SOCKET, SO_KEEPALIVE) == 1);
+  BOOST_TEST(option(IPPROTO_TCP, TCP_KEEPIDLE) == 20);
+  BOOST_TEST(option(IPPROTO_TCP, TCP_KEEPINTVL) == 10);
+  BOOST_TEST(option(IPPROTO_TCP, TCP_KEEPCNT) == 3);
+  BOOST_TEST(option(IPPROTO_TCP, TCP_USER_TIMEOUT) == 50'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_bad_server_is_a_clear_error_with_its_sqlstate) {
+  query("DROP ROLE IF EXISTS with_password");
+  query("CREATE ROLE with_password LOGIN PASSWORD 'right' CONNECTION LIMIT 1");
+  auto const of = [&](std::string const& with) { return message_of([&] { other({.timeout = 3s}, with).get("k"); }); };
+  auto const has = [](std::string const& text, char const* part) { return text.find(part) != text.npos; };
+  for (auto const& [with, state, words] : std::vector<std::array<std::string, 3>>{
+           {info("user=with_password password=wrong"), "28P01", "password authentication failed"},
+           {info("user=nobody_of_that_name"), "28000", "does not exist"},
+           {info("dbname=nowhere"), "3D000", "database \"nowhere\" does not exist"},
+           {"host=127.0.0.1 port=1 user=postgres", "08001", "Connection refused"},
+           {"host=/nowhere user=postgres", "08001", "No such file or directory"}}) {
+    auto const told = of(with);
+    BOOST_TEST(has(told, ("SQLSTATE " + state).c_str()), told);
+    BOOST_TEST(has(told, words.c_str()), told);
+    BOOST_TEST(told.starts_with("get \"k\": connect: "), told);
+    BOOST_TEST(!has(told, "wrong"), told);
+  }
+  client first{info("user=with_password password=right")};
+  BOOST_TEST(has(of(info("user=with_password password=right")), "SQLSTATE 53300"));
+  BOOST_TEST(code_of([&] { other({}, "host=").get("k"); }) != errc::corrupt);
+  BOOST_TEST(code_of([&] { other({}, "no string").get("k"); }) == support::os(EINVAL));
+  BOOST_TEST(code_of([&] { other({}, "color=red").get("k"); }) == support::os(EINVAL));
+}
+
+BOOST_AUTO_TEST_CASE(of_several_hosts_the_one_that_answers_is_used) {
+  int const dark = ::socket(AF_INET, SOCK_STREAM, 0);  // takes calls, and never answers
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  BOOST_REQUIRE(::bind(dark, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  BOOST_REQUIRE(::listen(dark, 5) == 0);
+  BOOST_REQUIRE(::getsockname(dark, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  std::string const uri = server(), host = uri.substr(uri.find('@') + 1, uri.rfind('/') - uri.find('@') - 1);
+  std::string const dark_host = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
+  auto const start = std::chrono::steady_clock::now();
+  auto several = other({.timeout = 3s}, "postgresql://postgres@127.0.0.1:1," + dark_host + ',' + host + "/postgres");
+  several.put("k", some("words"));
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST((std::chrono::steady_clock::now() - start < 3s));
+  auto none = other({.timeout = 400ms}, "postgresql://postgres@" + dark_host + "/postgres");
+  BOOST_TEST(message_of([&] { none.get("k"); }).find("did not answer in time") != std::string::npos);
+  ::close(dark);
+}
+
+BOOST_AUTO_TEST_CASE(when_its_session_ended_a_storage_goes_on_in_another_but_its_locks_are_lost) {
+  s.put("k", some("words"));
+  auto const lock = s.try_lock("k");
+  BOOST_TEST(lock->held());
+  end_sessions();
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(!lock->held());
+  BOOST_TEST(code_of([&] { s.put("k", some("new")); }) == errc::busy);
+  BOOST_TEST(code_of([&] { s.erase("k"); }) == errc::busy);
+  BOOST_TEST(code_of([&] { s.set_aside("k", "x"); }) == errc::busy);
+  BOOST_TEST((s.get("k") == some("words")));
+  s.put("another", some("words"));
+  BOOST_TEST(other().try_lock("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_change_finds_out_by_itself_that_its_session_and_the_lock_have_ended) {
+  s.put("k", some("words"));
+  auto const change = [&](auto f) {
+    auto const lock = s.try_lock("k");
+    end_sessions();
+    return code_of(f);
+  };
+  BOOST_TEST(change([&] { s.put("k", some("new")); }) == errc::busy);
+  BOOST_TEST(change([&] { s.erase("k"); }) == errc::busy);
+  BOOST_TEST(change([&] { s.set_aside("k", "x"); }) == errc::busy);
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(put(s, "k", "new") == "Success");
+  end_sessions();
+  BOOST_TEST(put(s, "k", "newer") == "Success");
+  end_sessions();
+  BOOST_TEST(s.purge(0us) == 0U);
+  end_sessions();
+  BOOST_TEST(s.exists());
+  end_sessions();
+  BOOST_TEST(s.entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_save_whose_session_ended_unanswered_is_written_again) {
+  s.put("k", some("old"));
+  std::future<std::string> saved;
+  {
+    missing_standby const waiting{query};
+    saved = std::async(std::launch::async, [&] { return put(s, "k", "new"); });
+    wait_until(waits_for_standby);
+    auto const first = query("SELECT xmin::text FROM " + table());
+    end_sessions();  // the row is there, but no standby has it
+    wait_until(waits_for_standby);
+    BOOST_TEST(query("SELECT xmin::text FROM " + table()) != first);
+    BOOST_TEST((saved.wait_for(0s) == std::future_status::timeout));
+  }
+  BOOST_TEST(saved.get() == "Success");
+  BOOST_TEST((s.get("k") == some("new")));
+  BOOST_TEST(other().try_lock("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(an_erase_and_a_set_aside_whose_session_ended_unanswered_are_done_again) {
+  for (bool const erases : {true, false}) {
+    s.put("k", some("old"));
+    std::future<bool> was_there;
+    {
+      missing_standby const waiting{query};
+      was_there = std::async(std::launch::async, [&] {
+        auto const lock = s.try_lock("k");
+        return erases ? s.erase("k") : !s.set_aside("k", "superseded").empty();
+      });
+      wait_until(waits_for_standby);
+      end_sessions();
+      wait_until(waits_for_standby);
+    }
+    BOOST_TEST(was_there.get());
+    BOOST_TEST(!s.get("k"));
+  }
+  BOOST_TEST(s.set_aside_entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_guard_whose_session_ended_while_it_saved_lets_no_delete_start) {
+  stash::basic_stash<stash::postgres_storage> store{server(), stash::postgres_options{.schema = name}};
+  s.put("k", some("old"));
+  s.erase("k");
+  std::future<boost::system::error_code> guarded;
+  int restored = 0;
+  {
+    missing_standby const waiting{query};
+    guarded = std::async(std::launch::async, [&] {
+      return code_of([&] {
+        stash::delete_guard{store, "k", [] { return std::string("words"); }, [&](std::string const&) { ++restored; }}
+            .commit();
+      });
+    });
+    wait_until(waits_for_standby);
+    end_sessions();
+    wait_until(waits_for_standby);
+  }
+  BOOST_TEST(guarded.get() == errc::busy);
+  BOOST_TEST(restored == 0);
+  BOOST_TEST((store.load<std::string>("k") == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(a_save_that_was_not_written_when_its_session_ended_is_written_too) {
+  s.put("k", some("old"));
+  query("CREATE TABLE " + quoted() + ".ends (left_over int)");
+  query("INSERT INTO " + quoted() + ".ends VALUES (2)");
+  // The connection breaks in the middle of the statement, for the first times that it is tried.
+  query("CREATE FUNCTION " + quoted() +
+        ".break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('" +
+        quoted() +
+        ".breaks') < 3 THEN PERFORM pg_terminate_backend(pg_backend_pid());"
+        " PERFORM pg_sleep(1); END IF; RETURN NEW; END $$");
+  query("CREATE SEQUENCE " + quoted() + ".breaks");
+  query("CREATE TRIGGER t BEFORE INSERT ON " + table() + " FOR EACH ROW EXECUTE FUNCTION " + quoted() + ".break_off()");
+  BOOST_TEST(put(s, "k", "new") == "Success");
+  BOOST_TEST(query("SELECT last_value::text FROM " + quoted() + ".breaks") == "3");
+  BOOST_TEST((s.get("k") == some("new")));
+  std::vector<std::pair<stash::key, record>> const all{{"a", some("1")}, {"b", some("2")}};
+  query("ALTER SEQUENCE " + quoted() + ".breaks RESTART");
+  s.put_all(all);
+  BOOST_TEST(s.entries().size() == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(a_save_is_not_written_again_over_what_another_wrote_meanwhile) {
+  s.put("k", some("old"));
+  std::string lock_key;
+  {
+    auto const lock = s.try_lock("k");
+    lock_key =
+        query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+  }
+  std::future<std::string> saved;
+  {
+    missing_standby const waiting{query};
+    saved = std::async(std::launch::async, [&] { return put(s, "k", "mine"); });
+    wait_until(waits_for_standby);
+    std::promise<void> go_on;
+    auto another = std::async(std::launch::async, [&] {
+      client theirs;
+      theirs("SET synchronous_commit = local");
+      theirs("SELECT pg_advisory_lock(" + lock_key + ")::text");  // had as soon as the first session has ended
+      theirs("UPDATE " + table() + " SET xxh64 = 'theirs'");
+      go_on.get_future().wait();
+    });
+    wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'");
+    end_sessions();
+    wait_until("SELECT count(*) > 0 FROM " + table() + " WHERE xxh64 = 'theirs'");
+    BOOST_TEST((saved.wait_for(200ms) == std::future_status::timeout));  // it waits for the lock
+    go_on.set_value();
+    another.get();
+    BOOST_TEST(saved.get() == stash::make_error_code(errc::busy).message());
+  }
+  BOOST_TEST(query("SELECT xxh64 FROM " + table()) == "theirs");
+}
+
+BOOST_AUTO_TEST_CASE(a_save_of_which_the_server_warns_is_indeterminate) {
+  s.put("k", some("old"));
+  std::future<boost::system::error_code> saved;
+  {
+    missing_standby const waiting{query};
+    saved = std::async(std::launch::async, [&] { return code_of([&] { s.put("k", some("new")); }); });
+    wait_until(waits_for_standby);
+    query("SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    BOOST_TEST(saved.get() == errc::indeterminate);
+  }
+  BOOST_TEST(put(s, "k", "newer") == "Success");
+}
+
+BOOST_AUTO_TEST_CASE(a_call_ends_when_its_time_is_over_whatever_the_server_does) {
+  s.put("k", some("old"));
+  auto hasty = other({.timeout = 500ms});
+  {
+    missing_standby const waiting{query};
+    auto const start = std::chrono::steady_clock::now();
+    BOOST_TEST(put(hasty, "k", "new") == stash::make_error_code(errc::indeterminate).message());
+    BOOST_TEST((std::chrono::steady_clock::now() - start < 3s));
+  }
+  query("BEGIN");
+  query("LOCK TABLE " + table());
+  BOOST_TEST(code_of([&] { hasty.get("k"); }) == sqlstate("08006"));
+  query("ROLLBACK");
+  wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'stash' AND state = 'active'");
+  BOOST_TEST(hasty.get("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_statement_that_the_server_ends_is_an_error_and_the_old_stands) {
+  s.put("k", some("old"));
+  auto slow = other({}, info("options='-c statement_timeout=200'"));
+  BOOST_TEST((slow.get("k") == some("old")));
+  query("BEGIN");
+  query("LOCK TABLE " + table() + " IN SHARE MODE");
+  BOOST_TEST(code_of([&] { slow.put("k", some("new")); }) == sqlstate("57014"));
+  query("ROLLBACK");
+  auto reader = other({}, info("options='-c default_transaction_read_only=on'"));
+  BOOST_TEST(code_of([&] { reader.put("k", some("new")); }) == sqlstate("25006"));
+  BOOST_TEST(code_of([&] { reader.put("k", some("new")); }) == boost::system::errc::read_only_file_system);
+  BOOST_TEST((s.get("k") == some("old")));
+  std::vector<std::pair<stash::key, record>> const all{{"k", some("1")}, {"long", some("2")}};
+  query("ALTER TABLE " + table() + " ADD CHECK (key <> 'long')");
+  BOOST_TEST(code_of([&] { s.put_all(all); }) == sqlstate("23514"));
+  BOOST_TEST((s.get("k") == some("old")));
+  BOOST_TEST(put(s, "k", "new") == "Success");
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk_and_a_missing_right_can_be_forgiven_by_best_effort) {
+  namespace os = boost::system::errc;
+  BOOST_TEST(sqlstate("53100") == os::no_space_on_device);
+  BOOST_TEST(sqlstate("25006") == os::read_only_file_system);
+  BOOST_TEST(sqlstate("42501") == os::permission_denied);
+  BOOST_TEST(sqlstate("57014") != os::no_space_on_device);
+  BOOST_TEST(sqlstate("0A000").message() == "SQLSTATE 0A000");
+  BOOST_TEST(sqlstate("XX001").message() == "SQLSTATE XX001");
+}
+
+BOOST_AUTO_TEST_CASE(all_of_several_first_savers_at_once_succeed) {
+  for (int round = 0; round < 10; ++round) {
+    query("DROP TABLE IF EXISTS " + table());
+    std::vector<std::future<std::string>> savers;
+    for (int i = 0; i < 8; ++i) {
+      savers.push_back(std::async(std::launch::async, [&, i] {
+        auto one = other();
+        one.exists();
+        return put(one, std::to_string(i).c_str(), "words");
+      }));
+    }
+    for (auto& one : savers) BOOST_TEST(one.get() == "Success");
+    BOOST_TEST(s.entries().size() == 8U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_is_of_one_table_only) {
+  auto const lock = s.try_lock("k");
+  schema const elsewhere;
+  stash::postgres_storage there{server(), {.schema = elsewhere.name}}, beside{server(), {.schema = name, .table = "t"}};
+  BOOST_TEST(there.try_lock("k").has_value());
+  BOOST_TEST(beside.try_lock("k").has_value());
+  BOOST_TEST(!other().try_lock("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(the_lock_of_a_process_that_died_is_gone_though_its_child_lives) {
+  int ends[2];
+  BOOST_REQUIRE(::pipe(ends) == 0);
+  int const status = support::in_child([&] {
+    auto mine = other();
+    auto const lock = mine.try_lock("k");
+    if (::fork() == 0) {
+      char byte = 0;
+      ::close(ends[1]);
+      ::_exit(::read(ends[0], &byte, 1) == 0 ? 0 : 1);  // lives until the test closes its end
+    }
+    ::_exit(lock ? 0 : 1);
+    return 1;
+  });
+  BOOST_TEST(status == 0);
+  bool taken = false;
+  for (int i = 0; i < 300 && !taken; ++i) {
+    taken = s.try_lock("k").has_value();
+    std::this_thread::sleep_for(10ms);
+  }
+  BOOST_TEST(taken);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+BOOST_AUTO_TEST_CASE(a_child_ends_nothing_of_its_parents_session) {
+  s.put("k", some("words"));
+  auto lock = s.try_lock("k");
+  auto const session = query("SELECT max(pid)::text FROM pg_locks WHERE locktype = 'advisory'");
+  int const status = support::in_child([&] {
+    bool const is_inert = !lock->held() && !s.try_lock("k");
+    lock.reset();
+    return is_inert && s.get("k") == some("words") ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
+  int const dropped = support::in_child([storage = std::move(s)]() mutable {
+    stash::postgres_storage const gone = std::move(storage);
+    return 0;
+  });
+  BOOST_TEST(dropped == 0);
+  BOOST_TEST(lock->held());
+  BOOST_TEST(query("SELECT max(pid)::text FROM pg_locks WHERE locktype = 'advisory'") == session);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
