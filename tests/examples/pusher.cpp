@@ -10,9 +10,13 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <stash/stash.hpp>
+#include <stash/storage/journal.hpp>
+#include <stash/storage/postgres.hpp>
+#include <stash/storage/sqlite.hpp>
 
 #include "csv_file.hpp"
 
@@ -44,10 +48,48 @@ class fault {
   std::string fail_at_, crash_at_;
 };
 
+/// What is needed of a datastore, whichever it is.
+class any_datastore {
+ public:
+  using rows = std::function<void(example::csv_reader::row)>;
+
+  virtual ~any_datastore() = default;
+  virtual std::optional<ckan::fields> describe(std::string_view id) = 0;
+  virtual void check(std::string_view id, ckan::fields const&) = 0;
+  virtual void create(std::string_view id, ckan::fields const&) = 0;
+  virtual void finish(std::string_view id) = 0;
+  virtual void drop(std::string_view id) = 0;
+  virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
+  virtual std::uint64_t rows_of(std::string_view id) = 0;
+  /// Loads the rows that `read` calls its argument with.
+  virtual void load(std::string_view id, ckan::fields const&, std::function<void(rows const&)> const& read) = 0;
+};
+
+template <class Datastore>
+class datastore_of final : public any_datastore {
+ public:
+  explicit datastore_of(std::string const& where) : datastore_(where) {}
+  std::optional<ckan::fields> describe(std::string_view id) override { return datastore_.describe(id); }
+  void check(std::string_view id, ckan::fields const& f) override { datastore_.check(id, f); }
+  void create(std::string_view id, ckan::fields const& f) override { datastore_.create(id, f); }
+  void finish(std::string_view id) override { datastore_.finish(id); }
+  void drop(std::string_view id) override { datastore_.drop(id); }
+  void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
+  std::uint64_t rows_of(std::string_view id) override { return datastore_.rows(id); }
+  void load(std::string_view id, ckan::fields const& f, std::function<void(rows const&)> const& read) override {
+    typename Datastore::loader loader{datastore_, id, f};
+    read([&](example::csv_reader::row row) { loader.add(row); });
+    loader.finish();
+  }
+
+ private:
+  Datastore datastore_;
+};
+
 /// The datastore, with the faults between its steps.
 class faulty_datastore {
  public:
-  faulty_datastore(ckan::sqlite_datastore& d, fault& f) : datastore_(d), fault_(f) {}
+  faulty_datastore(any_datastore& d, fault& f) : datastore_(d), fault_(f) {}
   std::optional<ckan::fields> describe(std::string_view id) { return datastore_.describe(id); }
   void check(std::string_view id, ckan::fields const& f) {
     datastore_.check(id, f);
@@ -64,7 +106,7 @@ class faulty_datastore {
   }
 
  private:
-  ckan::sqlite_datastore& datastore_;
+  any_datastore& datastore_;
   fault& fault_;
 };
 
@@ -73,13 +115,20 @@ void log_event(stash::event const& e) { std::cerr << e << '\n'; }
 
 std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
+/// What stands behind `scheme`; nullopt: something else stands there, or nothing behind it.
+std::optional<std::string> behind(std::string_view scheme, std::string const& text) {
+  if (!text.starts_with(scheme) || text.size() == scheme.size()) return std::nullopt;
+  return text.substr(scheme.size());
+}
+bool is_postgres(std::string const& text) {
+  return text.starts_with("postgresql://") || text.starts_with("postgres://");
+}
+
 /// FILE of "sqlite:FILE".
 std::string sqlite_file(std::string const& datastore) {
-  constexpr std::string_view scheme = "sqlite:";
-  if (!datastore.starts_with(scheme) || datastore.size() == scheme.size()) {
-    throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE");
-  }
-  return datastore.substr(scheme.size());
+  auto const file = behind("sqlite:", datastore);
+  if (!file) throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE or postgresql://...");
+  return *file;
 }
 
 bool exists(std::string const& file) {
@@ -95,40 +144,51 @@ void require_regular(std::string const& file) {
   if (!boost::filesystem::is_regular_file(found)) throw input_error(file + ": not a regular file");
 }
 
-/// What is wrong with the arguments is an input error, with the library's own words.
+/// What is wrong with the arguments is an input error, with the library's own words; what is wrong with a server is
+/// not.
 template <class F>
 auto checking_input(F f) {
   try {
     return f();
   } catch (stash::error const& problem) {
+    if (problem.code().category() == stash::detail::postgres_category()) throw;
     throw input_error(problem.what());
   }
 }
 
-stash::file_stash open_stash(arguments const& a) {
-  return checking_input([&] {
-    stash::file_stash store{a.stash};
-    static_cast<void>(store.storage().exists());  // throws where it could not be used
-    return store;
+/// Calls `f` with the stash that the command line names.
+template <class F>
+exit_code with_stash(arguments const& a, F f) {
+  auto const with = [&](auto store) {
+    checking_input([&] { static_cast<void>(store.storage().exists()); });  // throws where it could not be used
+    return f(store);
+  };
+  if (is_postgres(a.stash)) return with(stash::basic_stash<stash::postgres_storage>{a.stash});
+  if (auto const file = behind("sqlite:", a.stash)) return with(stash::basic_stash<stash::sqlite_storage>{*file});
+  if (auto const directory = behind("journal:", a.stash)) {
+    return with(stash::basic_stash<stash::journal_storage>{*directory});
+  }
+  return with(checking_input([&] { return stash::file_stash{a.stash}; }));
+}
+
+std::unique_ptr<any_datastore> open_datastore(arguments const& a) {
+  return checking_input([&]() -> std::unique_ptr<any_datastore> {
+    if (is_postgres(a.datastore)) return std::make_unique<datastore_of<ckan::postgres_datastore>>(a.datastore);
+    return std::make_unique<datastore_of<ckan::sqlite_datastore>>(sqlite_file(a.datastore));
   });
 }
 
-ckan::sqlite_datastore open_datastore(arguments const& a) {
-  return checking_input([&] { return ckan::sqlite_datastore{sqlite_file(a.datastore)}; });
-}
+bool is_missing(arguments const& a) { return !is_postgres(a.datastore) && !exists(sqlite_file(a.datastore)); }
 
-/// As `open_datastore`, but makes no file.
-std::optional<ckan::sqlite_datastore> open_existing(arguments const& a) {
-  if (!exists(sqlite_file(a.datastore))) return std::nullopt;
-  return open_datastore(a);
-}
+/// As `open_datastore`, but makes no file; null: there is none.
+std::unique_ptr<any_datastore> open_existing(arguments const& a) { return is_missing(a) ? nullptr : open_datastore(a); }
 
 /// Makes the file where there is none, but not for columns that could never be made.
-ckan::sqlite_datastore open_for(arguments const& a, ckan::fields const& columns) {
+std::unique_ptr<any_datastore> open_for(arguments const& a, ckan::fields const& columns) {
   return checking_input([&] {
-    if (!exists(sqlite_file(a.datastore))) ckan::sqlite_datastore{":memory:"}.check(a.resource, columns);
+    if (is_missing(a)) ckan::sqlite_datastore{":memory:"}.check(a.resource, columns);
     auto datastore = open_datastore(a);
-    datastore.check(a.resource, columns);
+    datastore->check(a.resource, columns);
     return datastore;
   });
 }
@@ -160,46 +220,41 @@ survey look_through(std::string const& file) {
 }
 
 /// Loads the records; `expected` is what `look_through` counted.
-void load(ckan::sqlite_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected,
-          fault& f) {
+void load(any_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected, fault& f) {
   f.at("after-create");
   std::unique_ptr<boost::timer::progress_display> bar;
   if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(expected.records, std::cerr);
-  ckan::sqlite_datastore::loader rows{d, a.resource, created};
-  std::uint64_t rows_read = 0;  // the header counts as one
-  example::read_csv(a.file, [&](example::csv_reader::row row, std::uint64_t) {
-    if (rows_read++ == 0) return;
-    rows.add(row);
-    if (bar) ++*bar;
-    if (rows_read - 1 == (expected.records + 1) / 2) f.at("mid-load");
+  d.load(a.resource, created, [&](any_datastore::rows const& add) {
+    std::uint64_t rows_read = 0;  // the header counts as one
+    example::read_csv(a.file, [&](example::csv_reader::row row, std::uint64_t) {
+      if (rows_read++ == 0) return;
+      add(row);
+      if (bar) ++*bar;
+      if (rows_read - 1 == (expected.records + 1) / 2) f.at("mid-load");
+    });
+    if (rows_read - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
   });
-  if (rows_read - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
-  rows.finish();
 }
 
 /// Whether the words are where they belong: in the table, or nobody typed any.
-bool dictionary_is_safe(ckan::sqlite_datastore& d, stash::file_stash const& store, arguments const& a, bool had_words) {
+template <class Stash>
+bool dictionary_is_safe(any_datastore& d, Stash const& store, arguments const& a, bool had_words) {
   try {
     auto const live = d.describe(a.resource);
     if (live && !ckan::dictionary_of(*live).empty()) return true;
-    return !had_words && store.look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
+    return !had_words && store.template look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
   } catch (std::exception const&) {
     return false;
   }
 }
 
-exit_code push(arguments const& a) {
+template <class Stash>
+exit_code push(Stash& store, arguments const& a, survey const& csv) {
   stash::key const resource = a.resource;
-  survey const csv = look_through(a.file);
-  if (csv.records == 0) {
-    log(a.file + " has no records: nothing to load, nothing touched");
-    return done;
-  }
-  auto store = open_stash(a);
   checking_input([&] { return store.storage().path(resource); });
-  auto datastore = open_for(a, csv.headers);
+  auto const datastore = open_for(a, csv.headers);
   fault f{a};
-  faulty_datastore steps{datastore, f};
+  faulty_datastore steps{*datastore, f};
   bool had_words = false;
   auto const observer = [&](stash::event const& e) {
     log_event(e);
@@ -207,7 +262,7 @@ exit_code push(arguments const& a) {
   };
   try {
     auto const report = ckan::reload(steps, store, resource, csv.headers,
-                                     [&](ckan::fields const& created) { load(datastore, a, created, csv, f); },
+                                     [&](ckan::fields const& created) { load(*datastore, a, created, csv, f); },
                                      {.guard = {.observer = observer}});
     log("loaded " + std::to_string(csv.records) + " rows into " + in_quotes(a.resource));
     for (auto const& id : report.unplaced) {
@@ -218,10 +273,20 @@ exit_code push(arguments const& a) {
     log(problem.what());
     auto const* const coded = dynamic_cast<stash::error const*>(&problem);
     if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
-    if (dictionary_is_safe(datastore, store, a, had_words)) return failed;
+    if (dictionary_is_safe(*datastore, store, a, had_words)) return failed;
     log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
     return not_restored;
   }
+}
+
+exit_code push(arguments const& a) {
+  static_cast<void>(stash::key(a.resource));  // throws where it is none
+  survey const csv = look_through(a.file);
+  if (csv.records == 0) {
+    log(a.file + " has no records: nothing to load, nothing touched");
+    return done;
+  }
+  return with_stash(a, [&](auto& store) { return push(store, a, csv); });
 }
 
 exit_code annotate(arguments const& a) {
@@ -229,7 +294,7 @@ exit_code annotate(arguments const& a) {
   std::ifstream file(a.file, std::ios::binary);
   if (!file) throw input_error(a.file + ": " + std::strerror(errno));
   std::string const text{std::istreambuf_iterator<char>(file), {}};
-  auto datastore = open_existing(a);
+  auto const datastore = open_existing(a);
   if (!datastore || !datastore->describe(a.resource)) {
     log("resource " + in_quotes(a.resource) + " is not live");
     return failed;
@@ -244,7 +309,7 @@ exit_code annotate(arguments const& a) {
 }
 
 exit_code show(arguments const& a) {
-  auto datastore = open_existing(a);
+  auto const datastore = open_existing(a);
   auto const fields = datastore ? datastore->describe(a.resource) : std::nullopt;
   if (!fields) {
     log("resource " + in_quotes(a.resource) + " is not live");
@@ -255,7 +320,7 @@ exit_code show(arguments const& a) {
     described.push_back(
         {{"id", f.id}, {"type", f.type}, {"info", f.info ? json::value(*f.info) : json::value(nullptr)}});
   }
-  json::object const all{{"resource_id", a.resource}, {"rows", datastore->rows(a.resource)}, {"fields", described}};
+  json::object const all{{"resource_id", a.resource}, {"rows", datastore->rows_of(a.resource)}, {"fields", described}};
   std::cout << json::serialize(all) << '\n';
   return done;
 }
@@ -272,20 +337,14 @@ void print(stash::entry const& e, char const* place) {
 }
 
 exit_code stashes(arguments const& a) {
-  auto const store = open_stash(a);
-  for (auto const& e : store.entries()) print(e, "\tat ");
-  for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
-  return done;
+  return with_stash(a, [](auto& store) {
+    for (auto const& e : store.entries()) print(e, "\tat ");
+    for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
+    return done;
+  });
 }
 
-exit_code recover(arguments const& a) {
-  auto store = open_stash(a);
-  auto datastore = open_existing(a);
-  if (!datastore) throw input_error(a.datastore + ": there is no such file");
-  auto const report = stash::recover<ckan::data_dictionary>(
-      store, [&](stash::key const& k) { return datastore->describe(k).has_value(); },
-      [&](stash::key const& k, ckan::data_dictionary const& saved) { ckan::recreate(*datastore, k, saved); },
-      {.observer = log_event});
+exit_code tell(stash::recovery_report const& report) {
   log(std::to_string(report.restored) + " restored, " + std::to_string(report.live) + " live, " +
       std::to_string(report.busy) + " busy, " + std::to_string(report.corrupt) + " corrupt, " +
       std::to_string(report.failed.size()) + " failed");
@@ -297,6 +356,17 @@ exit_code recover(arguments const& a) {
     }
   }
   return report.failed.empty() && report.corrupt == 0 ? done : not_restored;
+}
+
+exit_code recover(arguments const& a) {
+  return with_stash(a, [&](auto& store) {
+    auto const datastore = open_existing(a);
+    if (!datastore) throw input_error(a.datastore + ": there is no such file");
+    return tell(stash::recover<ckan::data_dictionary>(
+        store, [&](stash::key const& k) { return datastore->describe(k).has_value(); },
+        [&](stash::key const& k, ckan::data_dictionary const& saved) { ckan::recreate(*datastore, k, saved); },
+        {.observer = log_event}));
+  });
 }
 
 }  // namespace
@@ -320,8 +390,9 @@ int main(int argc, char** argv) {
   auto* const showing = add("show", "print a live resource as JSON", show);
   auto* const listing = add("stashes", "list what is stashed, and what was set aside", stashes);
   auto* const recovering = add("recover", "restore the dictionaries of jobs that died", recover);
-  needs({pushing, annotating, showing, recovering}, "--datastore", a.datastore, "sqlite:FILE");
-  needs({pushing, listing, recovering}, "--stash", a.stash, "the stash's directory");
+  needs({pushing, annotating, showing, recovering}, "--datastore", a.datastore, "sqlite:FILE or postgresql://...");
+  needs({pushing, listing, recovering}, "--stash", a.stash,
+        "where the stash is: DIRECTORY, sqlite:FILE, postgresql://... or journal:DIRECTORY");
   needs({pushing, annotating, showing}, "--resource", a.resource, "the resource's id");
   needs({pushing}, "FILE.csv", a.file, "the rows, UTF-8, with a header");
   needs({annotating}, "DICTIONARY.json", a.file,

@@ -132,13 +132,14 @@ class Job:
         told = self.run("recover", **how).stderr
         return {word: int(n) for n, word in re.findall(r"(\d+) (restored|live|busy|corrupt|failed)\b", told)}
 
+    def all_stashes(self):
+        return [Stashed(*line.split("\t")) for line in self.run("stashes").stdout.splitlines()]
+
     def stashes(self):
-        entries = [Stashed(*line.split("\t")) for line in self.run("stashes").stdout.splitlines()]
-        return [e for e in entries if "set aside" not in e.where]
+        return [e for e in self.all_stashes() if "set aside" not in e.where]
 
     def set_aside(self):
-        entries = [Stashed(*line.split("\t")) for line in self.run("stashes").stdout.splitlines()]
-        return [(e, Path(e.where[e.where.index("/"):])) for e in entries if "set aside" in e.where]
+        return [(e, Path(e.where[e.where.index("/"):])) for e in self.all_stashes() if "set aside" in e.where]
 
     def sql(self, query, *values):
         with closing(sqlite3.connect(f"file:{quote(str(self.database))}?mode=ro", uri=True)) as db:

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <future>
 #include <list>
@@ -114,18 +115,31 @@ struct fixture : schema {
 constexpr char waits_for_standby[] =
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'stash'";
 
-/// While it lives, each commit waits for a standby that is not there.
+/// While it lives, each commit waits for a standby that is not there. It is seen to do so: the server takes its time.
 struct missing_standby {
   client& query;
-  explicit missing_standby(client& q) : query(q) { set("'nobody'"); }
-  ~missing_standby() { set("''"); }
-  void set(std::string const& names) {
+  std::atomic<bool> ended{false};
+  std::future<void> probe;
+
+  explicit missing_standby(client& q) : query(q) {
     query("SET synchronous_commit = local");
-    query("ALTER SYSTEM SET synchronous_standby_names = " + names);
-    query("SELECT pg_reload_conf()::text");
-    while (query("SELECT current_setting('synchronous_standby_names')") != names.substr(1, names.size() - 2)) {
+    set("'nobody'");
+    probe = std::async(std::launch::async, [this] {
+      client one{server() + "?application_name=probe"};
+      while (!ended) one("SELECT pg_logical_emit_message(true, 'test', '')::text");
+    });
+    while (query("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name ="
+                 " 'probe'") != "1") {
       std::this_thread::sleep_for(5ms);
     }
+  }
+  ~missing_standby() {
+    ended = true;
+    set("''");
+  }
+  void set(std::string const& names) {
+    query("ALTER SYSTEM SET synchronous_standby_names = " + names);
+    query("SELECT pg_reload_conf()::text");
   }
 };
 

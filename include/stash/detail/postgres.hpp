@@ -167,6 +167,12 @@ class postgres_connection {
 
   /// What the server warned of since the last call; empty: nothing.
   std::string take_warning() { return std::exchange(warning_, {}); }
+  /// Throws `errc::indeterminate` where the server warned.
+  void refuse_warning(operation const& op) {
+    if (warning_.empty()) return;
+    throw error{errc::indeterminate, std::string(op.name), std::string(op.subject), take_warning()};
+  }
+  void give_up() noexcept { is_lost_ = true; }
 
   [[noreturn]] void fail(std::string_view state, std::string_view what, operation const& op) const {
     throw error{sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
@@ -394,6 +400,38 @@ class postgres_connection {
   PGconn* connection_ = nullptr;
   bool is_lost_ = false;
   std::string warning_;
+};
+
+/// Rolled back unless committed; where that fails, the connection is lost.
+class postgres_transaction {
+ public:
+  postgres_transaction(postgres_connection& db, operation const& op, deadline until) : db_(db), op_(op), until_(until) {
+    db_.run("BEGIN", {}, op_, until_);
+  }
+  postgres_transaction(postgres_transaction const&) = delete;
+  postgres_transaction& operator=(postgres_transaction const&) = delete;
+  ~postgres_transaction() {
+    if (!open_ || db_.is_lost()) return;
+    try {
+      db_.run("ROLLBACK", {}, op_, until_);
+    } catch (...) {
+      db_.give_up();
+    }
+  }
+  /// Throws `errc::indeterminate` where the server warns: it may have stopped waiting for a standby.
+  void commit() {
+    db_.take_warning();
+    auto const done = db_.run("COMMIT", {}, op_, until_);
+    open_ = false;
+    if (std::string_view(::PQcmdStatus(done.get())) != "COMMIT") db_.fail("40000", "the server rolled back", op_);
+    db_.refuse_warning(op_);
+  }
+
+ private:
+  postgres_connection& db_;
+  operation op_;
+  deadline until_;
+  bool open_ = true;
 };
 
 }  // namespace stash::inline v1::detail

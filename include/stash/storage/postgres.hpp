@@ -18,6 +18,7 @@
 #include <stash/detail/lock.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/quoted.hpp>
 #include <stash/detail/read_file.hpp>
 #include <stash/detail/record_row.hpp>
 #include <stash/detail/utf8.hpp>
@@ -75,10 +76,10 @@ class postgres_session {
 
   bool has_table(postgres_connection& db, operation const& op, deadline until) const {
     auto const found = db.run(
-        "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = $1)::text, (SELECT count(*) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)::text",
+        "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = $1::text)::text, (SELECT count(*) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = $2::text)::text",
         {options_.schema, options_.table}, op, until);
-    if (found.text(0, 0) == "0") db.fail("3F000", "there is no schema " + quoted(options_.schema), op);
+    if (found.text(0, 0) == "0") db.fail("3F000", "there is no schema " + stash::detail::quoted(options_.schema), op);
     return found.text(0, 1) != "0";
   }
 
@@ -297,27 +298,13 @@ class postgres_session {
   template <class Write>
   auto write_once(postgres_connection& db, std::vector<change_of> const& all, checksums const& before,
                   operation const& op, deadline until, Write& write) {
-    bool const is_single = all.size() == 1;
     db.take_warning();
-    try {
-      if (!is_single) db.run("BEGIN", {}, op, until);
-      auto result = write(db, before, until);
-      if (!is_single) db.run("COMMIT", {}, op, until);
-      if (auto const warning = db.take_warning(); !warning.empty()) {
-        op.fail(errc::indeterminate, shown(op.subject), warning);
-      }
-      return result;
-    } catch (...) {
-      if (!is_single && !db.is_lost()) roll_back(db, op, until);
-      throw;
-    }
-  }
-  void roll_back(postgres_connection& db, operation const& op, deadline until) noexcept {
-    try {
-      db.run("ROLLBACK", {}, op, until);
-    } catch (...) {
-      db_.reset();  // which rolls back, too
-    }
+    std::optional<postgres_transaction> together;
+    if (all.size() > 1) together.emplace(db, op, until);
+    auto result = write(db, before, until);
+    if (together) together->commit();
+    db.refuse_warning(op);
+    return result;
   }
 
   template <class Write>

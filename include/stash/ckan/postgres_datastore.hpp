@@ -1,0 +1,438 @@
+#pragma once
+
+#include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/system/errc.hpp>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/at_fork.hpp>
+#include <stash/detail/directory.hpp>
+#include <stash/detail/postgres.hpp>
+#include <stash/error.hpp>
+#include <stash/json_serializer.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::ckan {
+
+struct postgres_datastore_options {
+  std::string schema = "public";              ///< where CKAN has its tables
+  std::chrono::milliseconds timeout{60'000};  ///< of each statement; of a load, for each part that the server takes
+};
+
+/// Resources as tables of a PostgreSQL database, as CKAN's DataStore lays them out. Link with libpq.
+///
+/// A resource is a table of its name: `_id serial primary key`, `_full_text tsvector` (with CKAN's trigger, where the
+/// database has its function), then the fields. A field's info is in its column's comment, ` {"_info":{...}}`, beside
+/// what other plugins keep there (`field::beside`); comments of older CKANs, the info alone, are read, and what is no
+/// JSON is no dictionary. The unfinished mark is the table's comment. (The layout is that of CKAN 2.11,
+/// ckanext/datastore/ backend/postgres.py.) Commits wait for the disk, and for a synchronous standby where there is
+/// one, whatever the settings say; a server with `fsync` off is refused.
+///
+/// One thread at a time may use an object. The connection string is libpq's; a connection that broke is made anew by
+/// the next call. In a forked child an inherited one must not be used; destroying it does nothing.
+///
+///     stash::ckan::postgres_datastore d{"postgresql://etl@db.example.com/datastore"};
+///     d.create("orders", {{"id", "text", {}}});
+///     d.finish("orders");
+///
+/// Errors: `stash::error` with the server's words and its SQLSTATE as code, the resource as subject; then nothing was
+/// changed, unless the connection broke (class 08) or the code is `errc::indeterminate`: then all or nothing was.
+class postgres_datastore {
+ public:
+  class loader;
+
+  /// Connects.
+  explicit postgres_datastore(std::string info, postgres_datastore_options options = {})
+      : state_(std::make_unique<state>(std::move(info), std::move(options))) {
+    connected({"open", {}});
+  }
+  postgres_datastore(postgres_datastore&&) noexcept = default;
+  postgres_datastore& operator=(postgres_datastore&&) = delete;
+  ~postgres_datastore() = default;
+
+  /// The fields of a whole table, in column order; nullopt: none, or an unfinished one. Their types are PostgreSQL's
+  /// names, with the schema where that is not pg_catalog. Throws `errc::mismatch` where a table, or something else, of
+  /// that name stands there that has no `_id`, and so is no resource.
+  std::optional<fields> describe(std::string_view id) const {
+    operation const op{"describe", id};
+    auto const found = look(connected(op), op);
+    if (!found || found->is_unfinished) return std::nullopt;
+    return found->all;
+  }
+
+  /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
+  /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; no fields; field names that begin with
+  /// "_" (CKAN reserves these), or two that are equal; a type that the server does not have.
+  void check(std::string_view id, fields const& columns) const {
+    operation const op{"check", id};
+    auto& db = connected(op);
+    look(db, op);
+    check(db, op, columns);
+  }
+
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, and where the
+  /// resource exists.
+  void create(std::string_view id, fields const& columns) {
+    operation const op{"create", id};
+    auto& db = connected(op);
+    transaction all{*this, db, op};
+    look(db, op);
+    auto const types = check(db, op, columns);
+    std::string const table = name_of(db, id);
+    std::string sql = "CREATE TABLE " + table + " (_id serial primary key, _full_text tsvector";
+    for (std::size_t i = 0; i < columns.size(); ++i) sql += ", " + db.identifier(columns[i].id) + ' ' + types[i];
+    run(db, sql + ')', op);
+    for (field const& f : columns) {
+      if (f.info || !f.beside.empty()) comment(db, table, f, op);
+    }
+    run(db, "COMMENT ON TABLE " + table + " IS " + db.literal(unfinished), op);
+    auto const trigger = run(db,
+                             "SELECT 1::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+                             " WHERE n.nspname = $1::text AND p.proname = 'populate_full_text_trigger'",
+                             {state_->options.schema}, op);
+    if (trigger.rows() > 0) {
+      run(db,
+          "CREATE TRIGGER zfulltext BEFORE INSERT OR UPDATE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " +
+              db.identifier(state_->options.schema) + ".populate_full_text_trigger()",
+          op);
+    }
+    all.commit();
+  }
+
+  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource.
+  void finish(std::string_view id) {
+    operation const op{"finish", id};
+    auto& db = connected(op);
+    transaction all{*this, db, op};
+    if (!look(db, op)) refuse(op, "there is no such resource");
+    run(db, "COMMENT ON TABLE " + name_of(db, id) + " IS NULL", op);
+    all.commit();
+  }
+
+  /// Removes the table, finished or not, and its dictionary. Nothing there: does nothing. Throws as `describe`, and
+  /// where a view depends on it.
+  void drop(std::string_view id) {
+    operation const op{"drop", id};
+    auto& db = connected(op);
+    transaction all{*this, db, op};
+    if (look(db, op)) run(db, "DROP TABLE " + name_of(db, id), op);
+    all.commit();
+  }
+
+  /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays. Throws
+  /// `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is no
+  /// object or has a "_beside".
+  void annotate(std::string_view id, data_dictionary const& dictionary) {
+    operation const op{"annotate", id};
+    auto& db = connected(op);
+    transaction all{*this, db, op};
+    auto found = look(db, op);
+    if (!found || found->is_unfinished) refuse(op, "the resource is not live");
+    for (auto const& member : dictionary) {
+      std::string const name(member.key());
+      if (!member.value().is_object()) refuse(op, "what is given for field \"" + name + "\" is not an object");
+      auto const& words = member.value().get_object();
+      if (words.contains(detail::beside_key)) refuse(op, "field \"" + name + "\": \"_beside\" is reserved");
+      auto const f =
+          std::find_if(found->all.begin(), found->all.end(), [&](field const& one) { return one.id == name; });
+      if (f == found->all.end()) refuse(op, "there is no field \"" + name + "\"");
+      f->info = words;
+      comment(db, name_of(db, id), *f, op);
+    }
+    all.commit();
+  }
+
+  /// How many rows the table has, finished or not.
+  std::uint64_t rows(std::string_view id) const {
+    operation const op{"rows", id};
+    auto& db = connected(op);
+    return std::stoull(run(db, "SELECT count(*)::text FROM " + name_of(db, id), op).text(0, 0));
+  }
+
+ private:
+  using operation = stash::detail::operation;
+  using connection = stash::detail::postgres_connection;
+  using result = stash::detail::postgres_result;
+  using parameter = stash::detail::postgres_parameter;
+
+  static constexpr std::string_view unfinished = "stash: unfinished";
+
+  /// Stays where it is, for `hook` knows where that is.
+  struct state {
+    state(std::string i, postgres_datastore_options o) : info(std::move(i)), options(std::move(o)) {}
+    std::string const info;
+    postgres_datastore_options const options;
+    std::optional<connection> db;
+    std::mutex for_hook;
+    stash::detail::at_fork hook{for_hook, [] {},
+                                [this] {
+                                  if (db) db->abandon();
+                                  db.reset();
+                                }};
+  };
+
+  /// A table as it is found, with an unfinished mark or without.
+  struct found_table {
+    bool is_unfinished = false;
+    fields all;
+  };
+
+  /// Commits wait for the disk.
+  class transaction : public stash::detail::postgres_transaction {
+   public:
+    transaction(postgres_datastore const& d, connection& db, operation const& op)
+        : postgres_transaction(db, op, d.end()) {
+      d.run(db, "SELECT set_config('synchronous_commit', 'on', true)", op);
+    }
+  };
+
+  stash::detail::deadline end() const { return std::chrono::steady_clock::now() + state_->options.timeout; }
+
+  connection& connected(operation const& op) const {
+    auto& db = state_->db;
+    if (db && db->is_lost()) db.reset();
+    if (db) return *db;
+    db.emplace(state_->info, op, end());
+    try {
+      auto const found = run(*db, "SELECT pg_is_in_recovery()::text, current_setting('fsync')", op);
+      if (found.text(0, 0) != "false") db->fail("25006", "the server is a standby", op);
+      if (found.text(0, 1) == "off") {
+        throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
+                    std::string(op.name), std::string(op.subject),
+                    "the server has fsync off: a reload would not survive a power cut"};
+      }
+    } catch (...) {
+      db.reset();
+      throw;
+    }
+    return *db;
+  }
+
+  result run(connection& db, std::string const& sql, operation const& op) const { return run(db, sql, {}, op); }
+  result run(connection& db, std::string const& sql, std::initializer_list<parameter> parameters,
+             operation const& op) const {
+    return db.run(sql, parameters, op, end());
+  }
+
+  std::string name_of(connection const& db, std::string_view id) const {
+    return db.identifier(state_->options.schema) + '.' + db.identifier(id);
+  }
+
+  [[noreturn]] void refuse(operation const& op, std::string why) const {
+    throw error{errc::mismatch, std::string(op.name), std::string(op.subject), std::move(why)};
+  }
+
+  /// nullopt: nothing of that name.
+  std::optional<found_table> look(connection& db, operation const& op) const {
+    auto const rows = run(db,
+                          "SELECT a.attname::text, CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname::text"
+                          " ELSE format_type(t.oid, NULL) END, col_description(c.oid, a.attnum), c.relkind::text,"
+                          " obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n"
+                          " ON n.oid = c.relnamespace LEFT JOIN (pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+                          " JOIN pg_namespace tn ON tn.oid = t.typnamespace)"
+                          " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+                          " WHERE n.nspname = $1::text AND c.relname = $2::text ORDER BY a.attnum",
+                          {state_->options.schema, op.subject}, op);
+    if (rows.rows() == 0) return std::nullopt;
+    found_table found;
+    found.is_unfinished = rows.text(0, 4) == unfinished;
+    bool has_id = false;
+    for (int i = 0; i < rows.rows(); ++i) {
+      std::string const name = rows.text(i, 0);
+      has_id = has_id || name == "_id";
+      if (name.empty() || name.starts_with('_')) continue;
+      found.all.push_back({name, rows.text(i, 1), std::nullopt, {}});
+      if (!rows.is_null(i, 2)) read_comment(found.all.back(), rows.text(i, 2));
+    }
+    bool const is_table = rows.text(0, 3) == "r" || rows.text(0, 3) == "p";
+    if (!is_table || !has_id) refuse(op, "what has its name there is no resource: it is no table with an _id");
+    return found;
+  }
+
+  /// What is no JSON object is nobody's dictionary.
+  void read_comment(field& f, std::string const& text) const {
+    boost::json::object all;
+    try {
+      all = json_.deserialize<boost::json::object>(text);
+    } catch (error const&) {
+      return;
+    }
+    if (!text.starts_with(' ')) {  // CKAN's mark of the form since 2.11
+      f.info = std::move(all);
+      return;
+    }
+    for (auto const& member : all) {
+      if (member.key() == "_info" && member.value().is_object()) {
+        f.info = member.value().get_object();
+      } else {
+        f.beside.emplace(member.key(), member.value());
+      }
+    }
+  }
+  void comment(connection& db, std::string const& table, field const& f, operation const& op) const {
+    boost::json::object all;
+    if (f.info) all.emplace("_info", *f.info);
+    for (auto const& member : f.beside) all.emplace(member.key(), member.value());
+    run(db, "COMMENT ON COLUMN " + table + '.' + db.identifier(f.id) + " IS " + db.literal(' ' + json_.serialize(all)),
+        op);
+  }
+
+  /// The columns' types as the server writes them.
+  std::vector<std::string> check(connection& db, operation const& op, fields const& columns) const {
+    constexpr std::size_t longest = 63;  // bytes: PostgreSQL would cut it there
+    auto const check_name = [&](std::string_view name, std::string const& what) {
+      if (name.empty()) refuse(op, what + " is empty");
+      if (name.size() > longest) refuse(op, what + " has more than 63 bytes");
+      if (name.find('\0') != name.npos || !stash::detail::is_utf8(name)) refuse(op, what + " is no text");
+    };
+    check_name(op.subject, "the resource id");
+    if (columns.empty()) refuse(op, "no fields");
+    std::vector<std::string> names, types;
+    for (field const& f : columns) {
+      std::string const what = "field \"" + f.id + "\"";
+      check_name(f.id, what);
+      if (f.id.front() == '_') refuse(op, what + ": names that begin with _ are reserved");
+      names.push_back(f.id);
+      types.push_back(type_of(db, f, op));
+    }
+    std::sort(names.begin(), names.end());
+    auto const twice = std::adjacent_find(names.begin(), names.end());
+    if (twice != names.end()) refuse(op, "field \"" + *twice + "\" stands there twice");
+    return types;
+  }
+  std::string type_of(connection& db, field const& f, operation const& op) const {
+    auto const known = run(db, "SELECT format_type(to_regtype($1)::oid, NULL)", {f.type}, op);
+    if (known.is_null(0, 0)) refuse(op, "field \"" + f.id + "\": the server has no type \"" + f.type + "\"");
+    return known.text(0, 0);
+  }
+
+  std::unique_ptr<state> state_;
+  json_serializer json_;
+};
+
+/// Adds rows to a table by COPY, as they come: what the server has not taken yet is at most some 64 KB. They are there,
+/// and durable, when `finish` returns; without it, none.
+///
+///     stash::ckan::postgres_datastore::loader rows{d, "orders", fields, [](std::uint64_t bytes) { show(bytes); }};
+///     rows.add({{"1", std::nullopt}});  // or rows.add_csv(bytes), as they stand in a file
+///     rows.finish();
+///
+/// Until it is finished or destroyed, the datastore must not be used for anything else. Errors as the datastore's; then
+/// no row is there.
+class postgres_datastore::loader {
+ public:
+  /// Called with the bytes of CSV that went to the server so far, each time that some went.
+  using progress = std::function<void(std::uint64_t bytes)>;
+
+  loader(postgres_datastore& d, std::string_view id, fields const& columns, progress tell = {})
+      : datastore_(d), id_(id), columns_(columns.size()), tell_(std::move(tell)), db_(d.connected(op())) {
+    all_.emplace(d, db_, op());
+    std::string names;
+    for (field const& f : columns) names += (names.empty() ? "" : ", ") + db_.identifier(f.id);
+    db_.send("COPY " + d.name_of(db_, id) + " (" + names + ") FROM STDIN (FORMAT csv)", {}, op());
+    auto const answer = db_.next(op(), d.end());
+    is_open_ = ::PQresultStatus(answer.get()) == PGRES_COPY_IN;
+    if (is_open_) return;
+    while (db_.next(op(), d.end()).get() != nullptr) {
+    }
+    db_.check(answer, op());
+  }
+  loader(loader const&) = delete;
+  loader& operator=(loader const&) = delete;
+  ~loader() {
+    if (!is_open_ || db_.is_lost()) return;
+    try {
+      end("given up");
+    } catch (...) {
+      db_.give_up();  // the next call makes another connection
+    }
+  }
+
+  /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
+  void add(std::span<std::optional<std::string_view> const> values) {
+    if (values.size() != columns_) {
+      throw error{errc::mismatch, "load", id_,
+                  std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
+    }
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (i > 0) buffer_ += ',';
+      if (values[i]) append_quoted(*values[i]);
+    }
+    buffer_ += '\n';
+    if (buffer_.size() >= chunk) send();
+  }
+
+  /// Rows as the server's COPY reads them (https://www.postgresql.org/docs/15/sql-copy.html): no header; nothing
+  /// between two commas is NULL. They may be cut anywhere.
+  void add_csv(std::string_view bytes) {
+    for (; !bytes.empty(); bytes = bytes.substr(std::min(bytes.size(), chunk))) {
+      buffer_ += bytes.substr(0, chunk);
+      if (buffer_.size() >= chunk) send();
+    }
+  }
+
+  void finish() {
+    send();
+    end(nullptr);
+    all_->commit();
+    all_.reset();
+  }
+
+ private:
+  static constexpr std::size_t chunk = 64 << 10;
+
+  operation op() const { return {"load", id_}; }
+
+  /// Always in quotes: an empty text is not NULL, and "\." not the end.
+  void append_quoted(std::string_view value) {
+    buffer_ += '"';
+    for (auto at = value.find('"'); at != value.npos; at = value.find('"')) {
+      (buffer_ += value.substr(0, at + 1)) += '"';
+      value.remove_prefix(at + 1);
+    }
+    (buffer_ += value) += '"';
+  }
+
+  void send() {
+    if (buffer_.empty()) return;
+    if (::PQputCopyData(db_.get(), buffer_.data(), static_cast<int>(buffer_.size())) <= 0) db_.lose(op());
+    sent_ += buffer_.size();
+    buffer_.clear();
+    db_.flush(op(), datastore_.end());
+    if (tell_) tell_(sent_);
+  }
+
+  /// Throws what the server says of the rows: it looks at them as they come, but is asked at the end only.
+  void end(char const* give_up) {
+    is_open_ = false;
+    if (::PQputCopyEnd(db_.get(), give_up) <= 0) db_.lose(op());
+    std::optional<result> failed;
+    for (auto one = db_.next(op(), datastore_.end()); one.get() != nullptr; one = db_.next(op(), datastore_.end())) {
+      auto const status = ::PQresultStatus(one.get());
+      if (status == PGRES_FATAL_ERROR && !failed) failed.emplace(std::move(one));
+    }
+    if (failed) db_.check(*failed, op());
+  }
+
+  postgres_datastore& datastore_;
+  std::string id_;
+  std::size_t columns_;
+  progress tell_;
+  connection& db_;
+  std::optional<transaction> all_;
+  std::string buffer_;
+  std::uint64_t sent_ = 0;
+  bool is_open_ = false;
+};
+
+}  // namespace stash::inline v1::ckan
