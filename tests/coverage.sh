@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 . tests/support/packages.sh
 # shellcheck disable=SC2086
 need $build_packages clang-19 llvm-19 libclang-rt-19-dev locales util-linux
+need_postgres
 PATH=/usr/bin:$PATH
 
 export LLVM_PROFILE_FILE=/dev/null # what is not meant to be counted
@@ -17,7 +18,7 @@ build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" . -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args=-fprofile-instr-generate >/dev/null
-meson compile -C "$build" unit every_call_fails >"$build/compile.log" 2>&1 || {
+meson compile -C "$build" unit every_call_fails postgres >"$build/compile.log" 2>&1 || {
   cat "$build/compile.log"
   exit 1
 }
@@ -38,4 +39,5 @@ counting us "$build/tests/unit" --log_level=error
 [ "$(id -u)" != 0 ] ||
   counting another sh tests/support/as_other_user.sh "$build/tests/unit" "$build/other-user.xml"
 counting us "$build/tests/every_call_fails" --log_level=error
+counting us python3 tests/support/postgres_cluster.py "$build/tests/postgres" --log_level=error
 STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

@@ -7,4 +7,5 @@ cd "$(dirname "$0")/.."
 . tests/support/packages.sh
 # shellcheck disable=SC2086
 need $build_packages clang-19
+need_postgres
 PATH=/usr/bin:$PATH exec python3 tests/support/mutants.py "$@"

@@ -151,7 +151,7 @@ auto checking_input(F f) {
   try {
     return f();
   } catch (stash::error const& problem) {
-    if (problem.code().category() == stash::detail::postgres_category()) throw;
+    if (problem.code().category() == stash::postgres_category()) throw;
     throw input_error(problem.what());
   }
 }

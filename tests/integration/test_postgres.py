@@ -2,6 +2,8 @@
 that fails over, and servers that refuse."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import random
@@ -17,14 +19,13 @@ import pytest
 
 from job import TIMEOUT, program
 from postgres_job import PostgresJob, postgres_cluster, start_server
+import test_pusher
 from test_pusher import (NO_WORDS, ODD_NAMES, STEPS, WEATHER, WEATHER_WORDS, annotated, assert_whole, each,  # noqa: F401
                          long_csv, short, strike, weather_rows)
 from test_pusher import (  # noqa: F401  (the same, with the fixtures of this file)
     test_a_file_that_changes_while_it_loads_costs_no_word,
     test_a_file_without_records_touches_nothing,
-    test_a_first_upload_that_ends_early_leaves_no_live_table,
     test_a_live_table_without_words_does_not_beat_the_stash,
-    test_a_reload_that_ends_early_loses_no_word,
     test_a_retry_that_fails_before_the_drop_says_that_nothing_was_restored,
     test_a_second_push_and_recover_are_told_busy_while_the_first_loads,
     test_annotate_replaces_the_words_of_the_columns_that_it_names_only,
@@ -69,6 +70,25 @@ def pg_annotated(pg_job):
     pg_job.push(WEATHER)
     pg_job.annotate(WEATHER_WORDS)
     return pg_job
+
+
+# Jobs that end early, and their retries
+
+FAULTS = test_pusher.FAULTS if IS_LONG else [["fail"], ["kill"], ["kill", "fail"]]
+each_step = pytest.mark.parametrize("step", STEPS)
+each_run_of_faults = pytest.mark.parametrize("faults", FAULTS, ids="-".join)
+
+
+@each_step
+@each_run_of_faults
+def test_a_reload_that_ends_early_loses_no_word(annotated, step, faults):
+    test_pusher.test_a_reload_that_ends_early_loses_no_word(annotated, step, faults)
+
+
+@each_step
+@each_run_of_faults
+def test_a_first_upload_that_ends_early_leaves_no_live_table(job, step, faults):
+    test_pusher.test_a_first_upload_that_ends_early_leaves_no_live_table(job, step, faults)
 
 
 # CKAN's layout
@@ -140,7 +160,6 @@ FITTING = [name for name in ODD_NAMES if len(name.encode()) <= 63] + ["é" * 31,
 
 def test_odd_column_names_keep_their_words_in_postgresql(pg_job):
     path = pg_job.directory / "odd.csv"
-    import csv
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([FITTING, [f"value {n}" for n in range(len(FITTING))]])
     pg_job.push(path)
@@ -205,8 +224,6 @@ def test_a_row_that_the_server_refuses_fails_the_load_and_loses_no_word(pg_annot
 
 @pytest.mark.parametrize("value", ['"\\."', '""', "\\.", '"a""b"', '" x "', '"\\N"', "日本", '"1\n2"', "\\x00"])
 def test_a_value_is_loaded_as_it_stands(pg_job, value):
-    import csv
-    import io
     text = f"a,b\n{value},\n{value},x\n"
     pg_job.push(pg_job.file("v.csv", text))
     expected = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))][1:]

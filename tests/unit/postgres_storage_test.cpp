@@ -13,56 +13,22 @@
 #include <thread>
 
 #include "conforming.hpp"
+#include "postgres.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
 using stash::record_state;
-using stash::detail::sqlstate;
+using stash::sqlstate;
+using support::client;
 using support::code_of;
+using support::info;
 using support::message_of;
+using support::schema;
+using support::server;
 
 namespace {
-
-std::string server() {
-  char const* const given = std::getenv("STASH_POSTGRES");
-  if (given == nullptr) throw std::runtime_error("STASH_POSTGRES is not set");
-  return given;
-}
-
-/// A connection of the test's own.
-class client {
- public:
-  explicit client(std::string const& info = server() + "?application_name=test")
-      : db_(info, {"connect", "test"}, soon()) {}
-  std::string operator()(std::string const& sql) {
-    auto const found = db_.run(sql, {}, {"test", "test"}, soon());
-    return found.rows() > 0 ? found.text(0, 0) : "";
-  }
-
- private:
-  static stash::detail::deadline soon() { return std::chrono::steady_clock::now() + 30s; }
-  stash::detail::postgres_connection db_;
-};
-
-/// A schema of its own for each test, gone afterwards.
-struct schema {
-  std::string name;
-  schema() : name("stash \"test\" " + std::to_string(::getpid()) + '.' + std::to_string(++count())) {
-    client{}("CREATE SCHEMA " + quoted());
-  }
-  ~schema() { client{}("DROP SCHEMA " + quoted() + " CASCADE"); }
-  std::string quoted() const {
-    std::string out = "\"";
-    for (char const c : name) out += c == '"' ? "\"\"" : std::string(1, c);
-    return out + '"';
-  }
-  static int& count() {
-    static int n = 0;
-    return n;
-  }
-};
 
 struct servers {
   stash::postgres_storage fresh() {
@@ -74,14 +40,6 @@ struct servers {
 };
 
 record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
-
-/// The server's other address, and with other settings: `info("user=reader")`.
-std::string info(std::string const& more) {
-  std::string const uri = server();
-  auto const port = uri.substr(uri.rfind(':') + 1, uri.rfind('/') - uri.rfind(':') - 1);
-  return "host=127.0.0.1 port=" + port + " dbname=postgres " +
-         (more.find("user=") == more.npos ? "user=postgres " : "") + more;
-}
 
 struct fixture : schema {
   stash::postgres_storage s{server(), {.schema = name}};
@@ -358,6 +316,12 @@ BOOST_AUTO_TEST_CASE(a_change_finds_out_by_itself_that_its_session_and_the_lock_
     end_sessions();
     return code_of(f);
   };
+  {
+    auto const lock = s.try_lock("k");
+    BOOST_TEST(lock->held());
+    end_sessions();
+    BOOST_TEST(!lock->held());
+  }
   BOOST_TEST(change([&] { s.put("k", some("new")); }) == errc::busy);
   BOOST_TEST(change([&] { s.erase("k"); }) == errc::busy);
   BOOST_TEST(change([&] { s.set_aside("k", "x"); }) == errc::busy);

@@ -76,8 +76,8 @@ class postgres_datastore {
   void check(std::string_view id, fields const& columns) const {
     operation const op{"check", id};
     auto& db = connected(op);
-    look(db, op);
     check(db, op, columns);
+    look(db, op);
   }
 
   /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, and where the
@@ -86,8 +86,8 @@ class postgres_datastore {
     operation const op{"create", id};
     auto& db = connected(op);
     transaction all{*this, db, op};
-    look(db, op);
     auto const types = check(db, op, columns);
+    look(db, op);
     std::string const table = name_of(db, id);
     std::string sql = "CREATE TABLE " + table + " (_id serial primary key, _full_text tsvector";
     for (std::size_t i = 0; i < columns.size(); ++i) sql += ", " + db.identifier(columns[i].id) + ' ' + types[i];
@@ -366,7 +366,7 @@ class postgres_datastore::loader {
     }
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (i > 0) buffer_ += ',';
-      if (values[i]) append_quoted(*values[i]);
+      if (values[i]) append_field(*values[i]);
     }
     buffer_ += '\n';
     if (buffer_.size() >= chunk) send();
@@ -382,19 +382,29 @@ class postgres_datastore::loader {
   }
 
   void finish() {
-    send();
-    end(nullptr);
-    all_->commit();
+    try {
+      send();
+      end(nullptr);
+      all_->commit();
+    } catch (...) {
+      all_.reset();
+      throw;
+    }
     all_.reset();
   }
 
  private:
   static constexpr std::size_t chunk = 64 << 10;
+  static constexpr std::string_view special = ",\"\r\n";
 
   operation op() const { return {"load", id_}; }
 
-  /// Always in quotes: an empty text is not NULL, and "\." not the end.
-  void append_quoted(std::string_view value) {
+  /// In quotes where it would mean something else without: an empty text is not NULL, and "\." not the end.
+  void append_field(std::string_view value) {
+    if (!value.empty() && value.front() != '\\' && value.find_first_of(special) == value.npos) {
+      buffer_ += value;
+      return;
+    }
     buffer_ += '"';
     for (auto at = value.find('"'); at != value.npos; at = value.find('"')) {
       (buffer_ += value.substr(0, at + 1)) += '"';

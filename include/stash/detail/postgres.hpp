@@ -54,13 +54,24 @@ class postgres_category_type final : public boost::system::error_category {
   }
 };
 
+}  // namespace stash::inline v1::detail
+
+namespace stash::inline v1 {
+
+/// Of SQLSTATEs. Thread safe; never destroyed.
 inline boost::system::error_category const& postgres_category() noexcept {
-  static constexpr postgres_category_type instance;
+  static constexpr detail::postgres_category_type instance;
   return instance;
 }
+/// The code of what PostgreSQL calls `state`: `problem.code() == stash::sqlstate("53100")`, a full disk.
 inline boost::system::error_code sqlstate(std::string_view state) noexcept {
-  return {postgres_category_type::code_of(state), postgres_category()};
+  return {detail::postgres_category_type::code_of(state), postgres_category()};
 }
+
+}  // namespace stash::inline v1
+
+namespace stash::inline v1::detail {
+
 inline bool is_sqlstate(std::string_view text) noexcept {
   return text.size() == 5 && text.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == text.npos;
 }

@@ -1,0 +1,340 @@
+#include <array>
+#include <optional>
+#include <stash/ckan/postgres_datastore.hpp>
+#include <stash/ckan/reload.hpp>
+#include <thread>
+
+#include "postgres.hpp"
+#include "support.hpp"
+
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::sqlstate;
+using support::client;
+using support::code_of;
+using support::info;
+using support::message_of;
+using support::schema;
+using support::server;
+namespace ckan = stash::ckan;
+namespace json = boost::json;
+
+namespace {
+
+using row = std::array<std::optional<std::string_view>, 2>;
+
+struct fixture : schema {
+  ckan::postgres_datastore d{server(), {.schema = name}};
+  client query;
+  ckan::fields const columns{
+      {"id", "numeric", json::object{{"label", "N°"}, {"scale", 0.1}}, json::object{{"plugin", 1}}},
+      {"day", "date", std::nullopt}};
+
+  std::string table(std::string const& of = "orders") const { return quoted() + ".\"" + of + '"'; }
+  std::string comment(std::string const& column) {
+    return query("SELECT coalesce(col_description(attrelid, attnum), '-') FROM pg_attribute WHERE attrelid = '" +
+                 table() + "'::regclass AND attname = '" + column + "'");
+  }
+  void make(std::string const& id = "orders") {
+    d.create(id, columns);
+    d.finish(id);
+  }
+  void load(std::initializer_list<row> rows) {
+    ckan::postgres_datastore::loader loader{d, "orders", columns};
+    for (auto const& one : rows) loader.add(one);
+    loader.finish();
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(postgres_datastore, fixture)
+
+BOOST_AUTO_TEST_CASE(a_resource_is_live_when_it_is_finished_and_gone_when_it_is_dropped) {
+  BOOST_TEST(!d.describe("orders"));
+  d.create("orders", columns);
+  BOOST_TEST(!d.describe("orders"));
+  d.finish("orders");
+  BOOST_TEST((d.describe("orders") == columns));
+  BOOST_TEST((ckan::postgres_datastore{server(), {.schema = name}}.describe("orders") == columns));
+  d.finish("orders");
+  d.drop("orders");
+  BOOST_TEST(!d.describe("orders"));
+  d.drop("orders");
+  d.create("orders", columns);
+  d.drop("orders");  // unfinished ones go too
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname = '" + name + "'") == "0");
+}
+
+BOOST_AUTO_TEST_CASE(the_words_are_in_the_columns_comments_as_ckan_writes_them) {
+  make();
+  BOOST_TEST(comment("id") == " {\"_info\":{\"label\":\"N\u00b0\",\"scale\":1E-1},\"plugin\":1}");
+  BOOST_TEST(comment("day") == "-");
+  BOOST_TEST(query("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM"
+                   " pg_attribute WHERE attnum > 0 AND attrelid = '" +
+                   table() + "'::regclass") == "_id integer, _full_text tsvector, id numeric, day date");
+}
+
+BOOST_AUTO_TEST_CASE(comments_of_all_times_are_read) {
+  make();
+  auto const info_of = [&](char const* text) {
+    query("COMMENT ON COLUMN " + table() + ".day IS '" + std::string(text) + "'");
+    return d.describe("orders")->at(1);
+  };
+  BOOST_TEST((info_of("{\"label\":\"old\"}").info == json::object{{"label", "old"}}));
+  BOOST_TEST((info_of(" {\"_info\":{\"label\":\"new\"},\"x\":[1]}") ==
+              ckan::field{"day", "date", json::object{{"label", "new"}}, {{"x", json::array{1}}}}));
+  BOOST_TEST((info_of(" {\"x\":1}") == ckan::field{"day", "date", std::nullopt, {{"x", 1}}}));
+  BOOST_TEST((info_of(" {\"_info\":7}") == ckan::field{"day", "date", std::nullopt, {{"_info", 7}}}));
+  for (char const* const none : {"typed by hand", "{half", "[]", "7", " ", "{\"a\":1} {}"}) {
+    BOOST_TEST((info_of(none) == ckan::field{"day", "date", std::nullopt, {}}), none);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_field_of_ckans_is_none) {
+  query("CREATE TABLE " + table() + " (_id serial, _full_text tsvector, _other int, a text, gone int, b text[])");
+  query("ALTER TABLE " + table() + " DROP COLUMN gone");
+  query("CREATE TYPE " + quoted() + ".mood AS ENUM ('good')");
+  query("ALTER TABLE " + table() + " ADD COLUMN c " + quoted() + ".mood");
+  auto const found = *d.describe("orders");
+  BOOST_TEST(found.size() == 3U);
+  BOOST_TEST(found[0].id == "a");
+  BOOST_TEST(found[1].type == "_text");
+  BOOST_TEST(found[2].type == quoted() + ".mood");
+  d.drop("orders");
+  d.create("orders", found);
+  d.finish("orders");
+  BOOST_TEST((*d.describe("orders") == found));
+}
+
+BOOST_AUTO_TEST_CASE(the_trigger_of_ckan_is_set_where_its_function_is) {
+  query("CREATE FUNCTION " + quoted() +
+        ".populate_full_text_trigger() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW._full_text := to_tsvector('simple', NEW.id::text); RETURN NEW; END $$");
+  make();
+  load({{"7", "2026-11-22"}});
+  BOOST_TEST(query("SELECT _full_text::text FROM " + table()) == "'7':1");
+}
+
+BOOST_AUTO_TEST_CASE(rows_are_loaded_with_null_apart_from_empty_when_they_are_finished) {
+  ckan::fields const texts{{"a", "text", std::nullopt}, {"b", "text", std::nullopt}};
+  d.create("orders", texts);
+  std::uint64_t told = 0, times = 0;
+  {
+    ckan::postgres_datastore::loader rows{d, "orders", texts, [&](std::uint64_t bytes) {
+                                            BOOST_TEST(bytes > told);
+                                            told = bytes;
+                                            ++times;
+                                          }};
+    for (row const& one :
+         {row{"1", std::nullopt}, row{"", "\\."}, row{"\"q\",\r\n", "\\N"}, row{std::nullopt, " x "}}) {
+      rows.add(one);
+    }
+    rows.add_csv("\"from a");
+    rows.add_csv(" file\",2\n");
+    std::string const megabyte(1 << 20, 'x');
+    rows.add(row{megabyte, "end"});
+    rows.add_csv(megabyte + ",end\n");
+    BOOST_TEST(query("SELECT count(*)::text FROM " + table()) == "0");
+    rows.finish();
+  }
+  BOOST_TEST(told > 2'000'000U);
+  BOOST_TEST(times > 10U);
+  BOOST_TEST(d.rows("orders") == 7U);
+  BOOST_TEST(query("SELECT string_agg(coalesce(a, 'NULL') || '|' || coalesce(b, 'NULL'), ' ' ORDER BY _id) FROM " +
+                   table() + " WHERE _id < 6") == "1|NULL |\\. \"q\",\r\n|\\N NULL| x  from a file|2");
+  BOOST_TEST(query("SELECT count(*)::text FROM " + table() + " WHERE length(a) = 1048576 AND b = 'end'") == "2");
+}
+
+BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there_and_the_datastore_goes_on) {
+  make();
+  {
+    ckan::postgres_datastore::loader rows{d, "orders", columns};
+    rows.add(row{"1", "2026-11-22"});
+    rows.add_csv(std::string(100'000, '1'));
+  }
+  BOOST_TEST(d.rows("orders") == 0U);
+  ckan::postgres_datastore::loader rows{d, "orders", columns};
+  BOOST_TEST(code_of([&] { rows.add(std::array<std::optional<std::string_view>, 1>{"1"}); }) == errc::mismatch);
+  rows.add(row{"much", "2026-11-22"});
+  BOOST_TEST(code_of([&] { rows.finish(); }) == sqlstate("22P02"));
+  BOOST_TEST(d.rows("orders") == 0U);
+  BOOST_TEST(code_of([&] { ckan::postgres_datastore::loader{d, "none", columns}; }) == sqlstate("42P01"));
+  load({{"1", "2026-11-22"}});
+  BOOST_TEST(d.rows("orders") == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_that_breaks_fails_one_call_and_the_next_goes_on) {
+  make();
+  auto const end_all = [&] {
+    query("SELECT count(pg_terminate_backend(pid, 5000))::text FROM pg_stat_activity WHERE application_name = 'stash'");
+  };
+  {
+    ckan::postgres_datastore::loader rows{d, "orders", columns};
+    rows.add(row{"1", "2026-11-22"});
+    end_all();
+    BOOST_TEST(code_of([&] { rows.finish(); }) == sqlstate("08006"));
+  }
+  BOOST_TEST((d.describe("orders") == columns));
+  BOOST_TEST(d.rows("orders") == 0U);
+  {
+    ckan::postgres_datastore::loader rows{d, "orders", columns};
+    end_all();
+  }
+  d.drop("orders");
+  end_all();
+  BOOST_TEST(bool(code_of([&] { d.create("orders", columns); })));
+  make();
+}
+
+BOOST_AUTO_TEST_CASE(each_commit_waits_for_the_disk_whatever_the_settings_say) {
+  ckan::postgres_datastore careless{info("options='-c synchronous_commit=off'"), {.schema = name}};
+  for (auto const& f :
+       std::vector<std::function<void()>>{[&] { careless.create("orders", columns); },
+                                          [&] {
+                                            ckan::postgres_datastore::loader rows{careless, "orders", columns};
+                                            rows.add(row{"1", "2026-11-22"});
+                                            rows.finish();
+                                          },
+                                          [&] { careless.finish("orders"); },
+                                          [&] {
+                                            careless.annotate("orders", {{"day", json::object{}}});
+                                          },
+                                          [&] { careless.drop("orders"); }}) {
+    f();
+    BOOST_TEST(query("SELECT (pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn())::text") == "0");
+  }
+  query("ALTER SYSTEM SET fsync = off");
+  query("SELECT pg_reload_conf()::text");
+  while (query("SELECT current_setting('fsync')") != "off") std::this_thread::sleep_for(5ms);
+  auto const code = code_of([&] { ckan::postgres_datastore{server(), {.schema = name}}; });
+  query("ALTER SYSTEM RESET fsync");
+  query("SELECT pg_reload_conf()::text");
+  BOOST_TEST(code == boost::system::errc::operation_not_supported);
+}
+
+BOOST_AUTO_TEST_CASE(annotating_replaces_the_info_of_the_named_fields_all_or_none) {
+  make();
+  d.annotate("orders", {{"id", json::object{{"notes", "new"}}}, {"day", json::object{{"label", "Day"}}}});
+  auto expected = columns;
+  expected[0].info = json::object{{"notes", "new"}};
+  expected[1].info = json::object{{"label", "Day"}};
+  BOOST_TEST((d.describe("orders") == expected));  // what is beside the info stays
+  for (ckan::data_dictionary const& bad :
+       {ckan::data_dictionary{{"id", json::object{}}, {"none", json::object{}}},
+        ckan::data_dictionary{{"id", json::object{}}, {"day", "text"}},
+        ckan::data_dictionary{{"id", json::object{}}, {"day", json::object{{"_beside", 1}}}},
+        ckan::data_dictionary{{"id", json::object{}}, {"_id", json::object{}}}}) {
+    BOOST_TEST(code_of([&] { d.annotate("orders", bad); }) == errc::mismatch);
+    BOOST_TEST((d.describe("orders") == expected));
+  }
+  d.create("half", columns);
+  BOOST_TEST(code_of([&] { d.annotate("half", {}); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { d.annotate("none", {}); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(names_may_have_anything_that_sql_would_take_apart) {
+  for (std::string const odd : {"two words", "quo\"te", "apo'strophe", "d.o.t", "100%", "\\", "select", "\u65e5\u672c",
+                                "x\"; DROP TABLE y; --", "new\nline", "UPPER"}) {
+    ckan::fields const named{{odd, "text", json::object{{odd, odd}}}};
+    d.create(odd, named);
+    ckan::postgres_datastore::loader rows{d, odd, named};
+    rows.add(std::array<std::optional<std::string_view>, 1>{odd});
+    rows.finish();
+    d.finish(odd);
+    BOOST_TEST((d.describe(odd) == named), odd);
+    BOOST_TEST(d.rows(odd) == 1U);
+    d.drop(odd);
+    BOOST_TEST(!d.describe(odd));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(fields_that_the_server_would_refuse_or_cut_are_refused_before_anything_is_done) {
+  auto const refused = [&](std::string const& id, ckan::fields const& all) {
+    bool const by_check = code_of([&] { d.check(id, all); }) == errc::mismatch;
+    return by_check && code_of([&] { d.create(id, all); }) == errc::mismatch;
+  };
+  ckan::field const good{"a", "text", std::nullopt};
+  BOOST_TEST(refused("orders", {}));
+  BOOST_TEST(refused("", {good}));
+  BOOST_TEST(refused(std::string(64, 'x'), {good}));
+  BOOST_TEST(refused(std::string("a\0b", 3), {good}));
+  for (std::string const& bad :
+       {std::string(), std::string("_a"), std::string(64, 'x'), std::string("a\0b", 3), std::string("\xff")}) {
+    BOOST_TEST(refused("orders", {good, {bad, "text", std::nullopt}}), bad);
+  }
+  BOOST_TEST(refused("orders", {good, good}));
+  for (char const* const type : {"", "colour", "text; DROP TABLE x", "text)"}) {
+    BOOST_TEST(bool(code_of([&] { d.create("orders", {{"a", type, std::nullopt}}); })), type);
+  }
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname = '" + name + "'") == "0");
+  d.check(std::string(63, 'x'), {{std::string(63, 'x'), "timestamp", std::nullopt}, {"A", "text", std::nullopt}, good});
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_resource_is_in_the_way_and_is_never_dropped) {
+  query("CREATE TABLE " + table("mine") + " (a int)");
+  query("CREATE VIEW " + table("view") + " AS SELECT 1 AS _id");
+  query("CREATE TABLE " + table("empty") + " ()");
+  for (char const* const id : {"mine", "view", "empty"}) {
+    BOOST_TEST(code_of([&] { d.describe(id); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { d.check(id, columns); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { d.create(id, columns); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { d.finish(id); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { d.drop(id); }) == errc::mismatch);
+  }
+  make();
+  query("CREATE VIEW " + table("wide") + " AS SELECT * FROM " + table());
+  BOOST_TEST(code_of([&] { d.drop("orders"); }) == sqlstate("2BP01"));
+  BOOST_TEST((d.describe("orders") == columns));
+}
+
+BOOST_AUTO_TEST_CASE(finishing_what_is_not_there_and_creating_twice_are_errors) {
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+  d.create("orders", columns);
+  BOOST_TEST(code_of([&] { d.create("orders", columns); }) == sqlstate("42P07"));
+  BOOST_TEST(message_of([&] { d.rows("none"); }).starts_with("rows \"none\": relation "));
+}
+
+BOOST_AUTO_TEST_CASE(a_drop_that_waits_too_long_is_an_error) {
+  make();
+  query("BEGIN");
+  query("SELECT count(*)::text FROM " + table());
+  ckan::postgres_datastore hasty{server(), {.schema = name, .timeout = 300ms}};
+  BOOST_TEST(code_of([&] { hasty.drop("orders"); }) == sqlstate("08006"));
+  query("ROLLBACK");
+}
+
+BOOST_AUTO_TEST_CASE(a_forked_child_may_destroy_an_inherited_one_without_harm) {
+  make();
+  std::optional<ckan::postgres_datastore> mine{std::in_place, server(),
+                                               ckan::postgres_datastore_options{.schema = name}};
+  int const status = support::in_child([&] {
+    mine.reset();
+    return 0;
+  });
+  BOOST_TEST(status == 0);
+  BOOST_TEST((mine->describe("orders") == columns));
+  ckan::postgres_datastore moved = std::move(*mine);
+  BOOST_TEST((moved.describe("orders") == columns));
+}
+
+BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
+  make();
+  stash::memory_stash store;
+  ckan::fields const headers{{"id", "text", std::nullopt}, {"day", "text", std::nullopt}};
+  auto const load = [&](ckan::fields const& created) {
+    ckan::postgres_datastore::loader rows{d, "orders", created};
+    rows.add(row{"1", "2026-11-22"});
+    rows.finish();
+  };
+  auto const report = ckan::reload(d, store, "orders", headers, load);
+  BOOST_TEST(report.origin == stash::origin::live);
+  BOOST_TEST(d.rows("orders") == 1U);
+  BOOST_TEST(comment("id") == " {\"_info\":{\"label\":\"N\u00b0\",\"scale\":1E-1},\"plugin\":1}");
+  auto const failing = [&](ckan::fields const&) { throw std::runtime_error("the load failed"); };
+  BOOST_CHECK_THROW(ckan::reload(d, store, "orders", headers, failing), std::runtime_error);
+  BOOST_TEST(d.rows("orders") == 0U);
+  BOOST_TEST((d.describe("orders")->at(0).info == columns[0].info));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
