@@ -187,7 +187,7 @@ class [[nodiscard]] delete_guards {
     }
     if (first) std::rethrow_exception(first);
     for (std::size_t i = 0; i < waiting.size(); ++i) waiting[i]->was_put(std::move(records[i].second));
-    for (auto* const one : waiting) one->require_lock();
+    for (auto const& one : guarded_) one->require_lock();
   }
 
   /// Whether there was anything to restore.

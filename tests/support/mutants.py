@@ -486,9 +486,13 @@ take_out("the lock never having been lost when a guard saves", "detail/guarded_k
 take_out("the look at the lock before a save", "detail/guarded_key.hpp",
          "record_.require_held(guard_); if (origin_", "if (origin_", "locks")
 take_out("the lock being held still after the save", "detail/guarded_key.hpp",
-         "was_put(std::move(*r)); require_lock();", "was_put(std::move(*r));", "locks")
+         "if (r) was_put(std::move(*r)); require_lock();", "if (r) was_put(std::move(*r));", "locks")
+take_out("the lock being held still after a save that failed and was forgiven", "detail/guarded_key.hpp",
+         "put_failed(std::current_exception()); r.reset();", "return put_failed(std::current_exception());", "locks")
+take_out("a server's refusal not being a lock that cannot be made", "detail/guarded_key.hpp",
+         "if (code.category() != boost::system::system_category()) return false;", "", "postgres_storage")
 take_out("the locks being held still after the saves of many", "delete_guards.hpp",
-         "for (auto* const one : waiting) one->require_lock();", "", "locks")
+         "for (auto const& one : guarded_) one->require_lock();", "", "locks")
 take_out("the look at the lock before setting aside", "detail/lock.hpp",
          "require_held(operation); std::string where", "std::string where", "locks")
 take_out("the look at the lock before a removal", "detail/lock.hpp",
@@ -887,17 +891,18 @@ take_out("synchronous_commit staying as it was", "storage/postgres.hpp",
          "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
          "current_setting('synchronous_commit')", "postgres_storage")
 take_out("writing again in another session", "storage/postgres.hpp",
-         "if (db_ && !db_->is_lost()) throw; db_.reset();", "throw;", "postgres_storage")
+         "catch (error const&) { if (!db.is_lost()) throw; db_.reset(); }", "catch (error const&) { throw; }",
+         "postgres_storage")
 take_out("taking the lock anew before writing again", "storage/postgres.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
 take_out("not writing again over what another wrote", "storage/postgres.hpp",
-         "if (now[i] == before[i] || now[i] == all[i].after) continue;", "continue;", "postgres_storage")
+         "if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;", "continue;", "postgres_storage")
 take_out("releasing the locks of writing again", "storage/postgres.hpp",
          "unlock_all(op, until); return result;", "return result;", "postgres_storage")
 take_out("a change needing the session of its lock", "storage/postgres.hpp",
          "for (auto const& one : all) require_lock(one.k, op);", "", "postgres_storage")
 take_out("asking the server whether a session lives", "storage/postgres.hpp",
-         "db_->run(\"SELECT 'here'\", {}, {\"held\", {}}, end());", "", "postgres_storage")
+         "db_->run(\"SELECT 'here'\", {}, {\"held\", {}}, until);", "", "postgres_storage")
 take_out("a warning being indeterminate", "storage/postgres.hpp", "db.refuse_warning(op);", "", "postgres_storage")
 take_out("a flush where there is nothing to erase in PostgreSQL", "storage/postgres.hpp",
          "SELECT pg_logical_emit_message(true, 'stash', '')::text", "SELECT 'nothing'", "postgres_storage")
@@ -931,8 +936,8 @@ take_out("an unfinished mark in PostgreSQL", "ckan/postgres_datastore.hpp",
          "run(db, \"COMMENT ON TABLE \" + table + \" IS \" + db.literal(unfinished), op);", "", "postgres_datastore")
 take_out("a reload waiting for the disk", "ckan/postgres_datastore.hpp",
          "d.run(db, \"SELECT set_config('synchronous_commit', 'on', true)\", op);", "", "postgres_datastore")
-take_out("a datastore refusing fsync off", "ckan/postgres_datastore.hpp", "if (found.text(0, 1) == \"off\")",
-         "if (false)", "postgres_datastore")
+take_out("a datastore refusing fsync off", "ckan/postgres_datastore.hpp", "if (found.text(0, 1) != \"off\") return;",
+         "return;", "postgres_datastore")
 take_out("not taking any table for a resource", "ckan/postgres_datastore.hpp", "if (!is_table || !has_id)", "if (false)",
          "postgres_datastore")
 take_out("names that PostgreSQL would cut", "ckan/postgres_datastore.hpp", "if (name.size() > longest)", "if (false)",
@@ -944,7 +949,16 @@ take_out("keeping what is beside the words in PostgreSQL", "ckan/postgres_datast
 take_out("CKAN's space before a comment", "ckan/postgres_datastore.hpp", "db.literal(' ' + json_.serialize(all))",
          "db.literal(json_.serialize(all))", "postgres_datastore")
 take_out("passing over comments that are no JSON", "ckan/postgres_datastore.hpp",
-         "catch (error const&) { return; }", "catch (error const&) { throw; }", "postgres_datastore")
+         "if (is_json_object(text)) refuse", "refuse", "postgres_datastore")
+take_out("not passing over words that could not come back", "ckan/postgres_datastore.hpp",
+         "if (is_json_object(text)) refuse", "if (false) refuse", "postgres_datastore")
+take_out("waiting for a drop that is under way", "ckan/postgres_datastore.hpp",
+         "run(db, \"SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text\", {lock_id(id)}, op);", "",
+         "postgres_datastore")
+take_out("a connection that outlives a load that was given up", "ckan/postgres_datastore.hpp",
+         "if (problem.code() != sqlstate(\"57014\")) db_.give_up();", "db_.give_up();", "postgres_datastore")
+take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype($1)::oid, -1)",
+         "format_type(to_regtype($1)::oid, NULL)", "postgres_datastore")
 take_out("an empty text not being NULL in a load", "ckan/postgres_datastore.hpp", "if (!value.empty() && ", "if (",
          "postgres_datastore")
 take_out("quotes around what a load would take apart", "ckan/postgres_datastore.hpp",

@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <future>
 #include <stash/detail/postgres.hpp>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace support {
 
@@ -57,5 +60,33 @@ inline std::string info(std::string const& more) {
   return "host=127.0.0.1 port=" + port + " dbname=postgres " +
          (more.find("user=") == more.npos ? "user=postgres " : "") + more;
 }
+
+/// While it lives, each commit waits for a standby that is not there. It is seen to do so: the server takes its time.
+struct missing_standby {
+  client& query;
+  std::atomic<bool> ended{false};
+  std::future<void> probe;
+
+  explicit missing_standby(client& q) : query(q) {
+    query("SET synchronous_commit = local");
+    set("'nobody'");
+    probe = std::async(std::launch::async, [this] {
+      client one{server() + "?application_name=probe"};
+      while (!ended) one("SELECT pg_logical_emit_message(true, 'test', '')::text");
+    });
+    while (query("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name ="
+                 " 'probe'") != "1") {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  ~missing_standby() {
+    ended = true;
+    set("''");
+  }
+  void set(std::string const& names) {
+    query("ALTER SYSTEM SET synchronous_standby_names = " + names);
+    query("SELECT pg_reload_conf()::text");
+  }
+};
 
 }  // namespace support

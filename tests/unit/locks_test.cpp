@@ -583,6 +583,18 @@ BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_during_the_save_no_delete_starts) {
   BOOST_TEST(code_of(many) == errc::busy);
   BOOST_TEST((store.load<int>("b") == 3));
   BOOST_TEST(log.kinds == "saved saved saved");
+
+  log = {};
+  *ops.before = [&](std::string_view call) {  // what is forgiven of the save does not forgive the lock
+    if (call != "writev") return 0;
+    fs::remove(lock_file);
+    return ENOSPC;
+  };
+  BOOST_TEST(code_of([&] {
+               stash::delete_guard{spoiled, "k", [] { return 4; }, [](int) {}, options}.release();
+             }) == errc::busy);
+  BOOST_TEST(code_of(many) == errc::busy);
+  BOOST_TEST(log.kinds == "save_failed save_failed save_failed");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -25,6 +25,7 @@ using support::client;
 using support::code_of;
 using support::info;
 using support::message_of;
+using support::missing_standby;
 using support::schema;
 using support::server;
 
@@ -72,34 +73,6 @@ struct fixture : schema {
 
 constexpr char waits_for_standby[] =
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'stash'";
-
-/// While it lives, each commit waits for a standby that is not there. It is seen to do so: the server takes its time.
-struct missing_standby {
-  client& query;
-  std::atomic<bool> ended{false};
-  std::future<void> probe;
-
-  explicit missing_standby(client& q) : query(q) {
-    query("SET synchronous_commit = local");
-    set("'nobody'");
-    probe = std::async(std::launch::async, [this] {
-      client one{server() + "?application_name=probe"};
-      while (!ended) one("SELECT pg_logical_emit_message(true, 'test', '')::text");
-    });
-    while (query("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name ="
-                 " 'probe'") != "1") {
-      std::this_thread::sleep_for(5ms);
-    }
-  }
-  ~missing_standby() {
-    ended = true;
-    set("''");
-  }
-  void set(std::string const& names) {
-    query("ALTER SYSTEM SET synchronous_standby_names = " + names);
-    query("SELECT pg_reload_conf()::text");
-  }
-};
 
 }  // namespace
 
@@ -509,6 +482,25 @@ BOOST_AUTO_TEST_CASE(a_full_disk_and_a_missing_right_can_be_forgiven_by_best_eff
   BOOST_TEST(sqlstate("57014") != os::no_space_on_device);
   BOOST_TEST(sqlstate("0A000").message() == "SQLSTATE 0A000");
   BOOST_TEST(sqlstate("XX001").message() == "SQLSTATE XX001");
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_does_not_forgive_a_server_that_takes_no_locks) {
+  struct refusing {
+    stash::postgres_storage inner;
+    using lock_type = stash::postgres_storage::lock_type;
+    void put(stash::key const& k, record const& r) { inner.put(k, r); }
+    std::optional<record> get(stash::key const& k) const { return inner.get(k); }
+    bool erase(stash::key const& k) { return inner.erase(k); }
+    std::vector<stash::entry> entries() const { return inner.entries(); }
+    std::string set_aside(stash::key const& k, std::string_view reason) { return inner.set_aside(k, reason); }
+    std::vector<stash::entry> set_aside_entries() const { return inner.set_aside_entries(); }
+    std::size_t purge(std::chrono::microseconds t) { return inner.purge(t); }
+    std::optional<lock_type> try_lock(stash::key const&) { throw stash::error{sqlstate("42501"), "try_lock"}; }
+  };
+  stash::basic_stash<refusing> store{refusing{other()}};
+  BOOST_TEST(code_of([&] {
+               stash::delete_guard{store, "k", [] { return 1; }, [](int) {}, {.best_effort = true}}.release();
+             }) == sqlstate("42501"));
 }
 
 BOOST_AUTO_TEST_CASE(all_of_several_first_savers_at_once_succeed) {

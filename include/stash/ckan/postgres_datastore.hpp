@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/parse_options.hpp>
 #include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
@@ -15,6 +17,7 @@
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>
@@ -65,7 +68,10 @@ class postgres_datastore {
   /// that name stands there that has no `_id`, and so is no resource.
   std::optional<fields> describe(std::string_view id) const {
     operation const op{"describe", id};
-    auto const found = look(connected(op), op);
+    auto& db = connected(op);
+    // A change whose connection broke may be under way in the server still, and does not show before it is done.
+    run(db, "SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text", {lock_id(id)}, op);
+    auto const found = look(db, op);
     if (!found || found->is_unfinished) return std::nullopt;
     return found->all;
   }
@@ -85,7 +91,7 @@ class postgres_datastore {
   void create(std::string_view id, fields const& columns) {
     operation const op{"create", id};
     auto& db = connected(op);
-    transaction all{*this, db, op};
+    change all{*this, db, op};
     auto const types = check(db, op, columns);
     look(db, op);
     std::string const table = name_of(db, id);
@@ -113,7 +119,7 @@ class postgres_datastore {
   void finish(std::string_view id) {
     operation const op{"finish", id};
     auto& db = connected(op);
-    transaction all{*this, db, op};
+    change all{*this, db, op};
     if (!look(db, op)) refuse(op, "there is no such resource");
     run(db, "COMMENT ON TABLE " + name_of(db, id) + " IS NULL", op);
     all.commit();
@@ -124,7 +130,7 @@ class postgres_datastore {
   void drop(std::string_view id) {
     operation const op{"drop", id};
     auto& db = connected(op);
-    transaction all{*this, db, op};
+    change all{*this, db, op};
     if (look(db, op)) run(db, "DROP TABLE " + name_of(db, id), op);
     all.commit();
   }
@@ -135,7 +141,7 @@ class postgres_datastore {
   void annotate(std::string_view id, data_dictionary const& dictionary) {
     operation const op{"annotate", id};
     auto& db = connected(op);
-    transaction all{*this, db, op};
+    change all{*this, db, op};
     auto found = look(db, op);
     if (!found || found->is_unfinished) refuse(op, "the resource is not live");
     for (auto const& member : dictionary) {
@@ -173,6 +179,7 @@ class postgres_datastore {
     std::string const info;
     postgres_datastore_options const options;
     std::optional<connection> db;
+    bool was_connected = false;
     std::mutex for_hook;
     stash::detail::at_fork hook{for_hook, [] {},
                                 [this] {
@@ -191,30 +198,37 @@ class postgres_datastore {
   class transaction : public stash::detail::postgres_transaction {
    public:
     transaction(postgres_datastore const& d, connection& db, operation const& op)
-        : postgres_transaction(db, op, d.end()) {
+        : postgres_transaction(db, op, d.state_->options.timeout) {
       d.run(db, "SELECT set_config('synchronous_commit', 'on', true)", op);
     }
   };
+  /// For which `describe` waits.
+  class change : public transaction {
+   public:
+    change(postgres_datastore const& d, connection& db, operation const& op) : transaction(d, db, op) {
+      d.run(db, "SELECT pg_advisory_xact_lock($1::text::bigint)::text", {d.lock_id(op.subject)}, op);
+    }
+  };
 
-  stash::detail::deadline end() const { return std::chrono::steady_clock::now() + state_->options.timeout; }
+  std::string lock_id(std::string_view id) const {
+    std::string const name = state_->options.schema + '\0' + std::string(id) + '\0' + "resource";
+    return std::to_string(static_cast<std::int64_t>(stash::detail::xxh64::hash(name)));
+  }
+
+  stash::detail::deadline end() const { return stash::detail::deadline_in(state_->options.timeout); }
 
   connection& connected(operation const& op) const {
     auto& db = state_->db;
     if (db && db->is_lost()) db.reset();
     if (db) return *db;
-    db.emplace(state_->info, op, end());
-    try {
+    stash::detail::connect(db, state_->info, std::exchange(state_->was_connected, true), op, end(), [&] {
       auto const found = run(*db, "SELECT pg_is_in_recovery()::text, current_setting('fsync')", op);
       if (found.text(0, 0) != "false") db->fail("25006", "the server is a standby", op);
-      if (found.text(0, 1) == "off") {
-        throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
-                    std::string(op.name), std::string(op.subject),
-                    "the server has fsync off: a reload would not survive a power cut"};
-      }
-    } catch (...) {
-      db.reset();
-      throw;
-    }
+      if (found.text(0, 1) != "off") return;
+      throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
+                  std::string(op.name), std::string(op.subject),
+                  "the server has fsync off: a reload would not survive a power cut"};
+    });
     return *db;
   }
 
@@ -252,19 +266,20 @@ class postgres_datastore {
       has_id = has_id || name == "_id";
       if (name.empty() || name.starts_with('_')) continue;
       found.all.push_back({name, rows.text(i, 1), std::nullopt, {}});
-      if (!rows.is_null(i, 2)) read_comment(found.all.back(), rows.text(i, 2));
+      if (!rows.is_null(i, 2)) read_comment(found.all.back(), rows.text(i, 2), op);
     }
     bool const is_table = rows.text(0, 3) == "r" || rows.text(0, 3) == "p";
     if (!is_table || !has_id) refuse(op, "what has its name there is no resource: it is no table with an _id");
     return found;
   }
 
-  /// What is no JSON object is nobody's dictionary.
-  void read_comment(field& f, std::string const& text) const {
+  /// What is no JSON object is nobody's dictionary. Throws `errc::mismatch` for one that cannot be kept as it is.
+  void read_comment(field& f, std::string const& text, operation const& op) const {
     boost::json::object all;
     try {
       all = json_.deserialize<boost::json::object>(text);
     } catch (error const&) {
+      if (is_json_object(text)) refuse(op, "the words of field \"" + f.id + "\" could not come back as they are");
       return;
     }
     if (!text.starts_with(' ')) {  // CKAN's mark of the form since 2.11
@@ -278,6 +293,14 @@ class postgres_datastore {
         f.beside.emplace(member.key(), member.value());
       }
     }
+  }
+  /// As JSON is, without the limits that our own values have.
+  static bool is_json_object(std::string const& text) {
+    boost::json::parse_options options;
+    options.max_depth = 1000;  // a value's destructor calls itself
+    boost::system::error_code failed;
+    auto const value = boost::json::parse(text, failed, {}, options);
+    return !failed && value.is_object();
   }
   void comment(connection& db, std::string const& table, field const& f, operation const& op) const {
     boost::json::object all;
@@ -311,7 +334,7 @@ class postgres_datastore {
     return types;
   }
   std::string type_of(connection& db, field const& f, operation const& op) const {
-    auto const known = run(db, "SELECT format_type(to_regtype($1)::oid, NULL)", {f.type}, op);
+    auto const known = run(db, "SELECT format_type(to_regtype($1)::oid, -1)", {f.type}, op);
     if (known.is_null(0, 0)) refuse(op, "field \"" + f.id + "\": the server has no type \"" + f.type + "\"");
     return known.text(0, 0);
   }
@@ -353,8 +376,11 @@ class postgres_datastore::loader {
     if (!is_open_ || db_.is_lost()) return;
     try {
       end("given up");
+    } catch (error const& problem) {
+      if (problem.code() != sqlstate("57014"))
+        db_.give_up();  // that is how it is told; else another connection is made
     } catch (...) {
-      db_.give_up();  // the next call makes another connection
+      db_.give_up();
     }
   }
 

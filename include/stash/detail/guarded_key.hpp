@@ -93,12 +93,12 @@ class guarded_key {
     std::optional<record> r;
     try {
       r = to_put();
-      if (!r) return;
-      stash_.storage().put(key_, *r);
+      if (r) stash_.storage().put(key_, *r);
     } catch (...) {
-      return put_failed(std::current_exception());
+      put_failed(std::current_exception());
+      r.reset();
     }
-    was_put(std::move(*r));
+    if (r) was_put(std::move(*r));
     require_lock();
   }
 
@@ -129,8 +129,10 @@ class guarded_key {
   }
 
   /// Throws `errc::busy` where the lock was lost: no delete must start without it. A put may take its time, and a
-  /// storage that lost its session meanwhile puts in another.
-  void require_lock() const { record_.require_held(guard_); }
+  /// storage that lost its session meanwhile puts in another. What `best_effort` forgives is that none could be made.
+  void require_lock() const {
+    if (record_.was_locked()) record_.require_held(guard_);
+  }
 
   /// Restores, unless there is no value. Throws what `restore` throws, and `errc::busy` where the lock was lost to
   /// another: then the record stays.
@@ -231,6 +233,7 @@ class guarded_key {
   static bool no_lock_can_be_made(boost::system::error_code const& code) {
     namespace os = boost::system::errc;
     if (code == errc::unsafe_directory) return true;
+    if (code.category() != boost::system::system_category()) return false;  // of a server: others may have the lock
     for (auto const one : {os::read_only_file_system, os::permission_denied, os::operation_not_permitted,
                            os::no_space_on_device, os::not_a_directory}) {
       if (code == one) return true;

@@ -18,6 +18,7 @@
 #include <optional>
 #include <span>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/lock.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -288,7 +289,22 @@ class postgres_connection {
     for (auto const* o = all.get(); o->keyword != nullptr; ++o) {
       if (o->val != nullptr) result.emplace_back(o->keyword, o->val);
     }
+    add_hosts_of_environment(result);
     return result;
+  }
+  /// PGHOST and its like may name several, too.
+  static void add_hosts_of_environment(settings& given) {
+    auto const is_given = [&](std::string_view name) {
+      return std::any_of(given.begin(), given.end(), [&](auto const& one) { return one.first == name; });
+    };
+    if (is_given("host") || is_given("hostaddr") || is_given("service")) return;
+    std::unique_ptr<PQconninfoOption, decltype(&::PQconninfoFree)> const all{::PQconndefaults(), ::PQconninfoFree};
+    if (all == nullptr) throw std::bad_alloc{};
+    for (auto const* o = all.get(); o->keyword != nullptr; ++o) {
+      std::string const name = o->keyword;
+      bool const is_wanted = name == "host" || name == "hostaddr" || name == "port" || name == "target_session_attrs";
+      if (is_wanted && o->val != nullptr && !is_given(name)) given.emplace_back(name, o->val);
+    }
   }
 
   static std::vector<std::string> parts(std::string const& list) {
@@ -372,7 +388,8 @@ class postgres_connection {
     run("SELECT pg_catalog.set_config(s.name, w.value, false) FROM pg_catalog.pg_settings s JOIN (VALUES"
         " ('search_path', 'pg_catalog'), ('default_transaction_isolation', 'read committed'),"
         " ('row_security', 'off'),"  // an error where rows would be hidden
-        " ('idle_session_timeout', '0'), ('tcp_keepalives_idle', '20'), ('tcp_keepalives_interval', '10'),"
+        " ('idle_session_timeout', '0'), ('client_connection_check_interval', '1000'), ('tcp_keepalives_idle', '20'), "
+        "('tcp_keepalives_interval', '10'),"
         " ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '50000')) w (name, value) ON s.name = w.name",
         {}, op, until);
   }
@@ -381,17 +398,23 @@ class postgres_connection {
     for (;;) {
       auto const left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
       pollfd one{::PQsocket(c), events, 0};
-      int const ready = ::poll(&one, 1, static_cast<int>(std::max<std::chrono::milliseconds::rep>(left.count(), 0)));
+      constexpr std::chrono::milliseconds::rep longest = 1'000'000'000;
+      int const ready = ::poll(&one, 1, static_cast<int>(std::clamp(left.count(), decltype(longest){0}, longest)));
       if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what is wrong, libpq tells
       if (ready == 0) return false;
     }
   }
 
-  static void note(void* self, PGresult const* notice) {
+  static void note(void* self, PGresult const* notice) noexcept {
     char const* const severity = ::PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (severity == nullptr || std::string_view(severity) != "WARNING") return;
     char const* const text = ::PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
-    static_cast<postgres_connection*>(self)->warning_ = text == nullptr ? "WARNING" : text;
+    auto& warning = static_cast<postgres_connection*>(self)->warning_;
+    try {
+      warning = text == nullptr ? "WARNING" : text;
+    } catch (...) {  // nothing may be thrown through libpq
+      warning = "!";
+    }
   }
 
   std::string escaped(char* text) const {
@@ -413,18 +436,24 @@ class postgres_connection {
   std::string warning_;
 };
 
-/// Rolled back unless committed; where that fails, the connection is lost.
+/// The point in time that is `timeout` from now; a day at most, so that it has a number.
+inline deadline deadline_in(std::chrono::milliseconds timeout) {
+  return std::chrono::steady_clock::now() + std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24));
+}
+
+/// Rolled back unless committed; where that fails, the connection is lost. Each of its statements has `timeout`.
 class postgres_transaction {
  public:
-  postgres_transaction(postgres_connection& db, operation const& op, deadline until) : db_(db), op_(op), until_(until) {
-    db_.run("BEGIN", {}, op_, until_);
+  postgres_transaction(postgres_connection& db, operation const& op, std::chrono::milliseconds timeout)
+      : db_(db), op_(op), timeout_(timeout) {
+    db_.run("BEGIN", {}, op_, deadline_in(timeout_));
   }
   postgres_transaction(postgres_transaction const&) = delete;
   postgres_transaction& operator=(postgres_transaction const&) = delete;
   ~postgres_transaction() {
     if (!open_ || db_.is_lost()) return;
     try {
-      db_.run("ROLLBACK", {}, op_, until_);
+      db_.run("ROLLBACK", {}, op_, deadline_in(timeout_));
     } catch (...) {
       db_.give_up();
     }
@@ -432,7 +461,7 @@ class postgres_transaction {
   /// Throws `errc::indeterminate` where the server warns: it may have stopped waiting for a standby.
   void commit() {
     db_.take_warning();
-    auto const done = db_.run("COMMIT", {}, op_, until_);
+    auto const done = db_.run("COMMIT", {}, op_, deadline_in(timeout_));
     open_ = false;
     if (std::string_view(::PQcmdStatus(done.get())) != "COMMIT") db_.fail("40000", "the server rolled back", op_);
     db_.refuse_warning(op_);
@@ -441,8 +470,37 @@ class postgres_transaction {
  private:
   postgres_connection& db_;
   operation op_;
-  deadline until_;
+  std::chrono::milliseconds timeout_;
   bool open_ = true;
 };
+
+/// Whether a server that said so may be about to come back, or another to take its place.
+inline bool may_pass(boost::system::error_code const& code) {
+  for (char const* const state : {"08001", "08006", "57P01", "57P02", "57P03", "53300", "25006"}) {
+    if (code == sqlstate(state)) return true;
+  }
+  return false;
+}
+
+/// Makes the connection and calls `check`, which may refuse it; where there was one before (`again`), until it works or
+/// the time is over.
+template <class Check>
+void connect(std::optional<postgres_connection>& db, std::string const& info, bool again, operation const& op,
+             deadline until, Check check) {
+  for (;;) {
+    try {
+      db.emplace(info, op, until);
+      check();
+      return;
+    } catch (error const& problem) {
+      db.reset();
+      if (!again || !may_pass(problem.code()) || std::chrono::steady_clock::now() >= until) throw;
+    } catch (...) {
+      db.reset();
+      throw;
+    }
+    sleep_for(std::chrono::milliseconds(100));
+  }
+}
 
 }  // namespace stash::inline v1::detail

@@ -139,7 +139,9 @@ class sqlite_statement {
   std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
   /// nullopt: NULL.
   std::optional<std::string> text(int column) const {
+    bool const is_null = ::sqlite3_column_type(statement_, column) == SQLITE_NULL;
     auto const* const bytes = reinterpret_cast<char const*>(::sqlite3_column_text(statement_, column));
+    if (bytes == nullptr && !is_null) fail();  // out of memory
     if (bytes == nullptr) return std::nullopt;
     return std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
   }
@@ -147,6 +149,7 @@ class sqlite_statement {
   std::string payload(int column) const {
     if (::sqlite3_column_type(statement_, column) != SQLITE_BLOB) return text(column).value_or("");
     auto const* const bytes = static_cast<char const*>(::sqlite3_column_blob(statement_, column));
+    if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();  // else it is empty
     return bytes == nullptr ? std::string()
                             : std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
   }

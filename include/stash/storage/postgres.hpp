@@ -14,10 +14,10 @@
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/file_name.hpp>
-#include <stash/detail/key_locks.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/process.hpp>
 #include <stash/detail/quoted.hpp>
 #include <stash/detail/read_file.hpp>
 #include <stash/detail/record_row.hpp>
@@ -52,17 +52,16 @@ class postgres_session {
   using generation = std::uint64_t;
 
   postgres_session(std::string info, postgres_options options) : info_(std::move(info)), options_(std::move(options)) {}
-  ~postgres_session() {
-    if (!owner_.is_current() && db_) db_->abandon();
-  }
+  ~postgres_session() { abandon_inherited(); }
   postgres_session(postgres_session const&) = delete;
   postgres_session& operator=(postgres_session const&) = delete;
 
   /// Calls `f(connection, until)`, alone; in another session again where that ended meanwhile.
   template <class F>
   auto read(operation const& op, F f) {
+    auto const until = end();
     std::lock_guard const alone{mutex_};
-    return repeat(op, end(), f);
+    return repeat(op, until, f);
   }
 
   /// As `read`, with an empty result where there is no table.
@@ -83,23 +82,30 @@ class postgres_session {
     return found.text(0, 1) != "0";
   }
 
-  /// In which session the lock was taken; nullopt: another has it.
+  /// In which session the lock was taken; nullopt: another has it, here or elsewhere.
   std::optional<generation> try_lock(key const& k, operation const& op) {
+    auto const until = end();
     std::lock_guard const alone{mutex_};
-    return repeat(op, end(), [&](postgres_connection& db, deadline until) -> std::optional<generation> {
-      if (!try_lock(db, k, op, until)) return std::nullopt;
-      locks_[k] = generation_;
-      return generation_;
-    });
+    auto const [row, is_new] = locks_.try_emplace(k, 0);  // now: afterwards a lack of memory would leave it locked
+    if (!is_new) return std::nullopt;
+    try {
+      bool const taken = repeat(op, until, [&](auto& db, deadline end) { return try_lock(db, k, op, end); });
+      if (taken) return row->second = generation_;
+    } catch (...) {
+      locks_.erase(row);
+      throw;
+    }
+    locks_.erase(row);
+    return std::nullopt;
   }
   void unlock(key const& k, generation taken) noexcept {
     try {
+      auto const until = end();
       std::lock_guard const alone{mutex_};
-      auto const row = locks_.find(k);
-      if (row != locks_.end() && row->second == taken) locks_.erase(row);
+      locks_.erase(k);
       if (!db_ || taken != generation_) return;
       try {
-        db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id(k)}, {"unlock", k}, end());
+        db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id(k)}, {"unlock", k}, until);
       } catch (...) {
         db_.reset();  // which ends the lock, too
       }
@@ -109,10 +115,11 @@ class postgres_session {
   /// Asks the server, for a session that was ended shows only then.
   bool is_held(generation taken) noexcept {
     try {
+      auto const until = end();
       std::lock_guard const alone{mutex_};
       if (!db_ || taken != generation_) return false;
       try {
-        db_->run("SELECT 'here'", {}, {"held", {}}, end());
+        db_->run("SELECT 'here'", {}, {"held", {}}, until);
         return true;
       } catch (...) {
         db_.reset();
@@ -127,33 +134,45 @@ class postgres_session {
     key const& k;
     std::optional<std::string> after;
   };
-  using checksums = std::vector<std::optional<std::string>>;
+  /// A record that stands there: its checksum, and which version of the row it is.
+  struct found_record {
+    std::string checksum, version;
+    friend bool operator==(found_record const&, found_record const&) = default;
+  };
+  using found_records = std::vector<std::optional<found_record>>;
 
   /// Calls `write(connection, before, until)`, in a transaction where there are several keys; `before` has the
-  /// checksums of the records that stand there. Where there is no table, `make` makes it; else returns `nothing`.
+  /// records that stand there. Where there is no table, `make` makes it; else returns `nothing`.
   ///
   /// Where nobody knows whether it was done, it is done again in a new session, with the locks taken there: a read
   /// would prove nothing, for what it shows may not have reached the standby that the save must wait for. While the old
   /// session lives on the server, it has the locks. If another changed a record meanwhile, `errc::busy`.
   template <class T, class Write>
   T change(operation const& op, std::vector<change_of> const& all, bool make, T nothing, Write write) {
-    std::lock_guard const alone{mutex_};
     auto const until = end();
+    std::lock_guard const alone{mutex_};
     for (auto const& one : all) require_lock(one.k, op);
     auto& db = connected(op, until);
-    auto const before = standing(db, all, op, until);
+    std::optional<found_records> before;
+    try {
+      before = standing(db, all, op, until);
+    } catch (error const& problem) {
+      if (!db.is_lost()) throw;
+      db_.reset();  // and the locks with it, before anything was written
+      op.fail(errc::busy, shown(op.subject), "the session that had its lock has ended: " + problem.detail());
+    }
     if (!before) {
       if (!make) return nothing;
       make_table(db, op, until);
+      before.emplace(all.size());
     }
-    checksums const known = before.value_or(checksums(all.size()));
     try {
-      return write_once(db, all, known, op, until, write);
+      return write_once(db, all, *before, op, until, write);
     } catch (error const&) {
-      if (db_ && !db_->is_lost()) throw;
+      if (!db.is_lost()) throw;
       db_.reset();
     }
-    T result = write_again(all, known, op, until, write);
+    T result = write_again(all, *before, op, until, write);
     unlock_all(op, until);
     return result;
   }
@@ -166,7 +185,10 @@ class postgres_session {
   }
 
  private:
-  deadline end() const { return std::chrono::steady_clock::now() + options_.timeout; }
+  deadline end() const { return deadline_in(options_.timeout); }
+  static std::chrono::milliseconds left(deadline until) {
+    return std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+  }
   static bool is_over(deadline until) { return std::chrono::steady_clock::now() >= until; }
 
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
@@ -184,27 +206,20 @@ class postgres_session {
     }
   }
 
-  /// A first connection is there at once or not at all; after that, a server may be about to come back, or another to
-  /// take its place.
   postgres_connection& connected(operation const& op, deadline until) {
-    while (!db_) {
-      try {
-        db_.emplace(info_, op, until);
-        check_session(op, until);
-        ++generation_;
-      } catch (error const& problem) {
-        db_.reset();
-        if (generation_ == 0 || !may_pass(problem.code()) || is_over(until)) throw;
-        sleep_for(std::chrono::milliseconds(100));
-      }
-    }
+    abandon_inherited();
+    if (db_) return *db_;
+    connect(db_, info_, generation_ > 0, op, until, [&] {
+      owner_ = {};
+      check_session(op, until);
+    });
+    ++generation_;
     return *db_;
   }
-  static bool may_pass(boost::system::error_code const& code) {
-    for (char const* const state : {"08001", "08006", "57P01", "57P02", "57P03", "53300", "25006"}) {
-      if (code == sqlstate(state)) return true;
-    }
-    return false;
+  void abandon_inherited() noexcept {
+    if (!db_ || owner_.is_current()) return;
+    db_->abandon();
+    db_.reset();
   }
 
   void check_session(operation const& op, deadline until) {
@@ -257,25 +272,20 @@ class postgres_session {
     }
   }
 
-  /// The checksums of what stands under the keys; nullopt: there is no table.
-  std::optional<checksums> standing(postgres_connection& db, std::vector<change_of> const& all, operation const& op,
-                                    deadline until) {
-    checksums found;
-    auto const look = [&] {
+  /// What stands under the keys; nullopt: there is no table.
+  std::optional<found_records> standing(postgres_connection& db, std::vector<change_of> const& all, operation const& op,
+                                        deadline until) {
+    found_records found;
+    bool const is_there = if_table(db, op, until, [&] {
       found.clear();
       for (auto const& one : all) {
-        auto const row =
-            db.run("SELECT xxh64 FROM " + table(db) + " WHERE key = $1 AND set_aside = ''", {one.k.str()}, op, until);
-        found.push_back(row.rows() > 0 ? std::optional(row.text(0, 0)) : std::nullopt);
+        auto const row = db.run("SELECT xxh64, xmin::text FROM " + table(db) + " WHERE key = $1 AND set_aside = ''",
+                                {one.k.str()}, op, until);
+        found.emplace_back();
+        if (row.rows() > 0) found.back().emplace(found_record{row.text(0, 0), row.text(0, 1)});
       }
-    };
-    try {
-      return if_table(db, op, until, look) ? std::optional(std::move(found)) : std::nullopt;
-    } catch (error const& problem) {
-      if (!db.is_lost()) throw;
-      db_.reset();  // and the locks with it, before anything was written
-      op.fail(errc::busy, shown(op.subject), "the session that had its lock has ended: " + problem.detail());
-    }
+    });
+    return is_there ? std::optional(std::move(found)) : std::nullopt;
   }
 
   /// Another may make it at the same time.
@@ -296,11 +306,11 @@ class postgres_session {
   }
 
   template <class Write>
-  auto write_once(postgres_connection& db, std::vector<change_of> const& all, checksums const& before,
+  auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
                   operation const& op, deadline until, Write& write) {
     db.take_warning();
     std::optional<postgres_transaction> together;
-    if (all.size() > 1) together.emplace(db, op, until);
+    if (all.size() > 1) together.emplace(db, op, left(until));
     auto result = write(db, before, until);
     if (together) together->commit();
     db.refuse_warning(op);
@@ -308,7 +318,7 @@ class postgres_session {
   }
 
   template <class Write>
-  auto write_again(std::vector<change_of> const& all, checksums const& before, operation const& op, deadline until,
+  auto write_again(std::vector<change_of> const& all, found_records const& before, operation const& op, deadline until,
                    Write& write) -> decltype(write(std::declval<postgres_connection&>(), before, until)) {
     for (;;) {
       try {
@@ -319,23 +329,29 @@ class postgres_session {
             sleep_for(std::chrono::milliseconds(50));
           }
         }
-        auto const now = standing(db, all, op, until).value_or(checksums(all.size()));
+        auto const now = standing(db, all, op, until).value_or(found_records(all.size()));
         for (std::size_t i = 0; i < all.size(); ++i) {
-          if (now[i] == before[i] || now[i] == all[i].after) continue;
+          if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;
           op.fail(errc::busy, shown(all[i].k), "the session ended, and another changed the record since");
         }
         return write_once(db, all, before, op, until, write);
       } catch (error const& problem) {
-        if (db_ && !db_->is_lost()) {
+        bool const is_lost = db_ && db_->is_lost();
+        if (db_ && !is_lost) {
           unlock_all(op, until);
           if (problem.code() == errc::indeterminate || problem.code() == errc::busy) throw;
-        } else {
-          db_.reset();
-          if (!is_over(until)) continue;
         }
-        op.fail(errc::indeterminate, shown(op.subject), problem.what());
+        if (is_lost) db_.reset();
+        if (!is_lost || is_over(until)) op.fail(errc::indeterminate, shown(op.subject), problem.what());
+      } catch (...) {
+        db_.reset();
+        throw;
       }
+      sleep_for(std::chrono::milliseconds(100));
     }
+  }
+  static std::optional<std::string> checksum_of(std::optional<found_record> const& r) {
+    return r ? std::optional(r->checksum) : std::nullopt;
   }
   /// Of a session in which only `write_again` took locks.
   void unlock_all(operation const& op, deadline until) {
@@ -355,8 +371,7 @@ class postgres_session {
   owned_by_process owner_;
   at_fork hook_{mutex_, [] {},
                 [this] {
-                  if (db_) db_->abandon();
-                  db_.reset();
+                  abandon_inherited();
                   locks_.clear();
                 }};
 };
@@ -372,12 +387,12 @@ class postgres_session {
 /// which wait for each other within one object; `put`, `erase` and `set_aside` with the key's lock held.
 ///
 /// It has a connection of its own, in autocommit: a job's rollback does not take the stash along. The string is libpq's
-/// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts, of which the one
-/// that can be written to is used. Each call ends within `postgres_options::timeout`. A session that ended is made
-/// anew; the locks of the old one are then lost (`held()`), and what was being written is written again, unless another
-/// had the key's lock meanwhile. Locks are the session's advisory locks: they end with the process, at most a minute
-/// after its machine went dark. A pooler in between is refused. A forked child may use the storage as it is, in a
-/// session of its own.
+/// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts (but in a service
+/// file), of which the one that can be written to is used. Each call ends within `postgres_options::timeout`, but for
+/// the time that finding a host's address takes. A session that ended is made anew; the locks of the old one are then
+/// lost (`held()`), and what was being written is written again, unless another had the key's lock meanwhile. Locks are
+/// the session's advisory locks: they end with the process, at most a minute after its machine went dark. A pooler in
+/// between is refused. A forked child may use the storage as it is, in a session of its own.
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
@@ -386,8 +401,6 @@ class postgres_session {
 /// Errors name the operation, the key and what the server says, with its SQLSTATE as code (class 08: no connection).
 /// Where nothing else is said, a throw leaves everything as it was.
 class postgres_storage {
-  using locks = detail::key_locks<std::mutex>;
-
  public:
   /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage.
   class lock_type {
@@ -397,24 +410,22 @@ class postgres_storage {
       std::swap(session_, other.session_);
       std::swap(key_, other.key_);
       std::swap(taken_, other.taken_);
-      std::swap(lock_, other.lock_);
+      std::swap(owner_, other.owner_);
       return *this;
     }
     ~lock_type() {
-      if (lock_.held()) session_->unlock(key_, taken_);
+      if (session_ && owner_.is_current()) session_->unlock(key_, taken_);
     }
     /// Whether the session in which it was taken lives, which the server is asked for.
-    bool held() const noexcept { return lock_.held() && session_->is_held(taken_); }
+    bool held() const noexcept { return session_ && owner_.is_current() && session_->is_held(taken_); }
 
    private:
     friend postgres_storage;
-    lock_type(std::shared_ptr<detail::postgres_session> session, key k, detail::postgres_session::generation taken,
-              locks::lock lock)
-        : session_(std::move(session)), key_(std::move(k)), taken_(taken), lock_(std::move(lock)) {}
+    lock_type(key k) : key_(std::move(k)) {}
     std::shared_ptr<detail::postgres_session> session_;
     key key_;
-    detail::postgres_session::generation taken_;
-    locks::lock lock_;
+    detail::postgres_session::generation taken_ = 0;
+    detail::owned_by_process owner_;
   };
 
   /// Touches nothing.
@@ -531,11 +542,12 @@ class postgres_storage {
   /// The lock of `k`, exclusive among all sessions on this database; nullopt: another has it. Throws the server's
   /// error.
   std::optional<lock_type> try_lock(key const& k) {
-    auto lock = locks::try_take(locks_, k);
-    if (!lock) return std::nullopt;
+    lock_type lock{k};
     auto const taken = session_->try_lock(k, {"try_lock", k});
     if (!taken) return std::nullopt;
-    return lock_type{session_, k, *taken, std::move(*lock)};
+    lock.taken_ = *taken;
+    lock.session_ = session_;
+    return lock;
   }
 
  private:
@@ -620,7 +632,6 @@ class postgres_storage {
 
   std::uint64_t max_bytes_;
   std::shared_ptr<detail::postgres_session> session_;
-  std::shared_ptr<locks> locks_ = std::make_shared<locks>();
 };
 
 }  // namespace stash::inline v1

@@ -194,7 +194,8 @@ class sqlite_session {
 /// `put` or `try_lock`, 0700, the file 0600; an unsafe directory is refused, as by the atomic files. The file may have
 /// other tables. Locks are in `.lock` beside it, so that SQLite's own are never in the way. Every member may be called
 /// from many threads and processes at once, `put`, `erase` and `set_aside` with the key's lock held. The connection is
-/// closed before a fork, so a forked child may use the storage as it is. Not for NFS.
+/// closed before a fork, so a forked child may use the storage as it is, unless the process has another connection open
+/// to that file. Not for NFS.
 ///
 ///     stash::basic_stash<stash::sqlite_storage> store{"/var/lib/etl/stash.sqlite"};
 ///
