@@ -57,7 +57,8 @@ run() { # NAME ARGUMENT...
   name=$1
   shift
   rm -f "$build/$name/junit/"*.xml
-  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 "$@" || status=1
+  # One more than there are cores: some wait for a disk.
+  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 3 "$@" || status=1
 }
 run_pytest() { # NAME ARGUMENT...
   name=$1

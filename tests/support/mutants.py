@@ -921,7 +921,7 @@ take_out("a dark host's share of the time", "detail/postgres.hpp",
          "return now + std::min<deadline::duration>((until - now) / (all - i), std::chrono::seconds(10));",
          "return i < all ? until : now;", "postgres_storage")
 take_out("the SQLSTATE of a refused connection", "detail/postgres.hpp",
-         "::PQsetErrorVerbosity(made, PQERRORS_VERBOSE);", "", "postgres_storage")
+         "::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);", "", "postgres_storage")
 take_out("an error where row security would hide a record", "detail/postgres.hpp", "('row_security', 'off'),", "",
          "postgres_storage")
 take_out("a session that may be idle", "detail/postgres.hpp", "('idle_session_timeout', '0'),", "", "postgres_storage")

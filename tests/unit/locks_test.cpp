@@ -591,7 +591,7 @@ BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_during_the_save_no_delete_starts) {
     return ENOSPC;
   };
   BOOST_TEST(code_of([&] {
-               stash::delete_guard{spoiled, "k", [] { return 4; }, [](int) {}, options}.release();
+               stash::delete_guard{spoiled, "fresh", [] { return 4; }, [](int) {}, options}.release();
              }) == errc::busy);
   BOOST_TEST(code_of(many) == errc::busy);
   BOOST_TEST(log.kinds == "save_failed save_failed save_failed");

@@ -332,6 +332,17 @@ BOOST_AUTO_TEST_CASE(a_table_whose_drop_is_still_under_way_is_not_described) {
   BOOST_TEST(!d.describe("orders"));
 }
 
+BOOST_AUTO_TEST_CASE(a_finish_for_which_no_standby_was_waited_is_indeterminate) {
+  d.create("orders", columns);
+  missing_standby const waiting{query};
+  auto finished = std::async(std::launch::async, [&] { return code_of([&] { d.finish("orders"); }); });
+  while (query("SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+               " AND application_name = 'stash'") == "0") {
+    std::this_thread::sleep_for(5ms);
+  }
+  BOOST_TEST(finished.get() == errc::indeterminate);
+}
+
 BOOST_AUTO_TEST_CASE(words_that_could_not_come_back_as_they_are_are_an_error_and_not_lost) {
   make();
   for (std::string const& value : {std::string(70, '[') + std::string(70, ']'), std::string("1e400")}) {

@@ -199,7 +199,8 @@ BOOST_AUTO_TEST_CASE(an_erase_is_flushed_where_there_is_nothing_to_erase_too) {
 
 BOOST_AUTO_TEST_CASE(both_ends_of_a_connection_find_out_within_a_minute_that_the_other_went_dark) {
   auto const until = std::chrono::steady_clock::now() + 10s;
-  stash::detail::postgres_connection db{info("keepalives=0"), {"test", "test"}, until};
+  stash::detail::postgres_connection db{
+      info("keepalives=0 options='-c idle_session_timeout=5000 -c row_security=on'"), {"test", "test"}, until};
   auto const ask = [&](std::string const& what) {
     return db.run("SELECT current_setting('" + what + "')", {}, {"test", "test"}, until).text(0, 0);
   };

@@ -37,9 +37,9 @@ struct postgres_datastore_options {
 /// A resource is a table of its name: `_id serial primary key`, `_full_text tsvector` (with CKAN's trigger, where the
 /// database has its function), then the fields. A field's info is in its column's comment, ` {"_info":{...}}`, beside
 /// what other plugins keep there (`field::beside`); comments of older CKANs, the info alone, are read, and what is no
-/// JSON is no dictionary. The unfinished mark is the table's comment. (The layout is that of CKAN 2.11,
-/// ckanext/datastore/ backend/postgres.py.) Commits wait for the disk, and for a synchronous standby where there is
-/// one, whatever the settings say; a server with `fsync` off is refused.
+/// JSON is no dictionary. The unfinished mark is the table's comment. (So it is in CKAN 2.11, in the DataStore's
+/// backend/postgres.py.) Commits wait for the disk, and for a synchronous standby where there is one, whatever the
+/// settings say; a server with `fsync` off is refused.
 ///
 /// One thread at a time may use an object. The connection string is libpq's; a connection that broke is made anew by
 /// the next call. In a forked child an inherited one must not be used; destroying it does nothing.

@@ -40,6 +40,13 @@ auto retried(Call call) {
   }
 }
 
+template <class Ops>
+std::uint64_t random_number(Ops const& ops, operation const& op) {
+  std::uint64_t n = 0;
+  if (retried([&] { return ops.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", {});
+  return n;
+}
+
 /// An open descriptor.
 template <class Ops>
 class descriptor {

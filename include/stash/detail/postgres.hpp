@@ -350,27 +350,28 @@ class postgres_connection {
     add("keepalives_count", "3");
     add("tcp_user_timeout", "50000");
     add(nullptr, nullptr);
-    PGconn* const made = ::PQconnectStartParams(names.data(), values.data(), 0);
+    std::unique_ptr<PGconn, decltype(&::PQfinish)> made{::PQconnectStartParams(names.data(), values.data(), 0),
+                                                        ::PQfinish};
     if (made == nullptr) throw std::bad_alloc{};
-    ::PQsetErrorVerbosity(made, PQERRORS_VERBOSE);  // with the SQLSTATE, which libpq has nowhere else here
+    ::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);  // with the SQLSTATE, which libpq has nowhere else here
     bool in_time = true;
-    auto status = ::PQstatus(made) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
+    auto status = ::PQstatus(made.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
-      in_time = wait_for(made, status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until);
-      status = in_time ? ::PQconnectPoll(made) : PGRES_POLLING_FAILED;
+      in_time = wait_for(made.get(), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until);
+      status = in_time ? ::PQconnectPoll(made.get()) : PGRES_POLLING_FAILED;
     }
     if (status == PGRES_POLLING_OK) {
-      ::PQsetErrorVerbosity(made, PQERRORS_DEFAULT);
-      ::PQsetnonblocking(made, 1);
-      connection_ = made;
+      ::PQsetErrorVerbosity(made.get(), PQERRORS_DEFAULT);
+      ::PQsetnonblocking(made.get(), 1);
+      connection_ = made.release();
       return true;
     }
-    std::string const said = one_line(::PQerrorMessage(made));
-    auto const text =
-        in_time ? said : std::string(::PQhost(made)) + " did not answer in time" + (said.empty() ? "" : ": ") + said;
-    problem += (problem.empty() ? "" : "; ") + text;
+    std::string const said = one_line(::PQerrorMessage(made.get()));
+    if (!problem.empty()) problem += "; ";
+    if (!in_time)
+      problem.append(::PQhost(made.get())).append(" did not answer in time").append(said.empty() ? "" : ": ");
+    problem += said;
     if (auto found = state_in(said); !found.empty()) state = std::move(found);
-    ::PQfinish(made);
     return false;
   }
 

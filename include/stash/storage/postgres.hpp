@@ -208,6 +208,7 @@ class postgres_session {
 
   postgres_connection& connected(operation const& op, deadline until) {
     abandon_inherited();
+    if (db_ && db_->is_lost()) db_.reset();
     if (db_) return *db_;
     connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
@@ -507,7 +508,8 @@ class postgres_storage {
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-    std::string const name = detail::kept_name(k, reason, now, random(op)), at = detail::to_text(now);
+    std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op)),
+                      at = detail::to_text(now);
     bool const was_there = session_->change(
         op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, detail::deadline until) {
           if (!before[0]) return false;
@@ -558,11 +560,6 @@ class postgres_storage {
         bytes, max_bytes_, [&] { return session_->shown(op.subject); }, op);
   }
   static std::uint64_t number(std::string const& text) { return std::strtoull(text.c_str(), nullptr, 10); }
-  static std::uint64_t random(detail::operation const& op) {
-    std::uint64_t n = 0;
-    if (detail::retried([&] { return posix_file_ops{}.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", {});
-    return n;
-  }
 
   /// Of a result that begins with version, saved_at, xxh64, payload, payload_bytes.
   static detail::record_row row_of(detail::postgres_result const& rows, int row) {

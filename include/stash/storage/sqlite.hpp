@@ -272,7 +272,8 @@ class sqlite_storage {
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-    std::string const name = detail::kept_name(k, reason, now, random(op)), at = detail::to_text(now);
+    std::string const name = detail::kept_name(k, reason, now, detail::random_number(ops_, op)),
+                      at = detail::to_text(now);
     std::string where = session_->shown(name);
     bool const was_there = session_->write(op, false, false, [&](auto const& db) {
       detail::sqlite_statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''",
@@ -319,11 +320,6 @@ class sqlite_storage {
   void check_size(std::size_t bytes, detail::operation const& op) const {
     detail::check_size(
         bytes, options_.max_bytes, [&] { return session_->shown(op.subject); }, op);
-  }
-  std::uint64_t random(detail::operation const& op) const {
-    std::uint64_t n = 0;
-    if (detail::retried([&] { return ops_.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", {});
-    return n;
   }
 
   static std::string select(char const* where) {
