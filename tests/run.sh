@@ -30,10 +30,6 @@ export LOCPATH="$build/locale"
 # Short stacks of allocations: they take a sixth of the time.
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:malloc_context_size=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
-# With LOCPATH set, newlocale leaks in glibc; libraries that libpq is linked with call it.
-echo leak:__argz_add_sep >"$build/lsan.supp"
-export LSAN_OPTIONS="suppressions=$build/lsan.supp:print_suppressions=0"
-
 setup() { # NAME COMPILER OPTION...
   name=$1 compiler=$2
   shift 2
@@ -57,8 +53,7 @@ run() { # NAME ARGUMENT...
   name=$1
   shift
   rm -f "$build/$name/junit/"*.xml
-  # One more than there are cores: some wait for a disk.
-  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 3 "$@" || status=1
+  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 "$@" || status=1
 }
 run_pytest() { # NAME ARGUMENT...
   name=$1

@@ -85,7 +85,9 @@ class Job:
         return [program(), name, *options, *arguments]
 
     def start(self, command, **how):
-        return subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, **how)
+        # With LOCPATH, newlocale leaks in glibc, and libraries that libpq is linked with call it: sanitizers would tell.
+        env = {name: value for name, value in os.environ.items() if name != "LOCPATH"}
+        return subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, env=env, **how)
 
     def run(self, name, *arguments, exits=0, preexec_fn=None, **changed):
         """Runs a command to its end; `exits` is the code that it must end with, or several, or minus a signal."""

@@ -1,7 +1,9 @@
 """The job of job.py on a database of a real PostgreSQL server."""
 
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,13 +71,19 @@ class PostgresJob(Job):
         return [e for e in self.all_stashes() if "set aside" in e.where]
 
 
-def start_server(factory, **settings):
-    """A server for a whole session; skips where there is none to be had."""
+@pytest.fixture(scope="session")
+def servers():
+    """A directory that the servers, which run as another user, can reach, unlike those of pytest."""
+    place = Path(tempfile.mkdtemp(prefix="stash-postgres."))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def start_server(servers, **settings):
+    """Skips where there is none to be had."""
     if postgres_cluster.programs() is None:
         pytest.skip("there is no PostgreSQL server to run")
-    place = factory.mktemp("server")
-    for directory in [place, *place.parents]:
-        if directory == Path("/tmp"):
-            break
-        directory.chmod(0o755)  # the server is another user
+    place = Path(tempfile.mkdtemp(dir=servers))
+    place.chmod(0o755)
     return postgres_cluster.Cluster(place / "postgres", **settings).init().start()

@@ -3,7 +3,7 @@
 // end.
 //
 //     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
-//         STORAGE: "files" or "journal"
+//         STORAGE: "files", "journal" or "sqlite"
 //         CALLS: "changes", counts only what may change or sync something; "all"
 //         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
 //         writing the first half of each file back at once: "half written"
@@ -20,7 +20,9 @@
 #include <optional>
 #include <set>
 #include <stash/storage/journal.hpp>
+#include <stash/storage/sqlite.hpp>
 
+#include "faulty_vfs.hpp"
 #include "support.hpp"
 
 namespace {
@@ -53,8 +55,9 @@ class countdown {
   countdown(long calls, bool all) : left_(calls), all_(all) {}
   int operator()(std::string_view call) {
     static std::set<std::string_view> const changes{
-        "acknowledged", "create", "open_lock", "writev",           "pwritev", "fsync",  "fdatasync", "syncfs",
-        "fchmod",       "mkdir",  "rename",    "rename_noreplace", "link",    "unlink", "rmdir",     "link_unnamed"};
+        "acknowledged", "create",       "open_lock", "writev", "pwritev",          "fsync", "fdatasync",
+        "syncfs",       "fchmod",       "mkdir",     "rename", "rename_noreplace", "link",  "unlink",
+        "rmdir",        "link_unnamed", "write",     "sync",   "truncate",         "delete"};  // these are SQLite's
     bool const counts = all_ || changes.contains(call);
     if (!counts || --left_ != 0) return 0;
     say("stopped");
@@ -152,6 +155,32 @@ struct in_a_journal {
   template <class Storage>
   static std::string payload_aside(Storage const& s, stash::entry const& e) {
     return s.aside(e.where)->payload;
+  }
+};
+
+/// What SQLite changes goes through a seam of its own.
+struct in_sqlite {
+  template <class Ops>
+  struct storage : stash::sqlite_storage {
+    storage(fs::path const& dir, stash::sqlite_options options, Ops ops = {})
+        : sqlite_storage(dir / "stash.sqlite", options) {
+      if constexpr (std::is_same_v<Ops, powered_ops>) {
+        static support::faulty_vfs vfs{[before = ops.before](std::string_view call) { return (*before)(call); }};
+      }
+    }
+  };
+  static stash::sqlite_options options(stash::durability d = stash::durability::power_loss) {
+    return {.durability = d};
+  }
+  static constexpr char const* interrupted = ".lock";  // a save that is interrupted leaves nothing
+  static bool is_known(std::string const& name) { return name == ".lock" || name.starts_with("stash.sqlite"); }
+  template <class Storage>
+  static std::string payload_aside(Storage const& s, stash::entry const& e) {
+    stash::detail::sqlite_connection db{s.path(e.key).native()};
+    std::string const name = e.where.substr(e.where.find(": ") + 2);
+    stash::detail::sqlite_statement row{db, "SELECT payload FROM stash WHERE set_aside = ?", "check", name};
+    row.bind(name).step();
+    return row.payload(0);
   }
 };
 
@@ -415,7 +444,8 @@ int run(std::vector<std::string> const& args) {
 int run(std::vector<std::string> const& args) {
   if (args.size() < 5) return 2;
   if (args[1] == "files") return run<in_files>(args);
-  return args[1] == "journal" ? run<in_a_journal>(args) : 2;
+  if (args[1] == "journal") return run<in_a_journal>(args);
+  return args[1] == "sqlite" ? run<in_sqlite>(args) : 2;
 }
 
 }  // namespace

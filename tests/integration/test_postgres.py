@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from job import TIMEOUT, program
-from postgres_job import PostgresJob, postgres_cluster, start_server
+from postgres_job import PostgresJob, postgres_cluster, servers, start_server  # noqa: F401
 import test_pusher
 from test_pusher import (NO_WORDS, ODD_NAMES, STEPS, WEATHER, WEATHER_WORDS, annotated, assert_whole, each,  # noqa: F401
                          long_csv, short, strike, weather_rows)
@@ -46,8 +46,8 @@ def note(what, tried, bad):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    cluster = start_server(tmp_path_factory)
+def server(servers):  # noqa: F811
+    cluster = start_server(servers)
     yield cluster
     cluster.stop()
 
@@ -361,9 +361,9 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_load_loses_no_word(job, lon
 
 @pytest.mark.parametrize("comes_back", [True, pytest.param(False, marks=pytest.mark.skipif(
     not IS_LONG, reason="waits for half a minute"))])
-def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path, tmp_path_factory, long_csv, comes_back):
+def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path, servers, long_csv, comes_back):
     program()
-    cluster = start_server(tmp_path_factory)
+    cluster = start_server(servers)
     try:
         job = PostgresJob(tmp_path, cluster, "postgres")
         job.push(WEATHER)
@@ -375,7 +375,7 @@ def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path,
         cluster.stop(signal.SIGKILL)
         if comes_back:
             cluster.start()
-        _, told = process.communicate(timeout=90)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == (1 if comes_back else 3), told
         assert "SQLSTATE 08006" in told
         if comes_back:
@@ -504,8 +504,8 @@ def acknowledged(out, what):
     return [int(n) for n in re.findall(rf"^{what} (\d+)$", out, re.M)]
 
 
-def test_a_failover_loses_no_acknowledged_save_and_no_guard(tmp_path, tmp_path_factory):
-    primary = start_server(tmp_path_factory, max_wal_senders=10, wal_level="replica", hot_standby="on")
+def test_a_failover_loses_no_acknowledged_save_and_no_guard(tmp_path, servers):
+    primary = start_server(servers, max_wal_senders=10, wal_level="replica", hot_standby="on")
     place = primary.place.parent
     standby = postgres_cluster.Cluster(place / "standby-0", hot_standby="on").follow(primary).start()
     resources = tmp_path / "resources"
@@ -571,9 +571,9 @@ def synchronous(primary):
         time.sleep(0.05)
 
 
-def test_a_standby_and_a_pooler_are_refused(tmp_path, tmp_path_factory):
+def test_a_standby_and_a_pooler_are_refused(tmp_path, servers):
     program()
-    primary = start_server(tmp_path_factory, max_wal_senders=10, wal_level="replica")
+    primary = start_server(servers, max_wal_senders=10, wal_level="replica")
     standby = postgres_cluster.Cluster(primary.place.parent / "standby").follow(primary).start()
     try:
         job = PostgresJob(tmp_path, primary, "postgres")

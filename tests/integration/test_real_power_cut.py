@@ -1,5 +1,5 @@
-"""Real power cuts: an ext4 and an xfs image, cut at each system call of a save, a clear, a guard, a recovery, with files
-and with a journal.
+"""Real power cuts: an ext4 and an xfs image, cut at each system call of a save, a clear, a guard, a recovery, with files,
+with a journal, and (with STASH_LONG) with SQLite.
 
 A program works in a file system on a loop device and says what was acknowledged. At its n-th call it is stopped, the
 power is cut, the image is mounted again, which replays its journal, and what is found must be what was acknowledged,
@@ -77,7 +77,8 @@ JOURNAL_WORKLOADS = {name: states for name, states in WORKLOADS.items() if name 
     "set aside": [OLD, ASIDE],
     "supersede": [(OLD, ASIDE), ASIDE, *[both(ASIDE, NEW)] * 3, ASIDE],
 }
-STORAGES = {"files": WORKLOADS, "journal": JOURNAL_WORKLOADS}
+SQLITE_WORKLOADS = {name: states for name, states in JOURNAL_WORKLOADS.items() if name != "save often"}
+STORAGES = {"files": WORKLOADS, "journal": JOURNAL_WORKLOADS} | ({"sqlite": SQLITE_WORKLOADS} if IS_LONG else {})
 # What is lost without a part of the protocol.
 LOSSES = [
     ("files", "no file sync", "save first", "orders=corrupt"),

@@ -965,6 +965,10 @@ take_out("quotes around what a load would take apart", "ckan/postgres_datastore.
          "value.find_first_of(special) == value.npos", "true", "postgres_datastore")
 take_out("giving up a load that was not finished", "ckan/postgres_datastore.hpp", "end(\"given up\");", "",
          "postgres_datastore")
+take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
+         "if (state_->given_up == id)", "if (false)", "postgres_datastore")
+take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id)", "if (false)",
+         "sqlite_datastore")
 take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
          "end(nullptr); all_->commit();", "end(nullptr);", "postgres_datastore")
 

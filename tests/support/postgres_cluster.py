@@ -152,6 +152,7 @@ def main():
         os.chmod(place, 0o755)
         cluster = Cluster(Path(place) / "server").init().start()
         try:
+            os.environ.pop("LOCPATH", None)  # with it, newlocale leaks in glibc, which sanitizers would tell
             return subprocess.run(args.command, env=os.environ | {"STASH_POSTGRES": cluster.uri()}).returncode
         finally:
             cluster.stop()

@@ -161,6 +161,9 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there_and_the_datastore
   }
   BOOST_TEST(d.rows("orders") == 0U);
   BOOST_TEST(session() == before);
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);  // not as if nothing had been to load
+  d.drop("orders");
+  make();
   ckan::postgres_datastore::loader rows{d, "orders", columns};
   BOOST_TEST(code_of([&] { rows.add(std::array<std::optional<std::string_view>, 1>{"1"}); }) == errc::mismatch);
   rows.add(row{"much", "2026-11-22"});

@@ -78,6 +78,18 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there) {
   BOOST_TEST(d.rows("orders") == 10'000U);
 }
 
+BOOST_AUTO_TEST_CASE(a_resource_whose_rows_were_not_finished_is_not_finished_as_if_there_had_been_none) {
+  d.create("orders", columns);
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    rows.add(std::array<std::optional<std::string_view>, 2>{"1", "2026-11-22"});
+  }
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+  d.drop("orders");
+  d.create("orders", columns);
+  d.finish("orders");
+}
+
 BOOST_AUTO_TEST_CASE(the_file_survives_the_power_cut_as_far_as_sqlite_can) {
   BOOST_TEST((query("PRAGMA journal_mode") == std::vector{"wal"s}));
   std::string synchronous;  // of this connection: another's tells nothing

@@ -102,6 +102,7 @@ class postgres_datastore {
       if (f.info || !f.beside.empty()) comment(db, table, f, op);
     }
     run(db, "COMMENT ON TABLE " + table + " IS " + db.literal(unfinished), op);
+    state_->given_up.reset();
     auto const trigger = run(db,
                              "SELECT 1::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
                              " WHERE n.nspname = $1::text AND p.proname = 'populate_full_text_trigger'",
@@ -115,9 +116,11 @@ class postgres_datastore {
     all.commit();
   }
 
-  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource.
+  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
+  /// by a loader that was not finished.
   void finish(std::string_view id) {
     operation const op{"finish", id};
+    if (state_->given_up == id) refuse(op, "rows were added by a loader that was not finished");
     auto& db = connected(op);
     change all{*this, db, op};
     if (!look(db, op)) refuse(op, "there is no such resource");
@@ -180,6 +183,7 @@ class postgres_datastore {
     postgres_datastore_options const options;
     std::optional<connection> db;
     bool was_connected = false;
+    std::optional<std::string> given_up;  // whose rows a loader had, and lost
     std::mutex for_hook;
     stash::detail::at_fork hook{for_hook, [] {},
                                 [this] {
@@ -373,7 +377,9 @@ class postgres_datastore::loader {
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
   ~loader() {
-    if (!is_open_ || db_.is_lost()) return;
+    if (!is_open_) return;
+    if (sent_ > 0 || !buffer_.empty()) forget_rows();
+    if (db_.is_lost()) return;
     try {
       end("given up");
     } catch (error const& problem) {
@@ -424,6 +430,13 @@ class postgres_datastore::loader {
   static constexpr std::string_view special = ",\"\r\n";
 
   operation op() const { return {"load", id_}; }
+
+  void forget_rows() noexcept {
+    try {
+      datastore_.state_->given_up = id_;
+    } catch (...) {  // out of memory
+    }
+  }
 
   /// In quotes where it would mean something else without: an empty text is not NULL, and "\." not the end.
   void append_field(std::string_view value) {

@@ -118,10 +118,13 @@ class sqlite_datastore {
       row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
     }
     all.commit();
+    given_up_.reset();
   }
 
-  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource.
+  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
+  /// by a loader that was not finished.
   void finish(std::string_view id) {
+    if (given_up_ == id) refuse("finish", id, "rows were added by a loader that was not finished");
     transaction all{db_, "finish", id};
     if (!has_resources()) refuse("finish", id, "there is no such resource");
     statement{db_, "UPDATE _stash_resource SET finished = 1 WHERE id = ?", "finish", id}.bind(id).run();
@@ -204,6 +207,7 @@ class sqlite_datastore {
 
   stash::detail::sqlite_connection db_;
   json_serializer json_;
+  std::optional<std::string> given_up_;  // whose rows a loader had, and lost
   stash::detail::owned_by_process owner_;
 };
 
@@ -216,7 +220,20 @@ class sqlite_datastore {
 class sqlite_datastore::loader {
  public:
   loader(sqlite_datastore& d, std::string_view id, fields const& columns)
-      : db_(d.db_), id_(id), columns_(columns.size()), insert_(d.db_, insert_into(id, columns), "load", id) {}
+      : datastore_(d),
+        db_(d.db_),
+        id_(id),
+        columns_(columns.size()),
+        insert_(d.db_, insert_into(id, columns), "load", id) {}
+  loader(loader const&) = delete;
+  loader& operator=(loader const&) = delete;
+  ~loader() {
+    if (!batch_) return;
+    try {
+      datastore_.given_up_ = id_;
+    } catch (...) {  // out of memory
+    }
+  }
 
   /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
   void add(std::span<std::optional<std::string_view> const> values) {
@@ -246,6 +263,7 @@ class sqlite_datastore::loader {
     return "INSERT INTO " + stash::detail::sql_name(id) + " (" + names + ") VALUES (" + marks + ")";
   }
 
+  sqlite_datastore& datastore_;
   stash::detail::sqlite_connection const& db_;
   std::string id_;
   std::size_t columns_;

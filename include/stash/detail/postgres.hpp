@@ -366,12 +366,15 @@ class postgres_connection {
       connection_ = made.release();
       return true;
     }
-    std::string const said = one_line(::PQerrorMessage(made.get()));
+    std::string said = one_line(::PQerrorMessage(made.get()));
+    if (auto const place = said.find(" LOCATION:"); place != said.npos) said.resize(place);  // in the server's source
+    while (said.ends_with(':') || said.ends_with(' ')) said.pop_back();
     if (!problem.empty()) problem += "; ";
     if (!in_time)
       problem.append(::PQhost(made.get())).append(" did not answer in time").append(said.empty() ? "" : ": ");
     problem += said;
     if (auto found = state_in(said); !found.empty()) state = std::move(found);
+    if (::PQconnectionNeedsPassword(made.get()) != 0) state = "28P01";  // none was given
     return false;
   }
 

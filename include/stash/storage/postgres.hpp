@@ -302,7 +302,8 @@ class postgres_session {
       for (char const* const made : {"42P07", "42710", "23505"}) {
         if (problem.code() == sqlstate(made)) return;
       }
-      throw;
+      throw error{problem.code(), std::string(op.name), std::string(op.subject),
+                  "making the table " + options_.schema + '.' + options_.table + ": " + problem.detail()};
     }
   }
 
@@ -429,7 +430,7 @@ class postgres_storage {
     detail::owned_by_process owner_;
   };
 
-  /// Touches nothing.
+  /// Touches nothing: a bad connection string (EINVAL), too, is told by the first call.
   explicit postgres_storage(std::string info, postgres_options options = {})
       : max_bytes_(options.max_bytes),
         session_(std::make_shared<detail::postgres_session>(std::move(info), std::move(options))) {}
