@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages clang-19 llvm-19 libclang-rt-19-dev locales util-linux
+need $build_packages clang-19 llvm-19 libclang-rt-19-dev locales util-linux python3-pytest python3-pytest-xdist
 need_postgres
 PATH=/usr/bin:$PATH
 
@@ -18,7 +18,7 @@ build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" . -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args=-fprofile-instr-generate >/dev/null
-meson compile -C "$build" unit every_call_fails postgres >"$build/compile.log" 2>&1 || {
+meson compile -C "$build" unit every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
   cat "$build/compile.log"
   exit 1
 }
@@ -40,4 +40,7 @@ counting us "$build/tests/unit" --log_level=error
   counting another sh tests/support/as_other_user.sh "$build/tests/unit" "$build/other-user.xml"
 counting us "$build/tests/every_call_fails" --log_level=error
 counting us python3 tests/support/postgres_cluster.py "$build/tests/postgres" --log_level=error
+# Standbys, poolers and servers that go down are there only.
+counting pusher env STASH_PUSHER="$build/tests/pusher" STASH_POSTGRES_WORKER="$build/tests/postgres_worker" \
+  python3 -m pytest -q -n 2 -p no:cacheprovider tests/integration/test_postgres.py
 STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

@@ -76,7 +76,7 @@ if [ -n "$long" ]; then
   run clang --timeout-multiplier 20
   unset STASH_LONG
 else
-  run clang
+  run clang --no-suite once
 fi
 run clang-tsan --timeout-multiplier 20 concurrency
 

@@ -97,7 +97,9 @@ def counted_branches(build, counts):
     """How often each condition was true and false."""
     merged = counts / "merged.profdata"
     run("llvm-profdata-19", "merge", "-o", merged, *counts.rglob("*.profraw"))
-    programs = [build / "tests/unit", "-object", build / "tests/every_call_fails", "-object", build / "tests/postgres"]
+    programs = [build / "tests/unit"]
+    for name in ("every_call_fails", "postgres", "pusher", "postgres_worker"):
+        programs += ["-object", build / "tests" / name]
     exported = json.loads(run("llvm-cov-19", "export", *programs, f"-instr-profile={merged}", INCLUDE))
     taken = defaultdict(lambda: [0, 0])
     for f in exported["data"][0]["files"]:

@@ -106,6 +106,9 @@ BOOST_AUTO_TEST_CASE(what_is_no_field_of_ckans_is_none) {
   d.create("orders", found);
   d.finish("orders");
   BOOST_TEST((*d.describe("orders") == found));
+  query("CREATE TABLE " + table("parted") + " (_id int, a text) PARTITION BY RANGE (_id)");
+  BOOST_TEST(d.describe("parted")->size() == 1U);
+  BOOST_TEST(code_of([&] { d.rows("\xff"); }) == support::os(EINVAL));
 }
 
 BOOST_AUTO_TEST_CASE(the_trigger_of_ckan_is_set_where_its_function_is) {

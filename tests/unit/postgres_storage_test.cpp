@@ -230,6 +230,7 @@ BOOST_AUTO_TEST_CASE(a_bad_server_is_a_clear_error_with_its_sqlstate) {
   auto const has = [](std::string const& text, char const* part) { return text.find(part) != text.npos; };
   for (auto const& [with, state, words] : std::vector<std::array<std::string, 3>>{
            {info("user=with_password password=wrong"), "28P01", "password authentication failed"},
+           {info("user=with_password"), "28P01", "no password supplied"},
            {info("user=nobody_of_that_name"), "28000", "does not exist"},
            {info("dbname=nowhere"), "3D000", "database \"nowhere\" does not exist"},
            {"host=127.0.0.1 port=1 user=postgres", "08001", "Connection refused"},
@@ -266,6 +267,60 @@ BOOST_AUTO_TEST_CASE(of_several_hosts_the_one_that_answers_is_used) {
   auto none = other({.timeout = 400ms}, "postgresql://postgres@" + dark_host + "/postgres");
   BOOST_TEST(message_of([&] { none.get("k"); }).find("did not answer in time") != std::string::npos);
   ::close(dark);
+}
+
+BOOST_AUTO_TEST_CASE(the_environment_may_name_several_hosts_too) {
+  s.put("k", some("words"));
+  std::string const uri = server();
+  auto const port = uri.substr(uri.rfind(':') + 1, uri.rfind('/') - uri.rfind(':') - 1);
+  ::setenv("PGHOST", "127.0.0.1,127.0.0.1", 1);
+  ::setenv("PGPORT", ("1," + port).c_str(), 1);
+  auto found = other({}, "user=postgres dbname=postgres");
+  BOOST_TEST((found.get("k") == some("words")));
+  auto named = other({}, "hostaddr=127.0.0.1,127.0.0.1 user=postgres dbname=postgres port=1," + port);
+  BOOST_TEST((named.get("k") == some("words")));
+  ::unsetenv("PGHOST");
+  ::unsetenv("PGPORT");
+}
+
+BOOST_AUTO_TEST_CASE(a_storage_that_was_connected_waits_for_its_server_to_take_it_again) {
+  s.put("k", some("words"));
+  query("DROP ROLE IF EXISTS stash_limited");
+  query("CREATE ROLE stash_limited LOGIN CONNECTION LIMIT 1");
+  query("GRANT USAGE ON SCHEMA " + quoted() + " TO stash_limited");
+  query("GRANT SELECT ON " + table() + " TO stash_limited");
+  {
+    auto reader = other({.timeout = 10s}, info("user=stash_limited"));
+    BOOST_TEST((reader.get("k") == some("words")));
+    end_sessions();
+    std::optional<client> in_the_way{std::in_place, info("user=stash_limited application_name=test")};
+    auto found = std::async(std::launch::async, [&] { return reader.get("k"); });
+    std::this_thread::sleep_for(400ms);
+    in_the_way.reset();
+    BOOST_TEST((found.get() == some("words")));
+    end_sessions();
+    in_the_way.emplace(info("user=stash_limited application_name=test"));
+    auto hasty = other({.timeout = 300ms}, info("user=stash_limited"));
+    BOOST_TEST(code_of([&] { hasty.get("k"); }) == sqlstate("53300"));
+  }
+  query("DROP OWNED BY stash_limited");
+  query("DROP ROLE stash_limited");
+}
+
+BOOST_AUTO_TEST_CASE(a_transaction_that_the_server_rolled_back_is_not_committed) {
+  auto const until = std::chrono::steady_clock::now() + 10s;
+  stash::detail::operation const op{"test", "test"};
+  stash::detail::postgres_connection db{server(), op, until};
+  {
+    stash::detail::postgres_transaction all{db, op, 5s};
+    BOOST_TEST(code_of([&] { db.run("SELECT 1 / 0", {}, op, until); }) == sqlstate("22012"));
+    BOOST_TEST(code_of([&] { all.commit(); }) == sqlstate("40000"));
+  }
+  {
+    stash::detail::postgres_transaction const all{db, op, 5s};
+    end_sessions();
+  }
+  BOOST_TEST(db.is_lost());
 }
 
 BOOST_AUTO_TEST_CASE(when_its_session_ended_a_storage_goes_on_in_another_but_its_locks_are_lost) {

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <initializer_list>
 #include <memory>
 #include <new>
@@ -114,7 +115,9 @@ class postgres_connection {
     std::string problem;
     std::string state;
     auto const all = hosts(given);
-    if (all > 1) given.insert(given.begin(), {"target_session_attrs", "read-write"});  // what was given may say another
+    if (all > 1 && std::getenv("PGTARGETSESSIONATTRS") == nullptr) {
+      given.insert(given.begin(), {"target_session_attrs", "read-write"});  // what was given may say another
+    }
     // A host that is dark takes its share of the time only.
     auto const share = [&](std::size_t i) {
       auto const now = std::chrono::steady_clock::now();
@@ -297,12 +300,12 @@ class postgres_connection {
     auto const is_given = [&](std::string_view name) {
       return std::any_of(given.begin(), given.end(), [&](auto const& one) { return one.first == name; });
     };
-    if (is_given("host") || is_given("hostaddr") || is_given("service")) return;
+    if (is_given("service")) return;
     std::unique_ptr<PQconninfoOption, decltype(&::PQconninfoFree)> const all{::PQconndefaults(), ::PQconninfoFree};
     if (all == nullptr) throw std::bad_alloc{};
     for (auto const* o = all.get(); o->keyword != nullptr; ++o) {
       std::string const name = o->keyword;
-      bool const is_wanted = name == "host" || name == "hostaddr" || name == "port" || name == "target_session_attrs";
+      bool const is_wanted = name == "host" || name == "hostaddr" || name == "port";
       if (is_wanted && o->val != nullptr && !is_given(name)) given.emplace_back(name, o->val);
     }
   }
