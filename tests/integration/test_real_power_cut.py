@@ -324,7 +324,8 @@ def test_power_cuts_again_and_again_in_the_recovery_lose_no_word(disk, storage, 
             break
     _, recovered = disk.check(case, storage)
     live = case.live()
-    is_well = n > 4 and live == {"a": "old", "b": "new"} and words(recovered, aside=False).items() <= live.items()
+    cuts = 2 if storage == "sqlite" else 4  # at least; SQLite changes more in one call
+    is_well = n > cuts and live == {"a": "old", "b": "new"} and words(recovered, aside=False).items() <= live.items()
     note(disk, storage, n, int(not is_well))
     assert is_well, (n, live, recovered)
 
