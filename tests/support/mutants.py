@@ -966,9 +966,13 @@ take_out("quotes around what a load would take apart", "ckan/postgres_datastore.
 take_out("giving up a load that was not finished", "ckan/postgres_datastore.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
-         "if (state_->given_up == id)", "if (false)", "postgres_datastore")
-take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id)", "if (false)",
+         "if (state_->given_up == id) refuse", "if (false) refuse", "postgres_datastore")
+take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id) refuse", "if (false) refuse",
          "sqlite_datastore")
+take_out("lost rows not being forgotten with another resource in PostgreSQL", "ckan/postgres_datastore.hpp",
+         "if (state_->given_up == id) state_->given_up.reset();", "state_->given_up.reset();", "postgres_datastore")
+take_out("lost rows not being forgotten with another resource", "ckan/sqlite_datastore.hpp",
+         "if (given_up_ == id) given_up_.reset();", "given_up_.reset();", "sqlite_datastore")
 take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
          "end(nullptr); all_->commit();", "end(nullptr);", "postgres_datastore")
 

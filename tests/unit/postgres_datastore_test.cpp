@@ -164,7 +164,11 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there_and_the_datastore
   }
   BOOST_TEST(d.rows("orders") == 0U);
   BOOST_TEST(session() == before);
+  make("another");
   BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);  // not as if nothing had been to load
+  load({{"1", "2026-11-22"}});                                         // tried again
+  d.finish("orders");
+  BOOST_TEST(d.rows("orders") == 1U);
   d.drop("orders");
   make();
   ckan::postgres_datastore::loader rows{d, "orders", columns};

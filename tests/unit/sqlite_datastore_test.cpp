@@ -84,7 +84,17 @@ BOOST_AUTO_TEST_CASE(a_resource_whose_rows_were_not_finished_is_not_finished_as_
     ckan::sqlite_datastore::loader rows{d, "orders", columns};
     rows.add(std::array<std::optional<std::string_view>, 2>{"1", "2026-11-22"});
   }
+  d.create("another", columns);
   BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+  ckan::sqlite_datastore::loader again{d, "orders", columns};
+  again.add(std::array<std::optional<std::string_view>, 2>{"1", "2026-11-22"});
+  again.finish();
+  d.finish("orders");
+  BOOST_TEST(d.rows("orders") == 1U);
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    rows.add(std::array<std::optional<std::string_view>, 2>{"2", "2026-11-22"});
+  }
   d.drop("orders");
   d.create("orders", columns);
   d.finish("orders");

@@ -102,7 +102,6 @@ class postgres_datastore {
       if (f.info || !f.beside.empty()) comment(db, table, f, op);
     }
     run(db, "COMMENT ON TABLE " + table + " IS " + db.literal(unfinished), op);
-    state_->given_up.reset();
     auto const trigger = run(db,
                              "SELECT 1::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
                              " WHERE n.nspname = $1::text AND p.proname = 'populate_full_text_trigger'",
@@ -114,10 +113,11 @@ class postgres_datastore {
           op);
     }
     all.commit();
+    if (state_->given_up == id) state_->given_up.reset();
   }
 
   /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
-  /// by a loader that was not finished.
+  /// by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
     operation const op{"finish", id};
     if (state_->given_up == id) refuse(op, "rows were added by a loader that was not finished");
@@ -423,6 +423,7 @@ class postgres_datastore::loader {
       throw;
     }
     all_.reset();
+    if (datastore_.state_->given_up == id_) datastore_.state_->given_up.reset();
   }
 
  private:

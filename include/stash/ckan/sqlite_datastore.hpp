@@ -118,11 +118,11 @@ class sqlite_datastore {
       row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
     }
     all.commit();
-    given_up_.reset();
+    if (given_up_ == id) given_up_.reset();
   }
 
   /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
-  /// by a loader that was not finished.
+  /// by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
     if (given_up_ == id) refuse("finish", id, "rows were added by a loader that was not finished");
     transaction all{db_, "finish", id};
@@ -251,6 +251,7 @@ class sqlite_datastore::loader {
     if (batch_) batch_->commit();
     batch_.reset();
     in_batch_ = 0;
+    if (datastore_.given_up_ == id_) datastore_.given_up_.reset();
   }
 
  private:
