@@ -897,6 +897,8 @@ take_out("taking the lock anew before writing again", "storage/postgres.hpp", "w
          "while (false)", "postgres_storage")
 take_out("not writing again over what another wrote", "storage/postgres.hpp",
          "if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;", "continue;", "postgres_storage")
+take_out("not erasing again what another adopted", "storage/postgres.hpp", "if (now[i] == before[i] ||",
+         "if (checksum_of(now[i]) == checksum_of(before[i]) ||", "postgres_storage")
 take_out("releasing the locks of writing again", "storage/postgres.hpp",
          "unlock_all(op, until); return result;", "return result;", "postgres_storage")
 take_out("a change needing the session of its lock", "storage/postgres.hpp",

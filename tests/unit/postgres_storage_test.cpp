@@ -481,6 +481,37 @@ BOOST_AUTO_TEST_CASE(a_save_is_not_written_again_over_what_another_wrote_meanwhi
   BOOST_TEST(query("SELECT xxh64 FROM " + table()) == "theirs");
 }
 
+/// To adopt is to put the same record again: only the row's version tells.
+BOOST_AUTO_TEST_CASE(an_erase_is_not_done_again_where_another_adopted_the_record_meanwhile) {
+  s.put("k", some("old"));
+  query("CREATE TABLE " + quoted() + ".copy AS SELECT * FROM " + table());
+  std::string lock_key;
+  {
+    auto const lock = s.try_lock("k");
+    lock_key =
+        query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+  }
+  {
+    missing_standby const waiting{query};
+    auto erased = std::async(std::launch::async, [&] {
+      auto const lock = s.try_lock("k");
+      return code_of([&] { s.erase("k"); });
+    });
+    wait_until(waits_for_standby);
+    auto another = std::async(std::launch::async, [&] {
+      client theirs;
+      theirs("SET synchronous_commit = local");
+      theirs("SELECT pg_advisory_lock(" + lock_key + ")::text");
+      theirs("INSERT INTO " + table() + " SELECT * FROM " + quoted() + ".copy");
+    });
+    wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'");
+    end_sessions();
+    another.get();
+    BOOST_TEST(erased.get() == errc::busy);
+  }
+  BOOST_TEST((s.get("k") == some("old")));
+}
+
 BOOST_AUTO_TEST_CASE(a_save_of_which_the_server_warns_is_indeterminate) {
   s.put("k", some("old"));
   std::future<boost::system::error_code> saved;
