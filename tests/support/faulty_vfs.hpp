@@ -10,21 +10,23 @@
 namespace support {
 
 /// While it lives, SQLite reaches the disk through it, and `before` is asked with the name of each call that changes
-/// something (`open`, `write`, `truncate`, `sync`, `delete`): a result code other than SQLITE_OK is what it fails with.
-/// One at a time, and no connection may outlive it.
+/// something (`open`, `write`, `truncate`, `sync`, `delete`, and `delete and sync`, which is of the directory): a
+/// result code other than SQLITE_OK is what it fails with. Without shared memory no file can be in WAL mode. One at a
+/// time, and no connection may outlive it.
 class faulty_vfs {
  public:
   using hook = std::function<int(std::string_view)>;
 
-  explicit faulty_vfs(hook before) : real_(::sqlite3_vfs_find(nullptr)), shim_(*real_) {
+  explicit faulty_vfs(hook before, bool has_shared_memory = true) : real_(::sqlite3_vfs_find(nullptr)), shim_(*real_) {
     before_ = std::move(before);
+    version_ = has_shared_memory ? 2 : 1;
     shim_.zName = "stash_test_faulty";
     shim_.pNext = nullptr;
     shim_.pAppData = real_;
     shim_.szOsFile = static_cast<int>(sizeof(file)) + real_->szOsFile;
     shim_.xOpen = open;
     shim_.xDelete = [](sqlite3_vfs* v, char const* name, int sync) {
-      int const failed = before_("delete");
+      int const failed = before_(sync != 0 ? "delete and sync" : "delete");
       return failed != SQLITE_OK ? failed : real(v)->xDelete(real(v), name, sync);
     };
     ::sqlite3_vfs_register(&shim_, 1);
@@ -91,12 +93,13 @@ class faulty_vfs {
     };
     m.xShmBarrier = [](sqlite3_file* x) { inner(x)->pMethods->xShmBarrier(inner(x)); };
     m.xShmUnmap = [](sqlite3_file* x, int remove) { return inner(x)->pMethods->xShmUnmap(inner(x), remove); };
-    m.iVersion = std::min(m.iVersion, 2);  // without memory mapping
+    m.iVersion = std::min(m.iVersion, version_);  // without memory mapping
     f->base.pMethods = &m;
     return result;
   }
 
   static inline hook before_;
+  static inline int version_ = 2;
   sqlite3_vfs* real_;
   sqlite3_vfs shim_;
 };

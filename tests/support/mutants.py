@@ -856,7 +856,7 @@ take_out("no open connection across a fork", "detail/at_fork.hpp", "row->before_
 take_out("no fork amid a call", "detail/at_fork.hpp", ("row->only_.lock();", "row->only_.unlock();"), ("", ""),
          "sqlite_storage", may_hang=True)
 take_out("seeing that an SQLite file was replaced", "storage/sqlite.hpp",
-         "if (db_ && (found.st_dev != opened_.st_dev || found.st_ino != opened_.st_ino)) db_.reset();", "",
+         "if (db_ && std::pair(found.st_dev, found.st_ino) != std::pair(opened_.st_dev, opened_.st_ino)) db_.reset();", "",
          "sqlite_storage")
 take_out("an SQLite file for its owner alone", "storage/sqlite.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
          "sqlite_storage")
@@ -864,7 +864,7 @@ take_out("no link as an SQLite file", "storage/sqlite.hpp", "if (!S_ISREG(s.st_m
 take_out("no foreign SQLite file", "storage/sqlite.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
          needs_root=True)
 take_out("an I/O error of SQLite being indeterminate", "storage/sqlite.hpp",
-         "(problem.code().value() & 0xff) != SQLITE_IOERR) throw;", "true) throw;", "sqlite_storage")
+         "if (problem.code() != boost::system::errc::io_error) throw;", "throw;", "sqlite_storage")
 take_out("waiting for another writer of an SQLite file", "storage/sqlite.hpp", ">= self.options_.wait_for_file",
          ">= std::chrono::milliseconds(0)", "sqlite_storage")
 take_out("the cap of a payload read from SQLite", "storage/sqlite.hpp", "check_size(found.payload.size(), op);", "",
@@ -891,8 +891,27 @@ take_out("synchronous_commit staying as it was", "storage/postgres.hpp",
          "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
          "current_setting('synchronous_commit')", "postgres_storage")
 take_out("writing again in another session", "storage/postgres.hpp",
-         "catch (error const&) { if (!db.is_lost()) throw; db_.reset(); }", "catch (error const&) { throw; }",
+         "catch (error const&) { if (!db.is_lost()) throw; } catch", "catch (error const&) { throw; } catch",
          "postgres_storage")
+take_out("writing again where memory ran out", "storage/postgres.hpp",
+         "catch (std::bad_alloc const&) { //", "catch (std::bad_alloc const&) { throw; //", "postgres_storage")
+take_out("a lack of memory in writing again being indeterminate", "storage/postgres.hpp",
+         "db_.reset(); op.fail(errc::indeterminate, shown(op.subject), problem.what());", "db_.reset(); throw;",
+         "postgres_storage")
+take_out("time to say that a lock could not be taken again", "storage/postgres.hpp", "if (is_over(until - pause))",
+         "if (is_over(until))", "postgres_storage")
+take_out("reading a table that was made just now", "storage/postgres.hpp",
+         "if (!has_table(db, op, until)) return false; f();", "if (has_table(db, op, until) || true) return false; f();",
+         "postgres_storage")
+take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
+         "if (!again ||", "postgres_storage")
+take_out("target_session_attrs of the environment", "detail/postgres.hpp",
+         "if (all > 1 && std::getenv(\"PGTARGETSESSIONATTRS\") == nullptr)", "if (all > 1)", "postgres_storage")
+take_out("hosts of a service file", "detail/postgres.hpp", "if (is_given(\"service\")) return;", "", "postgres_storage")
+take_out("a failure that no server sent being a lost connection", "detail/postgres.hpp",
+         "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
+take_out("an end of what answers a COPY", "detail/postgres.hpp", "if (status == PGRES_COPY_IN) break;", "",
+         "postgres_datastore", may_hang=True)
 take_out("taking the lock anew before writing again", "storage/postgres.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
 take_out("not writing again over what another wrote", "storage/postgres.hpp",
@@ -917,7 +936,7 @@ take_out("closing an inherited session's socket", "detail/postgres.hpp", "::clos
 take_out("not ending the session of one's parent", "detail/postgres.hpp",
          "::close(::PQsocket(connection_)); connection_ = nullptr;", "::PQfinish(connection_); connection_ = nullptr;",
          "postgres_storage")
-take_out("a deadline on every call", "detail/postgres.hpp", "if (ready == 0) return false;", "", "postgres_storage",
+take_out("a deadline on every call", "detail/postgres.hpp", "return ready > 0;", "return true;", "postgres_storage",
          may_hang=True)
 take_out("a dark host's share of the time", "detail/postgres.hpp",
          "return now + std::min<deadline::duration>((until - now) / (all - i), std::chrono::seconds(10));",
@@ -958,7 +977,7 @@ take_out("waiting for a drop that is under way", "ckan/postgres_datastore.hpp",
          "run(db, \"SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text\", {lock_id(id)}, op);", "",
          "postgres_datastore")
 take_out("a connection that outlives a load that was given up", "ckan/postgres_datastore.hpp",
-         "if (problem.code() != sqlstate(\"57014\")) db_.give_up();", "db_.give_up();", "postgres_datastore")
+         "if (!is_done) db_.give_up();", "db_.give_up();", "postgres_datastore")
 take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype($1)::oid, -1)",
          "format_type(to_regtype($1)::oid, NULL)", "postgres_datastore")
 take_out("an empty text not being NULL in a load", "ckan/postgres_datastore.hpp", "if (!value.empty() && ", "if (",
@@ -991,8 +1010,15 @@ take_out("quoting names in SQL", "detail/sqlite.hpp", "if (c == '\"') out += '\"
 take_out("an empty text not being NULL", "detail/sqlite.hpp",
          "text->data() != nullptr ? text->data() : \"\"", "text->data()", "sqlite_datastore")
 take_out("an error where SQLite refuses to bind", "detail/sqlite.hpp",
-         "if (::sqlite3_bind_int64(statement_, ++bound_, n) != SQLITE_OK) fail();",
-         "::sqlite3_bind_int64(statement_, ++bound_, n);", "sqlite_datastore")
+         "if (result != SQLITE_OK) fail(); return *this;", "return *this;", "sqlite_storage")
+take_out("an error where SQLite has no memory for a text", "detail/sqlite.hpp",
+         "if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();", "", "sqlite_storage")
+take_out("a rollback journal as durable as a WAL", "storage/sqlite.hpp",
+         "\"PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA\"", "\"PRAGMA synchronous=FULL\"", "sqlite_storage")
+take_out("sharing an SQLite file that another made meanwhile", "storage/sqlite.hpp", "&& errno != EEXIST", "",
+         "sqlite_storage")
+take_out("an SQLite file that cannot be looked at being an error", "storage/sqlite.hpp",
+         "if (errno == ENOENT) return std::nullopt;", "return std::nullopt;", "sqlite_storage")
 take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
 take_out("annotating with a \"_beside\" being refused", "ckan/sqlite_datastore.hpp",

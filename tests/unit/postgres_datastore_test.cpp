@@ -4,6 +4,7 @@
 #include <stash/ckan/reload.hpp>
 #include <thread>
 
+#include "faulty_libpq.hpp"
 #include "postgres.hpp"
 #include "support.hpp"
 
@@ -12,6 +13,7 @@ using stash::errc;
 using stash::sqlstate;
 using support::client;
 using support::code_of;
+using support::code_of_any;
 using support::info;
 using support::message_of;
 using support::missing_standby;
@@ -178,6 +180,7 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there_and_the_datastore
   BOOST_TEST(d.rows("orders") == 0U);
   BOOST_TEST(code_of([&] { ckan::postgres_datastore::loader{d, "none", columns}; }) == sqlstate("42P01"));
   load({{"1", "2026-11-22"}});
+  load({});
   BOOST_TEST(d.rows("orders") == 1U);
 }
 
@@ -353,6 +356,58 @@ BOOST_AUTO_TEST_CASE(a_finish_for_which_no_standby_was_waited_is_indeterminate) 
   BOOST_TEST(finished.get() == errc::indeterminate);
 }
 
+/// What is there then is what the last step left, or where nobody knows, what the next one would have.
+BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_a_step_is_done_whole_or_not_at_all) {
+  auto annotated = columns;
+  annotated[1].info = json::object{{"label", "Day"}};
+  using standing = std::pair<std::optional<ckan::fields>, std::string>;
+  std::size_t tried = 0, failed = 0, unknown = 0;
+  for (bool has_failed = true; has_failed; ++tried) {
+    d.drop("orders");
+    standing expected{std::nullopt, "-"}, other = expected;
+    boost::system::error_code problem;
+    {
+      std::optional<ckan::postgres_datastore> one;
+      auto const step = [&](standing next, auto f) {
+        if (problem) return;
+        problem = code_of_any(f);
+        bool const is_unknown =
+            problem == errc::indeterminate || problem == sqlstate("08006") || problem == sqlstate("08001");
+        if (!problem || is_unknown) other = next;
+        if (!problem) expected = next;
+        unknown += is_unknown;
+      };
+      has_failed = false;
+      std::size_t calls = 0;
+      support::faulty_libpq const libpq{[&](std::string_view, std::string_view) {
+        bool const fails = calls++ == tried;
+        has_failed = has_failed || fails;
+        return fails;
+      }};
+      step(expected, [&] { one.emplace(server(), ckan::postgres_datastore_options{.schema = name}); });
+      step({std::nullopt, "0"}, [&] { one->create("orders", columns); });
+      step({std::nullopt, "2"}, [&] {
+        ckan::postgres_datastore::loader rows{*one, "orders", columns};
+        rows.add_csv("1,2026-11-22\n2,2026-11-23\n");
+        rows.finish();
+      });
+      step({columns, "2"}, [&] { one->finish("orders"); });
+      step({annotated, "2"}, [&] { one->annotate("orders", {{"day", *annotated[1].info}}); });
+      step({std::nullopt, "-"}, [&] { one->drop("orders"); });
+    }
+    standing found{d.describe("orders"), "-"};
+    if (query("SELECT to_regclass('" + table() + "')::text") != "") {
+      found.second = std::to_string(d.rows("orders"));
+    }
+    BOOST_TEST_INFO("call " << tried << " fails: " << problem.message());
+    BOOST_TEST((found == expected || found == other));
+    failed += bool(problem);
+  }
+  BOOST_TEST(failed > 100U);
+  BOOST_TEST(unknown > 50U);
+  BOOST_TEST_MESSAGE(tried << " tried, " << failed << " threw, " << unknown << " left open whether it was done");
+}
+
 BOOST_AUTO_TEST_CASE(words_that_could_not_come_back_as_they_are_are_an_error_and_not_lost) {
   make();
   for (std::string const& value : {std::string(70, '[') + std::string(70, ']'), std::string("1e400")}) {
@@ -381,6 +436,7 @@ BOOST_AUTO_TEST_CASE(a_forked_child_may_destroy_an_inherited_one_without_harm) {
   });
   BOOST_TEST(status == 0);
   BOOST_TEST((mine->describe("orders") == columns));
+  BOOST_TEST(!mine->describe(std::string_view{}));
   ckan::postgres_datastore moved = std::move(*mine);
   BOOST_TEST((moved.describe("orders") == columns));
 }

@@ -8,11 +8,14 @@
 #include <cstdlib>
 #include <future>
 #include <list>
+#include <map>
 #include <optional>
 #include <stash/storage/postgres.hpp>
 #include <thread>
+#include <tuple>
 
 #include "conforming.hpp"
+#include "faulty_libpq.hpp"
 #include "postgres.hpp"
 #include "support.hpp"
 
@@ -23,6 +26,7 @@ using stash::record_state;
 using stash::sqlstate;
 using support::client;
 using support::code_of;
+using support::code_of_any;
 using support::info;
 using support::message_of;
 using support::missing_standby;
@@ -114,6 +118,16 @@ BOOST_AUTO_TEST_CASE(a_row_that_was_changed_by_hand_is_corrupt_and_one_of_a_late
   s.put("k", some("words"));
   query("UPDATE " + table() + " SET version = 2");
   BOOST_TEST(code_of([&] { s.get("k"); }) == errc::mismatch);
+  query("UPDATE " + table() + " SET key = '../k'");
+  BOOST_TEST(s.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_text_comes_back_as_it_was) {
+  for (auto const& payload :
+       {std::string("\0", 1), std::string("\xff"), std::string(), std::string(16 << 20, '\xfe')}) {
+    s.put("k", some(payload));
+    BOOST_TEST((s.get("k") == some(payload)));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_payload_over_the_cap_is_too_large_to_put_and_to_get) {
@@ -279,6 +293,17 @@ BOOST_AUTO_TEST_CASE(the_environment_may_name_several_hosts_too) {
   BOOST_TEST((found.get("k") == some("words")));
   auto named = other({}, "hostaddr=127.0.0.1,127.0.0.1 user=postgres dbname=postgres port=1," + port);
   BOOST_TEST((named.get("k") == some("words")));
+  ::setenv("PGTARGETSESSIONATTRS", "read-only", 1);
+  BOOST_TEST(message_of([&] { other({}, "user=postgres dbname=postgres").get("k"); }).find("read-only") !=
+             std::string::npos);
+  ::unsetenv("PGTARGETSESSIONATTRS");
+  support::scratch place;
+  auto const file = place.root / "services";
+  support::write(file, "[etl]\nhost=127.0.0.1\nport=" + port + "\nuser=postgres\ndbname=postgres\n");
+  ::setenv("PGSERVICEFILE", file.c_str(), 1);
+  ::setenv("PGHOST", "/nowhere,/nowhere", 1);
+  BOOST_TEST((other({}, "service=etl").get("k") == some("words")));
+  ::unsetenv("PGSERVICEFILE");
   ::unsetenv("PGHOST");
   ::unsetenv("PGPORT");
 }
@@ -302,6 +327,11 @@ BOOST_AUTO_TEST_CASE(a_storage_that_was_connected_waits_for_its_server_to_take_i
     in_the_way.emplace(info("user=stash_limited application_name=test"));
     auto hasty = other({.timeout = 300ms}, info("user=stash_limited"));
     BOOST_TEST(code_of([&] { hasty.get("k"); }) == sqlstate("53300"));
+    BOOST_TEST(code_of([&] { hasty.try_lock("k"); }) == sqlstate("53300"));
+    query("ALTER ROLE stash_limited NOLOGIN");  // which will not pass
+    auto const start = std::chrono::steady_clock::now();
+    BOOST_TEST(code_of([&] { reader.get("k"); }) == sqlstate("28000"));
+    BOOST_TEST((std::chrono::steady_clock::now() - start < 5s));
   }
   query("DROP OWNED BY stash_limited");
   query("DROP ROLE stash_limited");
@@ -336,6 +366,16 @@ BOOST_AUTO_TEST_CASE(when_its_session_ended_a_storage_goes_on_in_another_but_its
   BOOST_TEST((s.get("k") == some("words")));
   s.put("another", some("words"));
   BOOST_TEST(other().try_lock("k").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_is_lost_too_where_another_was_the_first_to_find_its_session_ended) {
+  s.put("k", some("words"));
+  auto const lock = s.try_lock("k");
+  auto another = s.try_lock("another");
+  end_sessions();
+  another.reset();
+  BOOST_TEST(!lock->held());
+  BOOST_TEST(code_of([&] { s.put("k", some("new")); }) == errc::busy);
 }
 
 BOOST_AUTO_TEST_CASE(a_change_finds_out_by_itself_that_its_session_and_the_lock_have_ended) {
@@ -603,6 +643,196 @@ BOOST_AUTO_TEST_CASE(all_of_several_first_savers_at_once_succeed) {
     }
     for (auto& one : savers) BOOST_TEST(one.get() == "Success");
     BOOST_TEST(s.entries().size() == 8U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_is_made_while_it_is_read_is_read) {
+  bool is_made = false;
+  support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+    if (!is_made && sql.find("pg_class") != sql.npos) {
+      is_made = true;
+      other().put("k", some("words"));
+    }
+    return false;
+  }};
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(is_made);
+}
+
+/// Where nobody knows whether it was done, and it cannot be done again.
+BOOST_AUTO_TEST_CASE(a_save_that_cannot_be_written_again_is_indeterminate) {
+  s.put("k", some("old"));
+  auto impatient = other({.timeout = 1s});
+  std::optional<stash::postgres_storage::lock_type> theirs;
+  auto third = other();
+  auto const put_when_lost = [&](auto meanwhile) {
+    bool is_sent = false, is_lost = false;
+    auto const lock = impatient.try_lock("k");
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      is_sent = is_sent || sql.starts_with("INSERT");
+      bool const was_lost = is_lost;
+      if (call == "PQgetResult" && is_sent) is_lost = true;
+      return is_lost && (!was_lost || (call == "PQconnectStartParams" && meanwhile()));
+    }};
+    return message_of([&] { impatient.put("k", some("new")); });
+  };
+  auto const in_the_way = put_when_lost([&] {
+    while (!theirs) theirs = third.try_lock("k");
+    return false;
+  });
+  BOOST_TEST(in_the_way.find("its lock could not be taken again") != std::string::npos, in_the_way);
+  theirs.reset();
+  auto const gone = put_when_lost([&] { return query("ALTER SCHEMA " + quoted() + " RENAME TO moved") != ""; });
+  query("ALTER SCHEMA moved RENAME TO " + quoted());
+  BOOST_TEST(gone.find("SQLSTATE 3F000") != std::string::npos, gone);
+  auto const no_memory = put_when_lost([] { return true; });
+  for (auto const& told : {in_the_way, gone, no_memory}) {
+    BOOST_TEST(told.find(stash::make_error_code(errc::indeterminate).message()) != std::string::npos, told);
+  }
+  BOOST_TEST(put(impatient, "k", "new") == "Success");
+}
+
+BOOST_AUTO_TEST_CASE(a_save_in_the_middle_of_which_memory_ran_out_is_written_again) {
+  bool is_sent = false, has_thrown = false;
+  auto const lock = s.try_lock("k");
+  {
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      is_sent = is_sent || sql.starts_with("INSERT");
+      if (call == "PQflush" && is_sent && !std::exchange(has_thrown, true)) throw std::bad_alloc{};
+      return false;
+    }};
+    s.put("k", some("words"));
+  }
+  BOOST_TEST((s.get("k") == some("words")));
+}
+
+/// Each call fails once, or from then on; what is there then is the old records or the new.
+BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_old_or_the_new_records_stand_and_no_error_is_an_absence) {
+  using standing = std::map<std::string, std::string>;
+  std::size_t tried = 0, failed = 0, done_again = 0;
+  BOOST_TEST(!s.exists());  // and so has a session
+  for (bool const all_later : {false, true}) {
+    for (int fails_at = 0;; fails_at += all_later ? 5 : 1) {
+      query("DROP TABLE IF EXISTS " + table());
+      standing expected, other;
+      boost::system::error_code problem;
+      bool has_failed = false;
+      {
+        stash::postgres_storage one{server(), {.schema = name, .timeout = all_later ? 100ms : 5000ms}};
+        auto const step = [&](standing next, std::initializer_list<stash::key> keys, auto f) {
+          if (problem) return;
+          std::list<stash::postgres_storage::lock_type> locks;
+          problem = code_of_any([&] {
+            for (auto const& k : keys) {
+              auto lock = one.try_lock(k);
+              while (!lock) lock = one.try_lock(k);  // of a session that is about to end
+              locks.push_back(std::move(*lock));
+            }
+          });
+          if (problem) return;
+          problem = code_of_any(f);
+          if (!problem) {
+            expected = other = next;
+          } else if (problem == errc::indeterminate) {
+            other = next;
+          }
+        };
+        int calls = 0;
+        support::faulty_libpq const libpq{[&](std::string_view, std::string_view) {
+          bool const fails = calls == fails_at || (all_later && calls > fails_at);
+          ++calls;
+          has_failed = has_failed || fails;
+          return fails;
+        }};
+        std::vector<std::pair<stash::key, record>> const both{{"k", some("second")}, {"l", some("of two")}};
+        step({{"k", "first"}}, {"k"}, [&] { one.put("k", some("first")); });
+        step({{"k", "second"}, {"l", "of two"}}, {"k", "l"}, [&] { one.put_all(both); });
+        step({{"l", "of two"}}, {"k"}, [&] { one.set_aside("k", "superseded"); });
+        step({}, {"l"}, [&] { one.erase("l"); });
+      }
+      // What was sent, and given up, may be done later only.
+      wait_until("SELECT count(*) <= 1 FROM pg_stat_activity WHERE application_name = 'stash'");
+      standing found;
+      for (auto const& e : s.entries()) found[std::string(e.key.str())] = s.get(e.key)->payload;
+      BOOST_TEST_INFO("call " << fails_at << " fails" << (all_later ? " as do all later" : "") << ": "
+                              << problem.message());
+      BOOST_TEST((found == expected || found == other));
+      ++tried;
+      failed += bool(problem);
+      done_again += has_failed && !problem;
+      if (!has_failed) break;
+    }
+  }
+  BOOST_TEST(failed > 50U);
+  BOOST_TEST(done_again > 20U);
+  BOOST_TEST_MESSAGE(tried << " tried, " << failed << " threw, " << done_again << " done all the same");
+}
+
+namespace {
+
+/// Says to each thing that it is sent the next of `answers`.
+struct fake_server {
+  int const listening = ::socket(AF_INET, SOCK_STREAM, 0);
+  std::string info;
+  std::thread answering;
+
+  explicit fake_server(std::vector<std::string> answers) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    BOOST_REQUIRE(::bind(listening, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    BOOST_REQUIRE(::listen(listening, 5) == 0);
+    BOOST_REQUIRE(::getsockname(listening, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+    info = "host=127.0.0.1 sslmode=disable gssencmode=disable user=postgres port=" + std::to_string(ntohs(at.sin_port));
+    answering = std::thread{[this, all = std::move(answers)] {
+      int const client = ::accept(listening, nullptr, nullptr);
+      char asked[10'000];
+      for (auto const& answer : all) {
+        if (::read(client, asked, sizeof asked) <= 0) break;
+        if (::write(client, answer.data(), answer.size()) < 0) break;
+      }
+      ::close(client);
+    }};
+  }
+  ~fake_server() {
+    answering.join();
+    ::close(listening);
+  }
+  /// As the protocol frames it (https://www.postgresql.org/docs/15/protocol-message-formats.html).
+  static std::string message(char type, std::string const& body) {
+    std::string out(1, type);
+    for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>((body.size() + 4) >> shift & 0xff);
+    return out + body;
+  }
+  static std::string fields(char type, std::initializer_list<std::string> all) {
+    std::string body;
+    for (auto const& one : all) body += one + '\0';
+    return message(type, body + '\0');
+  }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(what_a_server_says_that_is_none_is_an_error_all_the_same) {
+  using fake = fake_server;
+  std::string const in = fake::message('R', std::string(4, '\0')) + fake::message('Z', "I");
+  auto const error = [](std::initializer_list<std::string> all) { return fake::fields('E', all); };
+  for (auto const& [answers, code, words] : std::vector<std::tuple<std::vector<std::string>, char const*, char const*>>{
+           {{error({"SFATAL", "VFATAL", "C57P03", "Mstarting up"})}, "57P03", "starting up"},
+           {{error({"SFATAL", "VFATAL", "C\x01", "Mab"})}, "08001", "ab"},
+           {{error({"SFATAL", "VFATAL", "C!!!!!", "Mtold:  ABCDE or not"})}, "08001", "or not"},
+           {{in, error({"SERROR", "VERROR", "C42501", "Mno", "Dnot you", "Wthere"})}, "42501", "no: not you (there)"},
+           {{in, error({"SERROR", "VERROR", "C!!!!!", "Mno"})}, "08006", "no"},
+           {{in, error({"SERROR", "VERROR", "Mno"})}, "08006", "no"},
+           {{in, error({"SFATAL"})}, "08006", ""}}) {
+    auto const ends = answers.size() == 2 ? fake::message('Z', "I") : "";
+    auto all = answers;
+    all.back() += ends;
+    fake server{all};
+    auto const told = message_of([&] { other({.timeout = 2s}, server.info).get("k"); });
+    BOOST_TEST(told.find(std::string("SQLSTATE ") + code) != std::string::npos, told);
+    BOOST_TEST(told.find(words) != std::string::npos, told);
   }
 }
 

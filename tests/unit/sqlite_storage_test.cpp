@@ -1,3 +1,4 @@
+#include <dlfcn.h>
 #include <sys/stat.h>
 
 #include <atomic>
@@ -30,6 +31,32 @@ struct sqlite_files {
 
 record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
 
+/// Asked before each mknod; what it returns but 0 is the errno that it fails with.
+std::function<int()> before_mknod;
+
+/// While it lives, `before` is asked ahead of each allocation of SQLite's: true makes it fail. No connection may be
+/// open at its start or its end.
+struct faulty_allocations {
+  explicit faulty_allocations(std::function<bool()> before) {
+    before_ = std::move(before);
+    configure(SQLITE_CONFIG_GETMALLOC, &real_);
+    auto spoiled = real_;
+    spoiled.xMalloc = [](int size) { return before_() ? nullptr : real_.xMalloc(size); };
+    spoiled.xRealloc = [](void* at, int size) { return before_() ? nullptr : real_.xRealloc(at, size); };
+    configure(SQLITE_CONFIG_MALLOC, &spoiled);
+  }
+  ~faulty_allocations() {
+    before_ = [] { return false; };
+    configure(SQLITE_CONFIG_MALLOC, &real_);
+  }
+  static void configure(int what, sqlite3_mem_methods* methods) {
+    BOOST_REQUIRE(::sqlite3_shutdown() == SQLITE_OK);
+    BOOST_REQUIRE(::sqlite3_config(what, methods) == SQLITE_OK);
+  }
+  static inline std::function<bool()> before_;
+  static inline sqlite3_mem_methods real_{};
+};
+
 boost::system::error_code sqlite(int code) { return {code, stash::detail::sqlite_category()}; }
 
 struct fixture : support::scratch {
@@ -50,6 +77,14 @@ struct fixture : support::scratch {
 };
 
 }  // namespace
+
+extern "C" int mknod(char const* path, mode_t mode, dev_t device) noexcept {
+  if (int const failed = before_mknod ? std::exchange(before_mknod, nullptr)() : 0; failed != 0) {
+    errno = failed;
+    return -1;
+  }
+  return reinterpret_cast<decltype(&::mknod)>(::dlsym(RTLD_NEXT, "mknod"))(path, mode, device);
+}
 
 BOOST_FIXTURE_TEST_SUITE(sqlite_storage, fixture)
 
@@ -87,8 +122,8 @@ BOOST_AUTO_TEST_CASE(a_person_reads_key_time_and_payload_with_sql) {
 }
 
 BOOST_AUTO_TEST_CASE(a_row_that_was_changed_by_hand_is_corrupt_and_one_of_a_later_version_a_mismatch) {
-  for (char const* const damage : {"payload = 'other'", "payload = ''", "saved_at = 'yesterday'", "xxh64 = ''",
-                                   "saved_at = '1970-01-01T00:00:02.000000Z'", "key = 'other'"}) {
+  for (char const* const damage : {"payload = 'other'", "payload = ''", "payload = x''", "saved_at = 'yesterday'",
+                                   "xxh64 = ''", "saved_at = '1970-01-01T00:00:02.000000Z'", "key = 'other'"}) {
     s.erase("other");
     s.put("k", some("words"));
     change(std::string("UPDATE stash SET ") + damage);
@@ -106,6 +141,30 @@ BOOST_AUTO_TEST_CASE(a_row_that_was_changed_by_hand_is_corrupt_and_one_of_a_late
   BOOST_TEST(s.entries().at(0).state == record_state::intact);
   change("UPDATE stash SET key = 'a/b'");  // nobody's
   BOOST_TEST(s.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_text_comes_back_as_it_was) {
+  for (auto const& payload : {std::string("\0", 1), std::string("\xff"), std::string(), std::string(1 << 20, '\xfe')}) {
+    s.put("k", some(payload));
+    BOOST_TEST((s.get("k") == some(payload)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(sqlites_codes_are_the_conditions_that_people_ask_for) {
+  namespace is = boost::system::errc;
+  BOOST_TEST((sqlite(SQLITE_FULL) == is::no_space_on_device));
+  BOOST_TEST((sqlite(SQLITE_READONLY_DBMOVED) == is::read_only_file_system));
+  BOOST_TEST((sqlite(SQLITE_PERM) == is::permission_denied));
+  BOOST_TEST((sqlite(SQLITE_IOERR_FSYNC) == is::io_error));
+  BOOST_TEST((sqlite(SQLITE_BUSY) != is::io_error));
+}
+
+BOOST_AUTO_TEST_CASE(what_sqlite_cannot_bind_is_an_error) {
+  stash::detail::sqlite_connection db{":memory:"};
+  ::sqlite3_limit(db.get(), SQLITE_LIMIT_LENGTH, 100);
+  stash::detail::sqlite_statement row{db, "SELECT ?", "put", "k"};
+  std::string const payload(200, '\xff');
+  BOOST_TEST(code_of([&] { row.bind_payload(payload); }) == sqlite(SQLITE_TOOBIG));
 }
 
 BOOST_AUTO_TEST_CASE(a_payload_over_the_cap_is_too_large_to_put_and_to_get) {
@@ -174,6 +233,95 @@ BOOST_AUTO_TEST_CASE(while_another_writes_a_put_waits_and_then_fails_and_the_old
   other.execute("ROLLBACK", "test", {});
   hasty.put("k", some("new"));
   BOOST_TEST((hasty.get("k") == some("new")));
+}
+
+BOOST_AUTO_TEST_CASE(in_a_file_of_somebody_elses_tables_there_is_nothing_until_a_put) {
+  s.put("k", some("words"));
+  change("DROP TABLE stash; CREATE TABLE theirs (key TEXT)");
+  BOOST_TEST(!s.get("k"));
+  BOOST_TEST(s.entries().empty());
+  BOOST_TEST(!s.erase("k"));
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE type = 'table'") == std::vector<std::string>{"theirs"});
+  s.put("k", some("words"));
+  BOOST_TEST((s.get("k") == some("words")));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_looked_at_is_an_error_and_not_an_absence) {
+  stash::sqlite_storage long_name{dir() / std::string(300, 'x')};
+  BOOST_TEST(s.try_lock("k").has_value());  // makes the directory
+  BOOST_TEST(code_of([&] { long_name.get("k"); }) == support::os(ENAMETOOLONG));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_another_makes_at_the_same_time_is_shared) {
+  stash::sqlite_storage another{file};
+  before_mknod = [&] { return another.put("theirs", some("words")), 0; };
+  s.put("ours", some("words"));
+  BOOST_TEST(s.entries().size() == 2U);
+  BOOST_TEST(another.entries().size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_made_is_an_error) {
+  before_mknod = [] { return EIO; };
+  BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == support::os(EIO));
+  before_mknod = [] { return EEXIST; };  // and gone again
+  BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == support::os(ENOENT));
+  s.put("k", some("words"));
+  BOOST_TEST((s.get("k") == some("words")));
+}
+
+BOOST_AUTO_TEST_CASE(where_no_wal_can_be_had_a_change_is_as_durable) {
+  std::vector<std::string> calls;
+  support::faulty_vfs const plain{[&](std::string_view call) { return calls.emplace_back(call), SQLITE_OK; }, false};
+  stash::sqlite_storage one{file};
+  one.put("k", some("words"));
+  calls.clear();
+  one.put("k", some("new"));
+  BOOST_TEST((one.get("k") == some("new")));
+  BOOST_TEST(calls.back() == "delete and sync");  // of the rollback journal: only then it is committed
+  BOOST_TEST(std::count(calls.begin(), calls.end(), "sync") >= 2);
+  BOOST_TEST(query("PRAGMA journal_mode").at(0) == "delete");
+}
+
+/// What SQLite has no memory for is an error, and what stands then is the old record or the new.
+BOOST_AUTO_TEST_CASE(whichever_allocation_of_sqlite_fails_no_record_is_lost_or_read_wrongly) {
+  std::size_t failed = 0;
+  for (char const* const encoding : {"UTF-8", "UTF-16"}) {
+    support::fs::remove_all(dir());
+    BOOST_TEST(s.try_lock("k").has_value());
+    support::write(file, "");
+    support::fs::permissions(file, support::fs::owner_read | support::fs::owner_write);
+    change(std::string("PRAGMA encoding = '") + encoding + "'; CREATE TABLE theirs (key TEXT)");
+    stash::sqlite_storage{file}.put("k", some("old"));
+    for (int fails_at = 0;; ++fails_at) {
+      int calls = -1'000'000;
+      bool has_failed = false;
+      boost::system::error_code problem;
+      std::optional<record> found;
+      {
+        faulty_allocations const spoiled{[&] {
+          bool const fails = calls++ == fails_at;
+          has_failed = has_failed || fails;
+          return fails;
+        }};
+        {
+          stash::sqlite_storage{file}.put("k", some("old"));
+          stash::sqlite_storage one{file};
+          calls = 0;
+          problem = code_of([&] { found = one.get("k"); });
+          if (!problem) BOOST_TEST((found == some("old")));
+          if (!problem) problem = code_of([&] { one.put("k", some("new")); });
+          calls = -1'000'000;
+          found = stash::sqlite_storage{file}.get("k");
+        }
+      }
+      BOOST_TEST_INFO("allocation " << fails_at << " in " << encoding << ": " << problem.message());
+      BOOST_TEST((!problem || problem == sqlite(SQLITE_NOMEM) || problem == errc::indeterminate));
+      BOOST_TEST((found == some("new") || (problem && found == some("old"))));
+      failed += bool(problem);
+      if (!has_failed) break;
+    }
+  }
+  BOOST_TEST(failed > 100U);
 }
 
 BOOST_AUTO_TEST_CASE(another_table_of_that_name_is_not_touched) {

@@ -366,13 +366,8 @@ class postgres_datastore::loader {
     all_.emplace(d, db_, op());
     std::string names;
     for (field const& f : columns) names += (names.empty() ? "" : ", ") + db_.identifier(f.id);
-    db_.send("COPY " + d.name_of(db_, id) + " (" + names + ") FROM STDIN (FORMAT csv)", {}, op());
-    auto const answer = db_.next(op(), d.end());
-    is_open_ = ::PQresultStatus(answer.get()) == PGRES_COPY_IN;
-    if (is_open_) return;
-    while (db_.next(op(), d.end()).get() != nullptr) {
-    }
-    db_.check(answer, op());
+    d.run(db_, "COPY " + d.name_of(db_, id) + " (" + names + ") FROM STDIN (FORMAT csv)", op());
+    is_open_ = true;
   }
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
@@ -380,14 +375,14 @@ class postgres_datastore::loader {
     if (!is_open_) return;
     if (sent_ > 0 || !buffer_.empty()) forget_rows();
     if (db_.is_lost()) return;
+    bool is_done = false;
     try {
       end("given up");
     } catch (error const& problem) {
-      if (problem.code() != sqlstate("57014"))
-        db_.give_up();  // that is how it is told; else another connection is made
+      is_done = problem.code() == sqlstate("57014");  // that is how the server says so
     } catch (...) {
-      db_.give_up();
     }
+    if (!is_done) db_.give_up();  // another connection is made
   }
 
   /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
@@ -466,12 +461,7 @@ class postgres_datastore::loader {
   void end(char const* give_up) {
     is_open_ = false;
     if (::PQputCopyEnd(db_.get(), give_up) <= 0) db_.lose(op());
-    std::optional<result> failed;
-    for (auto one = db_.next(op(), datastore_.end()); one.get() != nullptr; one = db_.next(op(), datastore_.end())) {
-      auto const status = ::PQresultStatus(one.get());
-      if (status == PGRES_FATAL_ERROR && !failed) failed.emplace(std::move(one));
-    }
-    if (failed) db_.check(*failed, op());
+    db_.receive(op(), datastore_.end(), [](result const&) {});
   }
 
   postgres_datastore& datastore_;

@@ -40,10 +40,11 @@ auto retried(Call call) {
   }
 }
 
+/// For a name that nobody else has; `path` is of the file or the directory.
 template <class Ops>
-std::uint64_t random_number(Ops const& ops, operation const& op) {
+std::uint64_t random_number(Ops const& ops, operation const& op, std::string_view path) {
   std::uint64_t n = 0;
-  if (retried([&] { return ops.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", {});
+  if (retried([&] { return ops.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", path);
   return n;
 }
 
@@ -139,11 +140,7 @@ class directory {
     return result;
   }
 
-  std::uint64_t random() const {
-    std::uint64_t n = 0;
-    if (retried([&] { return ops_->random(&n, sizeof n); }) != 0) fail("getentropy");
-    return n;
-  }
+  std::uint64_t random() const { return random_number(*ops_, op_, path_->native()); }
 
  private:
   directory(Ops const& ops, int fd, boost::filesystem::path const& path, operation const& op)

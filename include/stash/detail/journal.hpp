@@ -78,11 +78,7 @@ class journal {
   }
 
   /// No other process gets the same.
-  std::uint64_t random(operation const& op) const {
-    std::uint64_t n = 0;
-    if (retried([&] { return ops_.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", file_path());
-    return n;
-  }
+  std::uint64_t random(operation const& op) const { return random_number(ops_, op, file_path()); }
 
   /// Opens or makes the file.
   void open(operation const& op) {

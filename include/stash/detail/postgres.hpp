@@ -94,10 +94,12 @@ class postgres_result {
   std::string text(int row, int column) const {
     return {::PQgetvalue(get(), row, column), static_cast<std::size_t>(::PQgetlength(get(), row, column))};
   }
-  std::string state() const {
-    char const* const field = ::PQresultErrorField(get(), PG_DIAG_SQLSTATE);
-    return field != nullptr && is_sqlstate(field) ? field : "";
+  /// Empty where the server did not send it.
+  static std::string_view field(PGresult const* result, int which) noexcept {
+    char const* const text = ::PQresultErrorField(result, which);
+    return text == nullptr ? "" : text;
   }
+  std::string_view field(int which) const noexcept { return field(get(), which); }
 
  private:
   std::unique_ptr<PGresult, decltype(&::PQclear)> result_;
@@ -159,7 +161,8 @@ class postgres_connection {
     return escaped(::PQescapeLiteral(connection_, text.data(), text.size()));
   }
 
-  /// The rows of one statement. Throws what the server says, with its SQLSTATE.
+  /// The rows of one statement; of COPY FROM STDIN, that the server waits for the data. Throws what the server says,
+  /// with its SQLSTATE.
   postgres_result run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op,
                       deadline until) {
     std::optional<postgres_result> last;
@@ -180,12 +183,11 @@ class postgres_connection {
     receive(op, until, each);
   }
 
-  /// What the server warned of since the last call; empty: nothing.
-  std::string take_warning() { return std::exchange(warning_, {}); }
-  /// Throws `errc::indeterminate` where the server warned.
+  void forget_warning() noexcept { has_warned_ = false; }
+  /// Throws `errc::indeterminate` where the server warned since the last call, or since `forget_warning`.
   void refuse_warning(operation const& op) {
-    if (warning_.empty()) return;
-    throw error{errc::indeterminate, std::string(op.name), std::string(op.subject), take_warning()};
+    if (!std::exchange(has_warned_, false)) return;
+    throw error{errc::indeterminate, std::string(op.name), std::string(op.subject), warning_};
   }
   void give_up() noexcept { is_lost_ = true; }
 
@@ -198,12 +200,6 @@ class postgres_connection {
     fail("08006", one_line(::PQerrorMessage(connection_)), op);
   }
 
-  /// Waits until the socket is ready, or throws that the connection is lost.
-  void wait(short events, operation const& op, deadline until) {
-    if (wait_for(connection_, events, until)) return;
-    is_lost_ = true;
-    fail("08006", "the server did not answer in time", op);
-  }
   /// Sends what is still to be sent, and reads what has come meanwhile.
   void flush(operation const& op, deadline until) {
     for (;;) {
@@ -214,31 +210,29 @@ class postgres_connection {
       if (::PQconsumeInput(connection_) == 0) lose(op);
     }
   }
-  /// The next result of what was sent; null: there is no more. What it says is not looked at.
-  postgres_result next(operation const& op, deadline until) {
-    flush(op, until);
-    while (::PQisBusy(connection_) != 0) {
-      wait(POLLIN, op, until);
-      if (::PQconsumeInput(connection_) == 0) lose(op);
+  /// Calls `each` with the results of what was sent. Throws what is wrong with one of them, at the end.
+  template <class Each>
+  void receive(operation const& op, deadline until, Each each) {
+    std::optional<postgres_result> failed;
+    for (;;) {
+      auto result = next(op, until);
+      if (result.get() == nullptr) break;
+      auto const status = ::PQresultStatus(result.get());
+      bool const is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE ||
+                           status == PGRES_COPY_IN;
+      if (!is_good) {
+        if (!failed) failed.emplace(std::move(result));
+      } else if (!failed) {
+        each(std::move(result));
+      }
+      if (status == PGRES_COPY_IN) break;  // there is no other until the data has come
     }
-    return postgres_result{::PQgetResult(connection_)};
+    if (failed) fail(*failed, op);
   }
-  /// Throws what is wrong with a result; `expected` is what it must be else.
-  void check(postgres_result const& result, operation const& op) {
-    auto const status = ::PQresultStatus(result.get());
-    if (status != PGRES_FATAL_ERROR && status != PGRES_BAD_RESPONSE) return;
-    std::string const state = result.state();
-    if (state.empty()) lose(op);  // libpq's own words: the connection broke
-    auto const field = [&](int which) {
-      char const* const text = ::PQresultErrorField(result.get(), which);
-      return std::string(text == nullptr ? "" : text);
-    };
-    std::string what = field(PG_DIAG_MESSAGE_PRIMARY);
-    if (auto const more = field(PG_DIAG_MESSAGE_DETAIL); !more.empty()) what += ": " + more;
-    if (auto const where = field(PG_DIAG_CONTEXT); !where.empty()) what += " (" + where + ")";
-    is_lost_ = is_lost_ || field(PG_DIAG_SEVERITY_NONLOCALIZED) != "ERROR" || ::PQstatus(connection_) != CONNECTION_OK;
-    fail(state, one_line(what), op);
-  }
+
+ private:
+  using settings = std::vector<std::pair<std::string, std::string>>;
+
   void send(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op) {
     std::vector<char const*> values;
     std::vector<int> sizes, formats(parameters.size(), 1);
@@ -251,30 +245,36 @@ class postgres_connection {
       lose(op);
     }
   }
-
- private:
-  using settings = std::vector<std::pair<std::string, std::string>>;
-
   template <class Each>
   void run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op, deadline until,
            Each each) {
     send(sql, parameters, op);
     receive(op, until, each);
   }
-  template <class Each>
-  void receive(operation const& op, deadline until, Each each) {
-    std::optional<postgres_result> failed;
-    for (;;) {
-      auto result = next(op, until);
-      if (result.get() == nullptr) break;
-      auto const status = ::PQresultStatus(result.get());
-      if (status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE) {
-        if (!failed) failed.emplace(std::move(result));
-      } else if (!failed) {
-        each(std::move(result));
-      }
+  /// The next result of what was sent; null: there is no more.
+  postgres_result next(operation const& op, deadline until) {
+    flush(op, until);
+    while (::PQisBusy(connection_) != 0) {
+      wait(POLLIN, op, until);
+      if (::PQconsumeInput(connection_) == 0) lose(op);
     }
-    if (failed) check(*failed, op);
+    return postgres_result{::PQgetResult(connection_)};
+  }
+  [[noreturn]] void fail(postgres_result const& result, operation const& op) {
+    auto const state = result.field(PG_DIAG_SQLSTATE);
+    if (!is_sqlstate(state)) lose(op);  // libpq's own words: the connection broke
+    std::string what(result.field(PG_DIAG_MESSAGE_PRIMARY));
+    if (auto const more = result.field(PG_DIAG_MESSAGE_DETAIL); !more.empty()) what.append(": ").append(more);
+    if (auto const where = result.field(PG_DIAG_CONTEXT); !where.empty()) {
+      what.append(" (").append(where).append(")");
+    }
+    fail(state, one_line(what), op);
+  }
+  /// Waits until the socket is ready, or throws that the connection is lost.
+  void wait(short events, operation const& op, deadline until) {
+    if (wait_for(connection_, events, until)) return;
+    is_lost_ = true;
+    fail("08006", "the server did not answer in time", op);
   }
 
   static settings parsed(std::string const& info, operation const& op) {
@@ -371,10 +371,9 @@ class postgres_connection {
     }
     std::string said = one_line(::PQerrorMessage(made.get()));
     if (auto const place = said.find(" LOCATION:"); place != said.npos) said.resize(place);  // in the server's source
-    while (said.ends_with(':') || said.ends_with(' ')) said.pop_back();
+    if (said.ends_with(':')) said.pop_back();
     if (!problem.empty()) problem += "; ";
-    if (!in_time)
-      problem.append(::PQhost(made.get())).append(" did not answer in time").append(said.empty() ? "" : ": ");
+    if (!in_time) problem.append(::PQhost(made.get())).append(" did not answer in time: ");
     problem += said;
     if (auto found = state_in(said); !found.empty()) state = std::move(found);
     if (::PQconnectionNeedsPassword(made.get()) != 0) state = "28P01";  // none was given
@@ -407,20 +406,17 @@ class postgres_connection {
       pollfd one{::PQsocket(c), events, 0};
       constexpr std::chrono::milliseconds::rep longest = 1'000'000'000;
       int const ready = ::poll(&one, 1, static_cast<int>(std::clamp(left.count(), decltype(longest){0}, longest)));
-      if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what is wrong, libpq tells
-      if (ready == 0) return false;
+      if (ready >= 0 || errno != EINTR) return ready > 0;
     }
   }
 
   static void note(void* self, PGresult const* notice) noexcept {
-    char const* const severity = ::PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
-    if (severity == nullptr || std::string_view(severity) != "WARNING") return;
-    char const* const text = ::PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
-    auto& warning = static_cast<postgres_connection*>(self)->warning_;
+    if (postgres_result::field(notice, PG_DIAG_SEVERITY_NONLOCALIZED) != "WARNING") return;
+    auto& db = *static_cast<postgres_connection*>(self);
+    db.has_warned_ = true;
     try {
-      warning = text == nullptr ? "WARNING" : text;
+      db.warning_ = postgres_result::field(notice, PG_DIAG_MESSAGE_PRIMARY);
     } catch (...) {  // nothing may be thrown through libpq
-      warning = "!";
     }
   }
 
@@ -440,7 +436,8 @@ class postgres_connection {
 
   PGconn* connection_ = nullptr;
   bool is_lost_ = false;
-  std::string warning_;
+  bool has_warned_ = false;
+  std::string warning_;  // what it last warned of
 };
 
 /// The point in time that is `timeout` from now; a day at most, so that it has a number.
@@ -467,7 +464,7 @@ class postgres_transaction {
   }
   /// Throws `errc::indeterminate` where the server warns: it may have stopped waiting for a standby.
   void commit() {
-    db_.take_warning();
+    db_.forget_warning();
     auto const done = db_.run("COMMIT", {}, op_, deadline_in(timeout_));
     open_ = false;
     if (std::string_view(::PQcmdStatus(done.get())) != "COMMIT") db_.fail("40000", "the server rolled back", op_);

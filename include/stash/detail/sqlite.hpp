@@ -23,14 +23,12 @@ class sqlite_category_type final : public boost::system::error_category {
   char const* name() const noexcept override { return "sqlite"; }
   std::string message(int code) const override { return ::sqlite3_errstr(code); }
   boost::system::error_condition default_error_condition(int code) const noexcept override {
-    switch (code & 0xff) {  // the primary code of an extended one
-      case SQLITE_FULL:
-        return boost::system::errc::make_error_condition(boost::system::errc::no_space_on_device);
-      case SQLITE_READONLY:
-        return boost::system::errc::make_error_condition(boost::system::errc::read_only_file_system);
-      case SQLITE_PERM:
-        return boost::system::errc::make_error_condition(boost::system::errc::permission_denied);
-    }
+    namespace os = boost::system::errc;
+    int const primary = code & 0xff;  // of an extended one
+    if (primary == SQLITE_FULL) return os::make_error_condition(os::no_space_on_device);
+    if (primary == SQLITE_READONLY) return os::make_error_condition(os::read_only_file_system);
+    if (primary == SQLITE_PERM) return os::make_error_condition(os::permission_denied);
+    if (primary == SQLITE_IOERR) return os::make_error_condition(os::io_error);
     return error_category::default_error_condition(code);
   }
 };
@@ -105,22 +103,16 @@ class sqlite_statement {
 
   /// nullopt binds NULL. The text must live until the last `step`.
   sqlite_statement& bind(std::optional<std::string_view> text) {
-    int const failed = text ? ::sqlite3_bind_text64(statement_, ++bound_, text->data() != nullptr ? text->data() : "",
-                                                    text->size(), SQLITE_STATIC, SQLITE_UTF8)
-                            : ::sqlite3_bind_null(statement_, ++bound_);
-    if (failed != SQLITE_OK) fail();
-    return *this;
+    return bound(text ? ::sqlite3_bind_text64(statement_, ++bound_, text->data() != nullptr ? text->data() : "",
+                                              text->size(), SQLITE_STATIC, SQLITE_UTF8)
+                      : ::sqlite3_bind_null(statement_, ++bound_));
   }
   /// As text where it can be, so that people can read it; else as a blob. It must live until the last `step`.
   sqlite_statement& bind_payload(std::string const& bytes) {
     if (bytes.find('\0') == bytes.npos && is_utf8(bytes)) return bind(bytes);
-    if (::sqlite3_bind_blob64(statement_, ++bound_, bytes.data(), bytes.size(), SQLITE_STATIC) != SQLITE_OK) fail();
-    return *this;
+    return bound(::sqlite3_bind_blob64(statement_, ++bound_, bytes.data(), bytes.size(), SQLITE_STATIC));
   }
-  sqlite_statement& bind(std::int64_t n) {
-    if (::sqlite3_bind_int64(statement_, ++bound_, n) != SQLITE_OK) fail();
-    return *this;
-  }
+  sqlite_statement& bind(std::int64_t n) { return bound(::sqlite3_bind_int64(statement_, ++bound_, n)); }
   /// Whether there is a row.
   bool step() {
     int const result = ::sqlite3_step(statement_);
@@ -137,25 +129,23 @@ class sqlite_statement {
     bound_ = 0;
   }
   std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
-  /// nullopt: NULL.
+  /// Of a text or a blob; nullopt: NULL.
   std::optional<std::string> text(int column) const {
-    bool const is_null = ::sqlite3_column_type(statement_, column) == SQLITE_NULL;
-    auto const* const bytes = reinterpret_cast<char const*>(::sqlite3_column_text(statement_, column));
-    if (bytes == nullptr && !is_null) fail();  // out of memory
-    if (bytes == nullptr) return std::nullopt;
-    return std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
-  }
-  /// What `bind_payload` bound.
-  std::string payload(int column) const {
-    if (::sqlite3_column_type(statement_, column) != SQLITE_BLOB) return text(column).value_or("");
-    auto const* const bytes = static_cast<char const*>(::sqlite3_column_blob(statement_, column));
-    if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();  // else it is empty
-    return bytes == nullptr ? std::string()
-                            : std::string(bytes, static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
+    int const type = ::sqlite3_column_type(statement_, column);
+    if (type == SQLITE_NULL) return std::nullopt;
+    void const* const bytes =
+        type == SQLITE_BLOB ? ::sqlite3_column_blob(statement_, column) : ::sqlite3_column_text(statement_, column);
+    if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();  // else it is an empty blob
+    auto const size = static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column));
+    return std::string(static_cast<char const*>(bytes), size);  // of null and 0: an empty one
   }
 
  private:
   [[noreturn]] void fail() const { db_.fail(operation_, subject_); }
+  sqlite_statement& bound(int result) {
+    if (result != SQLITE_OK) fail();
+    return *this;
+  }
 
   sqlite_connection const& db_;
   std::string operation_, subject_;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <span>
 #include <stash/concepts.hpp>
@@ -170,8 +171,9 @@ class postgres_session {
       return write_once(db, all, *before, op, until, write);
     } catch (error const&) {
       if (!db.is_lost()) throw;
-      db_.reset();
+    } catch (std::bad_alloc const&) {  // what was done until then, nobody knows either
     }
+    db_.reset();
     T result = write_again(all, *before, op, until, write);
     unlock_all(op, until);
     return result;
@@ -262,15 +264,15 @@ class postgres_session {
   /// Calls `f`, which looks into the table; false: there is none.
   template <class F>
   bool if_table(postgres_connection& db, operation const& op, deadline until, F f) const {
-    for (int tries = 0;; ++tries) {
-      try {
-        f();
-        return true;
-      } catch (error const& problem) {
-        if (problem.code() != sqlstate("42P01") || tries == 10) throw;
-      }
-      if (!has_table(db, op, until)) return false;  // else it was made just now
+    try {
+      f();
+      return true;
+    } catch (error const& problem) {
+      if (problem.code() != sqlstate("42P01")) throw;
     }
+    if (!has_table(db, op, until)) return false;
+    f();  // it was made just now
+    return true;
   }
 
   /// What stands under the keys; nullopt: there is no table.
@@ -310,7 +312,7 @@ class postgres_session {
   template <class Write>
   auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
                   operation const& op, deadline until, Write& write) {
-    db.take_warning();
+    db.forget_warning();
     std::optional<postgres_transaction> together;
     if (all.size() > 1) together.emplace(db, op, left(until));
     auto result = write(db, before, until);
@@ -326,9 +328,10 @@ class postgres_session {
       try {
         auto& db = connected(op, until);
         for (auto const& one : all) {
+          constexpr std::chrono::milliseconds pause{50};
           while (!try_lock(db, one.k, op, until)) {
-            if (is_over(until)) op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
-            sleep_for(std::chrono::milliseconds(50));
+            if (is_over(until - pause)) op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
+            sleep_for(pause);
           }
         }
         auto const now = standing(db, all, op, until).value_or(found_records(all.size()));
@@ -343,11 +346,11 @@ class postgres_session {
           unlock_all(op, until);
           if (problem.code() == errc::indeterminate || problem.code() == errc::busy) throw;
         }
-        if (is_lost) db_.reset();
-        if (!is_lost || is_over(until)) op.fail(errc::indeterminate, shown(op.subject), problem.what());
-      } catch (...) {
+        if (!is_lost) op.fail(errc::indeterminate, shown(op.subject), problem.what());
+        db_.reset();  // and again; when the time is over, no other session can be made
+      } catch (std::bad_alloc const& problem) {
         db_.reset();
-        throw;
+        op.fail(errc::indeterminate, shown(op.subject), problem.what());
       }
       sleep_for(std::chrono::milliseconds(100));
     }
@@ -509,7 +512,7 @@ class postgres_storage {
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-    std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op)),
+    std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op, {})),
                       at = detail::to_text(now);
     bool const was_there = session_->change(
         op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, detail::deadline until) {

@@ -112,7 +112,7 @@ class sqlite_session {
       all.commit();
       return result;
     } catch (error const& problem) {
-      if (problem.code().category() != sqlite_category() || (problem.code().value() & 0xff) != SQLITE_IOERR) throw;
+      if (problem.code() != boost::system::errc::io_error) throw;
       db_.reset();  // what it believes of the file may be wrong now
       op.fail(errc::indeterminate, problem.detail(), problem.code().message());
     }
@@ -140,7 +140,7 @@ class sqlite_session {
 
   /// A connection to a file that was deleted or replaced goes on with what nobody will find.
   void connect(struct stat const& found, operation const& op) {
-    if (db_ && (found.st_dev != opened_.st_dev || found.st_ino != opened_.st_ino)) db_.reset();
+    if (db_ && std::pair(found.st_dev, found.st_ino) != std::pair(opened_.st_dev, opened_.st_ino)) db_.reset();
     if (db_) return;
     try {
       db_.emplace(file_.native(), op.name, SQLITE_OPEN_READWRITE);
@@ -272,7 +272,7 @@ class sqlite_storage {
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-    std::string const name = detail::kept_name(k, reason, now, detail::random_number(ops_, op)),
+    std::string const name = detail::kept_name(k, reason, now, detail::random_number(ops_, op, {})),
                       at = detail::to_text(now);
     std::string where = session_->shown(name);
     bool const was_there = session_->write(op, false, false, [&](auto const& db) {
@@ -326,7 +326,7 @@ class sqlite_storage {
     return std::string("SELECT key, set_aside, version, saved_at, xxh64, payload FROM stash ") + where;
   }
   static detail::record_row row_of(statement const& row) {
-    return {row.integer(2), row.text(3).value_or(""), row.text(4).value_or(""), row.payload(5)};
+    return {row.integer(2), row.text(3).value_or(""), row.text(4).value_or(""), row.text(5).value_or("")};
   }
   std::vector<entry> listed(std::string_view operation, char const* where) const {
     detail::operation const op{operation, {}};

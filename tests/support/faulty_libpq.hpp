@@ -1,0 +1,118 @@
+#pragma once
+
+#include <dlfcn.h>
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <boost/system/error_code.hpp>
+#include <cerrno>
+#include <cstddef>
+#include <functional>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#include "support.hpp"
+
+namespace support {
+
+/// While it lives, `before` is asked ahead of each call of libpq, and of poll, with the call's name and, where it sends
+/// one, its SQL: true makes it fail as it does when memory or the connection is gone. What `before` itself calls does
+/// not fail. One at a time.
+class faulty_libpq {
+ public:
+  using hook = std::function<bool(std::string_view call, std::string_view sql)>;
+  explicit faulty_libpq(hook before) { before_ = std::move(before); }
+  faulty_libpq(faulty_libpq const&) = delete;
+  faulty_libpq& operator=(faulty_libpq const&) = delete;
+  ~faulty_libpq() { before_ = nullptr; }
+
+  static bool fails(char const* call, char const* sql = "") {
+    if (!before_) return false;
+    hook const asked = std::exchange(before_, nullptr);
+    struct again {
+      hook const& asked;
+      ~again() { before_ = asked; }
+    } const afterwards{asked};
+    return asked(call, sql);
+  }
+
+ private:
+  static inline hook before_;
+};
+
+/// ENOMEM for what is thrown where libpq had no memory.
+template <class F>
+boost::system::error_code code_of_any(F f) {
+  try {
+    return code_of(f);
+  } catch (std::bad_alloc const&) {
+    return os(ENOMEM);
+  }
+}
+
+template <class F>
+F* real(F*, char const* name) {
+  return reinterpret_cast<F*>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace support
+
+// In front of libpq's and the C library's own, for all that the program calls.
+#define REAL(name) support::real(&::name, #name)
+
+extern "C" {
+
+[[gnu::weak]] PQconninfoOption* PQconninfoParse(char const* info, char** problem) {
+  if (support::faulty_libpq::fails("PQconninfoParse")) return *problem = nullptr, nullptr;
+  return REAL(PQconninfoParse)(info, problem);
+}
+[[gnu::weak]] PQconninfoOption* PQconndefaults() {
+  return support::faulty_libpq::fails("PQconndefaults") ? nullptr : REAL(PQconndefaults)();
+}
+[[gnu::weak]] PGconn* PQconnectStartParams(char const* const* names, char const* const* values, int expand) {
+  return support::faulty_libpq::fails("PQconnectStartParams") ? nullptr
+                                                              : REAL(PQconnectStartParams)(names, values, expand);
+}
+[[gnu::weak]] PostgresPollingStatusType PQconnectPoll(PGconn* c) {
+  return support::faulty_libpq::fails("PQconnectPoll") ? PGRES_POLLING_FAILED : REAL(PQconnectPoll)(c);
+}
+[[gnu::weak]] ConnStatusType PQstatus(PGconn const* c) {
+  return support::faulty_libpq::fails("PQstatus") ? CONNECTION_BAD : REAL(PQstatus)(c);
+}
+[[gnu::weak]] char* PQescapeIdentifier(PGconn* c, char const* text, std::size_t size) {
+  return support::faulty_libpq::fails("PQescapeIdentifier") ? nullptr : REAL(PQescapeIdentifier)(c, text, size);
+}
+[[gnu::weak]] char* PQescapeLiteral(PGconn* c, char const* text, std::size_t size) {
+  return support::faulty_libpq::fails("PQescapeLiteral") ? nullptr : REAL(PQescapeLiteral)(c, text, size);
+}
+[[gnu::weak]] int PQsendQueryParams(PGconn* c, char const* sql, int n, Oid const* types, char const* const* values,
+                                    int const* sizes, int const* formats, int format) {
+  if (support::faulty_libpq::fails("PQsendQueryParams", sql)) return 0;
+  return REAL(PQsendQueryParams)(c, sql, n, types, values, sizes, formats, format);
+}
+[[gnu::weak]] int PQflush(PGconn* c) { return support::faulty_libpq::fails("PQflush") ? -1 : REAL(PQflush)(c); }
+[[gnu::weak]] int PQconsumeInput(PGconn* c) {
+  return support::faulty_libpq::fails("PQconsumeInput") ? 0 : REAL(PQconsumeInput)(c);
+}
+/// As where the connection broke before the answer had come: with libpq's own words, and no SQLSTATE.
+[[gnu::weak]] PGresult* PQgetResult(PGconn* c) {
+  PGresult* const result = REAL(PQgetResult)(c);
+  if (!support::faulty_libpq::fails("PQgetResult")) return result;
+  ::PQclear(result);
+  return ::PQmakeEmptyPGresult(c, PGRES_FATAL_ERROR);
+}
+[[gnu::weak]] int PQputCopyData(PGconn* c, char const* bytes, int n) {
+  return support::faulty_libpq::fails("PQputCopyData") ? -1 : REAL(PQputCopyData)(c, bytes, n);
+}
+[[gnu::weak]] int PQputCopyEnd(PGconn* c, char const* why) {
+  return support::faulty_libpq::fails("PQputCopyEnd") ? -1 : REAL(PQputCopyEnd)(c, why);
+}
+[[gnu::weak]] int poll(pollfd* all, nfds_t n, int timeout) {
+  if (!support::faulty_libpq::fails("poll")) return REAL(poll)(all, n, timeout);
+  errno = ENOMEM;
+  return -1;
+}
+}
+
+#undef REAL
