@@ -46,7 +46,6 @@ BRANCHES = [
     ("detail/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
     ("detail/process.hpp", "::pthread_atfork(", NO_MEMORY),
     ("detail/at_fork.hpp", "::pthread_atfork(", NO_MEMORY),
-    ("detail/sqlite.hpp", "db_ != nullptr is false", NO_MEMORY),
     ("json_serializer.hpp", "stop != end is true", "basic_parser hands on nothing that is not a number throughout"),
     ("detail/absolute.hpp", "directory.filename().empty() is true",
      "how Boost.Filesystem 4 spells it; the tests are built with 3, the default of Boost 1.81"),

@@ -437,6 +437,11 @@ BOOST_AUTO_TEST_CASE(a_forked_child_may_destroy_an_inherited_one_without_harm) {
   BOOST_TEST(status == 0);
   BOOST_TEST((mine->describe("orders") == columns));
   BOOST_TEST(!mine->describe(std::string_view{}));
+  for (auto const* const breaks : {"PQflush", "PQconnectStartParams"}) {  // so that it has no connection
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view) { return call == breaks; }};
+    BOOST_TEST(code_of_any([&] { mine->describe("orders"); }));
+  }
+  BOOST_TEST(support::in_child([&] { return mine.reset(), 0; }) == 0);
   ckan::postgres_datastore moved = std::move(*mine);
   BOOST_TEST((moved.describe("orders") == columns));
 }

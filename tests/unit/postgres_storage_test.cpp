@@ -1,7 +1,9 @@
 // Against a real server: STASH_POSTGRES is the connection string of its superuser (see support/postgres_cluster.py).
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <array>
 #include <atomic>
@@ -699,11 +701,38 @@ BOOST_AUTO_TEST_CASE(a_save_in_the_middle_of_which_memory_ran_out_is_written_aga
     support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
       is_sent = is_sent || sql.starts_with("INSERT");
       if (call == "PQflush" && is_sent && !std::exchange(has_thrown, true)) throw std::bad_alloc{};
-      return false;
+      return sql.find("unlock_all") != sql.npos;  // its locks end with the session then
     }};
     s.put("k", some("words"));
   }
   BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(!lock->held());
+}
+
+BOOST_AUTO_TEST_CASE(a_payload_whose_sending_broke_off_is_sent_again) {
+  std::string const payload(16 << 20, 'x');
+  bool is_sending = false, is_broken = false;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      is_sending = is_sending || sql.starts_with("INSERT");
+      return call == "PQconsumeInput" && is_sending && !std::exchange(is_broken, true);
+    }};
+    s.put("k", some(payload));
+  }
+  BOOST_TEST(is_broken);
+  BOOST_TEST((s.get("k") == some(payload)));
+}
+
+BOOST_AUTO_TEST_CASE(a_signal_ends_no_wait) {
+  struct sigaction ignore {};
+  ignore.sa_handler = [](int) {};
+  struct sigaction before {};
+  ::sigaction(SIGALRM, &ignore, &before);
+  itimerval const often{{0, 2000}, {0, 2000}}, never{};
+  ::setitimer(ITIMER_REAL, &often, nullptr);
+  BOOST_TEST(query("SELECT pg_sleep(0.1)::text") == "");
+  ::setitimer(ITIMER_REAL, &never, nullptr);
+  ::sigaction(SIGALRM, &before, nullptr);
 }
 
 /// Each call fails once, or from then on; what is there then is the old records or the new.
@@ -738,17 +767,20 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_old_or_the_new_records_st
           }
         };
         int calls = 0;
-        support::faulty_libpq const libpq{[&](std::string_view, std::string_view) {
-          bool const fails = calls == fails_at || (all_later && calls > fails_at);
-          ++calls;
-          has_failed = has_failed || fails;
-          return fails;
-        }};
+        std::optional<support::faulty_libpq> libpq{std::in_place, [&](std::string_view, std::string_view) {
+                                                     bool const fails =
+                                                         calls == fails_at || (all_later && calls > fails_at);
+                                                     ++calls;
+                                                     has_failed = has_failed || fails;
+                                                     return fails;
+                                                   }};
         std::vector<std::pair<stash::key, record>> const both{{"k", some("second")}, {"l", some("of two")}};
         step({{"k", "first"}}, {"k"}, [&] { one.put("k", some("first")); });
         step({{"k", "second"}, {"l", "of two"}}, {"k", "l"}, [&] { one.put_all(both); });
         step({{"l", "of two"}}, {"k"}, [&] { one.set_aside("k", "superseded"); });
         step({}, {"l"}, [&] { one.erase("l"); });
+        libpq.reset();
+        BOOST_TEST((all_later || !code_of([&] { one.entries(); })));  // it goes on
       }
       // What was sent, and given up, may be done later only.
       wait_until("SELECT count(*) <= 1 FROM pg_stat_activity WHERE application_name = 'stash'");
