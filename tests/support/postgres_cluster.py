@@ -2,7 +2,7 @@
 
 As a program, it runs another one with a server's connection string in STASH_POSTGRES:
 
-    postgres_cluster.py [--skip-report FILE] PROGRAM ARGUMENT...
+    postgres_cluster.py [--skip-report FILE] [--set NAME=VALUE]... PROGRAM ARGUMENT...
 
 Exit code 77 where no server can be had; then FILE says so as JUnit XML.
 """
@@ -144,13 +144,15 @@ def skip(report):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--skip-report")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the server")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     if programs() is None:
         return skip(args.skip_report)
     with tempfile.TemporaryDirectory(prefix="stash-postgres.") as place:
         os.chmod(place, 0o755)
-        cluster = Cluster(Path(place) / "server").init().start()
+        settings = dict(setting.split("=", 1) for setting in args.set)
+        cluster = Cluster(Path(place) / "server", **settings).init().start()
         try:
             os.environ.pop("LOCPATH", None)  # with it, newlocale leaks in glibc, which sanitizers would tell
             return subprocess.run(args.command, env=os.environ | {"STASH_POSTGRES": cluster.uri()}).returncode
