@@ -843,7 +843,7 @@ take_out("SQLite's write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA journa
          "PRAGMA journal_mode=MEMORY", "sqlite_datastore")
 take_out("SQLite's EXTRA without a write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA synchronous=EXTRA",
          "PRAGMA synchronous=OFF", "sqlite_datastore")
-take_out("the syncs of records in SQLite", "storage/sqlite.hpp", "is_wal ? \"PRAGMA synchronous=FULL\"",
+take_out("the syncs of records in SQLite", "detail/sqlite_session.hpp", "is_wal ? \"PRAGMA synchronous=FULL\"",
          "is_wal ? \"PRAGMA synchronous=NORMAL\"", "sqlite_storage")
 take_out("writing a row that stays as it is", "storage/sqlite.hpp",
          "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)\"",
@@ -855,17 +855,17 @@ take_out("writing where there is nothing to erase", "storage/sqlite.hpp", "if (r
 take_out("no open connection across a fork", "detail/at_fork.hpp", "row->before_();", "", "sqlite_storage")
 take_out("no fork amid a call", "detail/at_fork.hpp", ("row->only_.lock();", "row->only_.unlock();"), ("", ""),
          "sqlite_storage", may_hang=True)
-take_out("seeing that an SQLite file was replaced", "storage/sqlite.hpp",
+take_out("seeing that an SQLite file was replaced", "detail/sqlite_session.hpp",
          "if (db_ && std::pair(found.st_dev, found.st_ino) != std::pair(opened_.st_dev, opened_.st_ino)) db_.reset();", "",
          "sqlite_storage")
-take_out("an SQLite file for its owner alone", "storage/sqlite.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
+take_out("an SQLite file for its owner alone", "detail/sqlite_session.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
          "sqlite_storage")
-take_out("no link as an SQLite file", "storage/sqlite.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "sqlite_storage")
-take_out("no foreign SQLite file", "storage/sqlite.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
+take_out("no link as an SQLite file", "detail/sqlite_session.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "sqlite_storage")
+take_out("no foreign SQLite file", "detail/sqlite_session.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
          needs_root=True)
-take_out("an I/O error of SQLite being indeterminate", "storage/sqlite.hpp",
+take_out("an I/O error of SQLite being indeterminate", "detail/sqlite_session.hpp",
          "if (problem.code() != boost::system::errc::io_error) throw;", "throw;", "sqlite_storage")
-take_out("waiting for another writer of an SQLite file", "storage/sqlite.hpp", ">= self.options_.wait_for_file",
+take_out("waiting for another writer of an SQLite file", "detail/sqlite_session.hpp", ">= self.options_.wait_for_file",
          ">= std::chrono::milliseconds(0)", "sqlite_storage")
 take_out("the cap of a payload read from SQLite", "storage/sqlite.hpp", "check_size(found.payload.size(), op);", "",
          "sqlite_storage")
@@ -881,26 +881,26 @@ take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
 
 # --- PostgreSQL: storage/postgres.hpp, detail/postgres.hpp, ckan/postgres_datastore.hpp
 
-take_out("a missing schema being an error", "storage/postgres.hpp", "if (found.text(0, 0) == \"0\")", "if (false)",
+take_out("a missing schema being an error", "detail/postgres_session.hpp", "if (found.text(0, 0) == \"0\")", "if (false)",
          "postgres_storage")
-take_out("refusing synchronous_commit off", "storage/postgres.hpp", "if (found.text(0, 3) == \"off\")", "if (false)",
+take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (found.text(0, 3) == \"off\")", "if (false)",
          "postgres_storage")
-take_out("refusing fsync off", "storage/postgres.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
+take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
          "postgres_storage")
-take_out("synchronous_commit staying as it was", "storage/postgres.hpp",
+take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
          "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
          "current_setting('synchronous_commit')", "postgres_storage")
-take_out("writing again in another session", "storage/postgres.hpp",
+take_out("writing again in another session", "detail/postgres_session.hpp",
          "catch (error const&) { if (!db.is_lost()) throw; } catch", "catch (error const&) { throw; } catch",
          "postgres_storage")
-take_out("writing again where memory ran out", "storage/postgres.hpp",
+take_out("writing again where memory ran out", "detail/postgres_session.hpp",
          "catch (std::bad_alloc const&) { //", "catch (std::bad_alloc const&) { throw; //", "postgres_storage")
-take_out("a lack of memory in writing again being indeterminate", "storage/postgres.hpp",
+take_out("a lack of memory in writing again being indeterminate", "detail/postgres_session.hpp",
          "db_.reset(); op.fail(errc::indeterminate, shown(op.subject), problem.what());", "db_.reset(); throw;",
          "postgres_storage")
-take_out("time to say that a lock could not be taken again", "storage/postgres.hpp", "if (is_over(until - pause))",
+take_out("time to say that a lock could not be taken again", "detail/postgres_session.hpp", "if (is_over(until - pause))",
          "if (is_over(until))", "postgres_storage")
-take_out("reading a table that was made just now", "storage/postgres.hpp",
+take_out("reading a table that was made just now", "detail/postgres_session.hpp",
          "if (!has_table(db, op, until)) return false; f();", "if (has_table(db, op, until) || true) return false; f();",
          "postgres_storage")
 take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
@@ -912,24 +912,24 @@ take_out("a failure that no server sent being a lost connection", "detail/postgr
          "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
 take_out("an end of what answers a COPY", "detail/postgres.hpp", "if (status == PGRES_COPY_IN) break;", "",
          "postgres_datastore", may_hang=True)
-take_out("taking the lock anew before writing again", "storage/postgres.hpp", "while (!try_lock(db, one.k, op, until))",
+take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
-take_out("not writing again over what another wrote", "storage/postgres.hpp",
+take_out("not writing again over what another wrote", "detail/postgres_session.hpp",
          "if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;", "continue;", "postgres_storage")
-take_out("not erasing again what another adopted", "storage/postgres.hpp", "if (now[i] == before[i] ||",
+take_out("not erasing again what another adopted", "detail/postgres_session.hpp", "if (now[i] == before[i] ||",
          "if (checksum_of(now[i]) == checksum_of(before[i]) ||", "postgres_storage")
-take_out("releasing the locks of writing again", "storage/postgres.hpp",
+take_out("releasing the locks of writing again", "detail/postgres_session.hpp",
          "unlock_all(op, until); return result;", "return result;", "postgres_storage")
-take_out("a change needing the session of its lock", "storage/postgres.hpp",
+take_out("a change needing the session of its lock", "detail/postgres_session.hpp",
          "for (auto const& one : all) require_lock(one.k, op);", "", "postgres_storage")
-take_out("asking the server whether a session lives", "storage/postgres.hpp",
+take_out("asking the server whether a session lives", "detail/postgres_session.hpp",
          "db_->run(\"SELECT 'here'\", {}, {\"held\", {}}, until);", "", "postgres_storage")
-take_out("a warning being indeterminate", "storage/postgres.hpp", "db.refuse_warning(op);", "", "postgres_storage")
+take_out("a warning being indeterminate", "detail/postgres_session.hpp", "db.refuse_warning(op);", "", "postgres_storage")
 take_out("a flush where there is nothing to erase in PostgreSQL", "storage/postgres.hpp",
          "SELECT pg_logical_emit_message(true, 'stash', '')::text", "SELECT 'nothing'", "postgres_storage")
 take_out("the cap of a payload read from PostgreSQL", "storage/postgres.hpp", "check_size(number(rows.text(0, 5)), op);",
          "", "postgres_storage")
-take_out("reading again in another session", "storage/postgres.hpp", "if (!db_ || !db_->is_lost()) throw;", "throw;",
+take_out("reading again in another session", "detail/postgres_session.hpp", "if (!db_ || !db_->is_lost()) throw;", "throw;",
          "postgres_storage")
 take_out("closing an inherited session's socket", "detail/postgres.hpp", "::close(::PQsocket(connection_));", "",
          "postgres_storage")
@@ -1013,11 +1013,11 @@ take_out("an error where SQLite refuses to bind", "detail/sqlite.hpp",
          "if (result != SQLITE_OK) fail(); return *this;", "return *this;", "sqlite_storage")
 take_out("an error where SQLite has no memory for a text", "detail/sqlite.hpp",
          "if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();", "", "sqlite_storage")
-take_out("a rollback journal as durable as a WAL", "storage/sqlite.hpp",
+take_out("a rollback journal as durable as a WAL", "detail/sqlite_session.hpp",
          "\"PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA\"", "\"PRAGMA synchronous=FULL\"", "sqlite_storage")
-take_out("sharing an SQLite file that another made meanwhile", "storage/sqlite.hpp", "&& errno != EEXIST", "",
+take_out("sharing an SQLite file that another made meanwhile", "detail/sqlite_session.hpp", "&& errno != EEXIST", "",
          "sqlite_storage")
-take_out("an SQLite file that cannot be looked at being an error", "storage/sqlite.hpp",
+take_out("an SQLite file that cannot be looked at being an error", "detail/sqlite_session.hpp",
          "if (errno == ENOENT) return std::nullopt;", "return std::nullopt;", "sqlite_storage")
 take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
