@@ -39,8 +39,8 @@ void enlist_files(settings const& with, stash::record const& value) {
 
 void enlist_stores(settings const& with, stash::durability d, stash::record const& value) {
   auto const all = [&]<class... Raw>(char const* what, auto work) {
-    compare<journal, files, leveldb_store, rocksdb_store, lmdb_store, sqlite_wal, sqlite_delete, Raw...>(
-        with, std::string("neighbours/") + name_of(d) + "/" + what, d, work);
+    compare<journal, files, sqlite, postgres, leveldb_store, rocksdb_store, lmdb_store, sqlite_wal, sqlite_delete,
+            libpq_store, Raw...>(with, std::string("neighbours/") + name_of(d) + "/" + what, d, work);
   };
   all.operator()<raw_preallocated, raw_append, raw_rename, raw_tmpfile, python_store>("save new", save_new{value});
   all.operator()<raw_rename, python_store>("overwrite", overwrite{value});

@@ -1,4 +1,4 @@
-# Called by report.py, which sets measured, results, stamp, columns (of threads) and the floors.
+# Called by report.py, which sets measured, results, stamp, columns (of policies and of threads) and the floors.
 set datafile separator tab
 set style fill solid 0.85 noborder
 set style line 1 lc rgb '#1b6ca8' lw 2 pt 7
@@ -25,11 +25,11 @@ set xtics rotate by -35 nomirror
 do for [durability in 'power_loss process_crash'] {
   set title value(durability)
   floor_of = value('policies_' . durability)
-  plot data('policies-' . durability) using 2:xtic(1) title columnheader ls 1, '' using 3 title columnheader ls 2, \
+  plot for [i = 2:policies] data('policies-' . durability) using i:xtic(1) title columnheader ls i - 1, \
     floor_of title 'floor: one pwrite' . (durability eq 'power_loss' ? ' and fdatasync' : '') with lines lc rgb 'black' dt 2 lw 2
 }
 set title 'memory: survives exceptions only'
-plot data('policies-memory') using 2:xtic(1) title columnheader ls 3
+plot data('policies-memory') using 2:xtic(1) title columnheader ls 5
 unset multiplot
 
 set terminal svg size 1500,560 font 'sans,12' background 'white' noenhanced

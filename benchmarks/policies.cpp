@@ -35,7 +35,9 @@ struct stash_on : stash::basic_stash<Storage> {
   auto get(stash::key const& k) const { return this->load(k); }
   bool erase(stash::key const& k) { return this->clear(k); }
   template <class Pairs>
-  void put_all(Pairs const& all) { this->save_all(all); }
+  void put_all(Pairs const& all) {
+    this->save_all(all);
+  }
 };
 
 /// What a stash's save consists of, without the stash.
@@ -114,7 +116,7 @@ void enlist(settings const& with) {
     auto const value = dictionary(static_cast<std::size_t>(kilobytes) * 1000);
     auto const size = "/" + std::to_string(kilobytes) + " KB";
     for (auto const d : {stash::durability::power_loss, stash::durability::process_crash}) {
-      group{std::string("policies/") + name_of(d) + size, d, with}.all<journal, files>(value);
+      group{std::string("policies/") + name_of(d) + size, d, with}.all<journal, files, sqlite, postgres>(value);
     }
     group{"policies/memory" + size, {}, with}.all<memory>(value);
   }

@@ -14,6 +14,7 @@ from pathlib import Path
 measured, results, stamp = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 JOURNAL, FILES, MEMORY = "stash: journal", "stash: atomic files", "stash: memory"
+SQLITE, POSTGRES = "stash: SQLite", "stash: PostgreSQL"
 FLOOR = "raw: pwrite to a preallocated log, fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
 UNNAMED = "raw: O_TMPFILE, fsync, link, sync directory"
@@ -72,6 +73,9 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      1.2),
     ("unordered_map under a mutex, the same", S + "memory/unordered_map/save/1000000",
      S + "memory/unordered_map/save/1000", None),
+    ("SQLite save / SQLite alone, WAL, FULL", N + "save new/" + SQLITE, N + "save new/SQLite WAL, FULL", None),
+    ("PostgreSQL save / one prepared INSERT", N + "save new/" + POSTGRES,
+     N + "save new/PostgreSQL: prepared INSERT, libpq", None),
     ("memory put and get / unordered_map under a mutex", "neighbours/memory/put and get/" + MEMORY,
      "neighbours/memory/put and get/unordered_map under a mutex", 1.3),
 ] + [
@@ -162,8 +166,8 @@ out += ["## What must be reached\n\nPayload 4 KiB, durability power_loss, but fo
         table(["ratio", "median", "middle half", "target", "reached"], [ratio_row(*r) for r in RATIOS])]
 OPERATIONS = ["save new", "overwrite", "load", "clear", "batch of 100, a key"]
 STORAGES = {  # for who has to choose
-    "atomic files, power_loss": f"power_loss/{{}}/{FILES}", "journal, power_loss": f"power_loss/{{}}/{JOURNAL}",
-    "atomic files, process_crash": f"process_crash/{{}}/{FILES}", "journal, process_crash": f"process_crash/{{}}/{JOURNAL}",
+    **{f"{storage[7:]}, {durability}": f"{durability}/{{}}/{storage}"
+       for durability in ("power_loss", "process_crash") for storage in (FILES, JOURNAL, SQLITE, POSTGRES)},
     "memory": f"memory/{{}}/{MEMORY}",
 }
 if floor := median.get(N + "save new/" + FLOOR):
@@ -208,6 +212,7 @@ write_data("threads", "scale/power_loss/threads/", 0, 1, lambda value: 1 / value
 for durability, policy in (("power_loss", "journal"), ("power_loss", "files"), ("memory", "memory")):
     write_data(f"keys-{policy}", f"scale/{durability}/{policy}/", 1, 0, micros)
 settings = "".join(f"{name} = {value}; " for name, value in floors.items())
-settings += f"columns = {1 + len(threads_columns)}; measured = '{measured}'; results = '{results}'; stamp = '{stamp}'"
+stashes = [c for c in pivot("policies/power_loss/15 KB/", 0, 1)[0] if c.startswith("stash")]
+settings += f"policies = {1 + len(stashes)}; columns = {1 + len(threads_columns)}; measured = '{measured}'; results = '{results}'; stamp = '{stamp}'"
 subprocess.run(["gnuplot", "-e", settings, Path(__file__).with_name("plots.gp")], check=True)
 sys.exit(1 if failed else 0)

@@ -18,6 +18,7 @@ esac
 # shellcheck disable=SC2086
 need $build_packages libbenchmark-dev gnuplot-nox git
 (need libleveldb-dev librocksdb-dev liblmdb-dev) || echo "going on without what is missing"
+(need_postgres) || echo "going on without PostgreSQL"
 
 build=$PWD/.build/benchmarks
 results=$PWD/benchmarks/results
@@ -33,6 +34,7 @@ meson compile -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 |
 
 mkdir -p "${STASH_BENCHMARK_DIR:-$build/data}" "$build/measured" "$results"
 data=$(mktemp -d "${STASH_BENCHMARK_DIR:-$build/data}/XXXXXX")
+chmod 0711 "$data" # for the server's user
 trap 'rm -rf "$data"' EXIT
 trap 'exit 1' INT TERM
 rm -f "$build/measured/"*
@@ -41,9 +43,17 @@ git diff --quiet HEAD -- include benchmarks ":!benchmarks/results" || commit="$c
 stamp="$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(uname -sr), load average \
 $(cut -d ' ' -f 1 /proc/loadavg); $(df --output=fstype "$data" | tail -n 1); $(date -u +%F); commit $commit"
 echo "$stamp"
+with_server() { # COMMAND...
+  python3 tests/support/postgres_cluster.py --set autovacuum=off --set bgwriter_lru_maxpages=0 \
+    --set checkpoint_timeout=1h --set max_wal_size=16GB --set wal_writer_delay=10s --set unix_socket_directories= \
+    "$@" || {
+    [ $? = 77 ] && "$@"
+  }
+}
 for program in neighbours policies scale; do
+  # A server that does nothing but what it is asked to; where there is none, without. On the disk in question.
   # shellcheck disable=SC2086
-  "$build/$program" --directory "$data" $quick --benchmark_out="$build/measured/$program.json" \
+  TMPDIR=$data with_server "$build/$program" --directory "$data" $quick --benchmark_out="$build/measured/$program.json" \
     --benchmark_out_format=json >"$build/measured/$program.log"
 done
 python3 benchmarks/compile.py "$rounds" "$build/measured/compile.json"

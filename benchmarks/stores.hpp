@@ -11,11 +11,13 @@
 #include <stash/storage/atomic_file.hpp>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/memory.hpp>
+#include <stash/storage/sqlite.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #ifdef STASH_HAS_LEVELDB
 #include <leveldb/db.h>
@@ -27,6 +29,12 @@
 #endif
 #ifdef STASH_HAS_LMDB
 #include <lmdb.h>
+#endif
+#ifdef STASH_HAS_POSTGRES
+#include <libpq-fe.h>
+
+#include <cstdlib>
+#include <stash/storage/postgres.hpp>
 #endif
 #ifdef STASH_HAS_PYTHON
 #include <boost/process/child.hpp>
@@ -48,6 +56,10 @@ struct journal : stash::journal_storage {
 struct files : stash::atomic_file_storage {
   static constexpr char name[] = "stash: atomic files";
   files(fs::path const& dir, stash::durability d) : basic_atomic_file_storage(dir, {.durability = d}) {}
+};
+struct sqlite : stash::sqlite_storage {
+  static constexpr char name[] = "stash: SQLite";
+  sqlite(fs::path const& dir, stash::durability d) : sqlite_storage(dir / "stash.sqlite", {.durability = d}) {}
 };
 struct memory : stash::memory_storage {
   static constexpr char name[] = "stash: memory";
@@ -263,6 +275,74 @@ struct sqlite_delete : sqlite_store {
   static constexpr char name[] = "SQLite DELETE, EXTRA";
   sqlite_delete(fs::path const& dir, stash::durability d) : sqlite_store(dir, "DELETE", "EXTRA", d) {}
 };
+
+struct postgres_api {
+  static constexpr char name[] = "stash: PostgreSQL";
+};
+struct libpq_api {
+  static constexpr char name[] = "PostgreSQL: prepared INSERT, libpq";
+};
+#ifdef STASH_HAS_POSTGRES
+/// A session of the server that run.sh started, as durable as `d`.
+inline std::string server(stash::durability d) {
+  char const* const started = std::getenv("STASH_POSTGRES");
+  if (started == nullptr) throw std::runtime_error("skipped: no server");
+  return started + std::string(d == stash::durability::power_loss ? "" : "?options=-csynchronous_commit%3Doff");
+}
+inline std::string new_table() {
+  static int made = 0;
+  return "contestant_" + std::to_string(++made);
+}
+
+struct postgres : stash::postgres_storage {
+  static constexpr auto& name = postgres_api::name;
+  postgres(fs::path const&, stash::durability d)
+      : postgres_storage(server(d), {.durability = d, .table = new_table()}) {}
+};
+
+class libpq_store {
+ public:
+  static constexpr auto& name = libpq_api::name;
+  libpq_store(fs::path const&, stash::durability d) : db_(::PQconnectdb(server(d).c_str()), ::PQfinish) {
+    std::string const table = new_table();
+    run("CREATE TABLE " + table + " (key text PRIMARY KEY, bytes text)");
+    prepare("put", "INSERT INTO " + table + " VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET bytes = excluded.bytes");
+    prepare("get", "SELECT bytes FROM " + table + " WHERE key = $1");
+    prepare("erase", "DELETE FROM " + table + " WHERE key = $1");
+  }
+  void put(stash::key const& k, stash::record const& r) { ask("put", {k.str().data(), r.payload.c_str()}); }
+  std::string get(stash::key const& k) { return ::PQgetvalue(ask("get", {k.str().data()}).get(), 0, 0); }
+  void erase(stash::key const& k) { ask("erase", {k.str().data()}); }
+  void put_all(pairs_view all) {
+    run("BEGIN");
+    for (auto const& [k, r] : all) put(k, r);
+    run("COMMIT");
+  }
+
+ private:
+  using result = std::unique_ptr<PGresult, decltype(&::PQclear)>;
+
+  result checked(PGresult* r) {
+    auto const status = ::PQresultStatus(r);
+    result owned{r, ::PQclear};
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) throw std::runtime_error(::PQerrorMessage(db_.get()));
+    return owned;
+  }
+  void run(std::string const& sql) { checked(::PQexec(db_.get(), sql.c_str())); }
+  void prepare(char const* statement, std::string const& sql) {
+    checked(::PQprepare(db_.get(), statement, sql.c_str(), 0, nullptr));
+  }
+  result ask(char const* statement, std::vector<char const*> const& values) {
+    return checked(
+        ::PQexecPrepared(db_.get(), statement, static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0));
+  }
+
+  std::unique_ptr<PGconn, decltype(&::PQfinish)> db_;
+};
+#else
+using postgres = missing<postgres_api>;
+using libpq_store = missing<libpq_api>;
+#endif
 
 struct python_api {
   static constexpr char name[] = "Python: json.dump, os.replace";
