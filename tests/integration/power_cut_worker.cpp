@@ -180,7 +180,7 @@ struct in_sqlite {
     std::string const name = e.where.substr(e.where.find(": ") + 2);
     stash::detail::sqlite_statement row{db, "SELECT payload FROM stash WHERE set_aside = ?", "check", name};
     row.bind(name).step();
-    return row.payload(0);
+    return row.text(0).value_or("");
   }
 };
 
