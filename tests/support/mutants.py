@@ -891,14 +891,22 @@ take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
          "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
          "current_setting('synchronous_commit')", "postgres_storage")
 take_out("writing again in another session", "detail/postgres_session.hpp",
-         "catch (error const&) { if (!db.is_lost()) throw; } catch", "catch (error const&) { throw; } catch",
+         "catch (...) { if (!db.is_lost()) throw; }", "catch (...) { throw; }",
          "postgres_storage")
-take_out("writing again where memory ran out", "detail/postgres_session.hpp",
-         "catch (std::bad_alloc const&) { //", "catch (std::bad_alloc const&) { throw; //", "postgres_storage")
+take_out("writing again where memory ran out", "detail/postgres.hpp", "is_lost_ = true; throw;", "throw;",
+         "postgres_storage")
+take_out("no change in another session than its lock's", "detail/postgres_session.hpp",
+         "db_ && !db_->is_lost() && taken == generation_", "db_ && taken == generation_", "postgres_storage")
+take_out("the whole time for a call that waited for its turn", "detail/postgres_session.hpp",
+         "std::lock_guard const alone{mutex_}; auto const until = end(); for",
+         "auto const until = end(); std::lock_guard const alone{mutex_}; for", "postgres_storage")
+take_out("ending a session whose locks could not be released", "detail/postgres_session.hpp",
+         "pg_advisory_unlock_all()::text\", {}, op, until); } catch (...) { db_.reset(); }",
+         "pg_advisory_unlock_all()::text\", {}, op, until); } catch (...) {}", "postgres_storage")
 take_out("a lack of memory in writing again being indeterminate", "detail/postgres_session.hpp",
-         "db_.reset(); op.fail(errc::indeterminate, shown(op.subject), problem.what());", "db_.reset(); throw;",
+         "db_.reset(); std::rethrow_exception(unknown);", "db_.reset(); throw;",
          "postgres_storage")
-take_out("time to say that a lock could not be taken again", "detail/postgres_session.hpp", "if (is_over(until - pause))",
+take_out("time to say that a lock could not be taken again", "detail/postgres_session.hpp", "if (is_over(until - 2 * pause))",
          "if (is_over(until))", "postgres_storage")
 take_out("reading a table that was made just now", "detail/postgres_session.hpp",
          "if (!has_table(db, op, until)) return false; f();", "if (has_table(db, op, until) || true) return false; f();",

@@ -49,7 +49,8 @@ struct postgres_datastore_options {
 ///     d.finish("orders");
 ///
 /// Errors: `stash::error` with the server's words and its SQLSTATE as code, the resource as subject; then nothing was
-/// changed, unless the connection broke (class 08) or the code is `errc::indeterminate`: then all or nothing was.
+/// changed, unless the connection broke (class 08), memory ran out or the code is `errc::indeterminate`: then all or
+/// nothing was.
 class postgres_datastore {
  public:
   class loader;
@@ -202,7 +203,7 @@ class postgres_datastore {
   class transaction : public stash::detail::postgres_transaction {
    public:
     transaction(postgres_datastore const& d, connection& db, operation const& op)
-        : postgres_transaction(db, op, d.state_->options.timeout) {
+        : postgres_transaction(db, op, [&d] { return d.end(); }) {
       d.run(db, "SELECT set_config('synchronous_commit', 'on', true)", op);
     }
   };

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <new>
@@ -213,6 +214,21 @@ class postgres_connection {
   /// Calls `each` with the results of what was sent. Throws what is wrong with one of them, at the end.
   template <class Each>
   void receive(operation const& op, deadline until, Each each) {
+    try {
+      receive_all(op, until, each);
+    } catch (error const&) {
+      throw;
+    } catch (...) {  // memory ran out in the middle
+      is_lost_ = true;
+      throw;
+    }
+  }
+
+ private:
+  using settings = std::vector<std::pair<std::string, std::string>>;
+
+  template <class Each>
+  void receive_all(operation const& op, deadline until, Each& each) {
     std::optional<postgres_result> failed;
     for (;;) {
       auto result = next(op, until);
@@ -222,6 +238,7 @@ class postgres_connection {
                            status == PGRES_COPY_IN;
       if (!is_good) {
         if (!failed) failed.emplace(std::move(result));
+        if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
       } else if (!failed) {
         each(std::move(result));
       }
@@ -229,10 +246,6 @@ class postgres_connection {
     }
     if (failed) fail(*failed, op);
   }
-
- private:
-  using settings = std::vector<std::pair<std::string, std::string>>;
-
   void send(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op) {
     std::vector<char const*> values;
     std::vector<int> sizes, formats(parameters.size(), 1);
@@ -414,6 +427,7 @@ class postgres_connection {
     if (postgres_result::field(notice, PG_DIAG_SEVERITY_NONLOCALIZED) != "WARNING") return;
     auto& db = *static_cast<postgres_connection*>(self);
     db.has_warned_ = true;
+    db.warning_.clear();
     try {
       db.warning_ = postgres_result::field(notice, PG_DIAG_MESSAGE_PRIMARY);
     } catch (...) {  // nothing may be thrown through libpq
@@ -445,19 +459,19 @@ inline deadline deadline_in(std::chrono::milliseconds timeout) {
   return std::chrono::steady_clock::now() + std::min<std::chrono::milliseconds>(timeout, std::chrono::hours(24));
 }
 
-/// Rolled back unless committed; where that fails, the connection is lost. Each of its statements has `timeout`.
+/// Rolled back unless committed; where that fails, the connection is lost. `until` is asked for each statement's end.
 class postgres_transaction {
  public:
-  postgres_transaction(postgres_connection& db, operation const& op, std::chrono::milliseconds timeout)
-      : db_(db), op_(op), timeout_(timeout) {
-    db_.run("BEGIN", {}, op_, deadline_in(timeout_));
+  postgres_transaction(postgres_connection& db, operation const& op, std::function<deadline()> until)
+      : db_(db), op_(op), until_(std::move(until)) {
+    db_.run("BEGIN", {}, op_, until_());
   }
   postgres_transaction(postgres_transaction const&) = delete;
   postgres_transaction& operator=(postgres_transaction const&) = delete;
   ~postgres_transaction() {
     if (!open_ || db_.is_lost()) return;
     try {
-      db_.run("ROLLBACK", {}, op_, deadline_in(timeout_));
+      db_.run("ROLLBACK", {}, op_, until_());
     } catch (...) {
       db_.give_up();
     }
@@ -465,7 +479,7 @@ class postgres_transaction {
   /// Throws `errc::indeterminate` where the server warns: it may have stopped waiting for a standby.
   void commit() {
     db_.forget_warning();
-    auto const done = db_.run("COMMIT", {}, op_, deadline_in(timeout_));
+    auto const done = db_.run("COMMIT", {}, op_, until_());
     open_ = false;
     if (std::string_view(::PQcmdStatus(done.get())) != "COMMIT") db_.fail("40000", "the server rolled back", op_);
     db_.refuse_warning(op_);
@@ -474,7 +488,7 @@ class postgres_transaction {
  private:
   postgres_connection& db_;
   operation op_;
-  std::chrono::milliseconds timeout_;
+  std::function<deadline()> until_;
   bool open_ = true;
 };
 

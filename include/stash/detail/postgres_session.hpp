@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -49,8 +50,8 @@ class postgres_session {
   /// Calls `f(connection, until)`, alone; in another session again where that ended meanwhile.
   template <class F>
   auto read(operation const& op, F f) {
-    auto const until = end();
     std::lock_guard const alone{mutex_};
+    auto const until = end();
     return repeat(op, until, f);
   }
 
@@ -74,8 +75,8 @@ class postgres_session {
 
   /// In which session the lock was taken; nullopt: another has it, here or elsewhere.
   std::optional<generation> try_lock(key const& k, operation const& op) {
-    auto const until = end();
     std::lock_guard const alone{mutex_};
+    auto const until = end();
     auto const [row, is_new] = locks_.try_emplace(k, 0);  // now: afterwards a lack of memory would leave it locked
     if (!is_new) return std::nullopt;
     try {
@@ -90,10 +91,10 @@ class postgres_session {
   }
   void unlock(key const& k, generation taken) noexcept {
     try {
-      auto const until = end();
       std::lock_guard const alone{mutex_};
+      auto const until = end();
       locks_.erase(k);
-      if (!db_ || taken != generation_) return;
+      if (!is_current(taken)) return;
       try {
         db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id(k)}, {"unlock", k}, until);
       } catch (...) {
@@ -105,9 +106,9 @@ class postgres_session {
   /// Asks the server, for a session that was ended shows only then.
   bool is_held(generation taken) noexcept {
     try {
-      auto const until = end();
       std::lock_guard const alone{mutex_};
-      if (!db_ || taken != generation_) return false;
+      auto const until = end();
+      if (!is_current(taken)) return false;
       try {
         db_->run("SELECT 'here'", {}, {"held", {}}, until);
         return true;
@@ -139,8 +140,8 @@ class postgres_session {
   /// session lives on the server, it has the locks. If another changed a record meanwhile, `errc::busy`.
   template <class T, class Write>
   T change(operation const& op, std::vector<change_of> const& all, bool make, T nothing, Write write) {
-    auto const until = end();
     std::lock_guard const alone{mutex_};
+    auto const until = end();
     for (auto const& one : all) require_lock(one.k, op);
     auto& db = connected(op, until);
     std::optional<found_records> before;
@@ -156,16 +157,22 @@ class postgres_session {
       make_table(db, op, until);
       before.emplace(all.size());
     }
+    auto const unknown = std::make_exception_ptr(  // now: where memory runs out, none is left to say so
+        error{errc::indeterminate, std::string(op.name), std::string(op.subject), shown(op.subject)});
     try {
       return write_once(db, all, *before, op, until, write);
-    } catch (error const&) {
+    } catch (...) {
       if (!db.is_lost()) throw;
-    } catch (std::bad_alloc const&) {  // what was done until then, nobody knows either
     }
     db_.reset();
-    T result = write_again(all, *before, op, until, write);
-    unlock_all(op, until);
-    return result;
+    try {
+      T result = write_again(all, *before, op, until, write);
+      unlock_all(op, until);
+      return result;
+    } catch (std::bad_alloc const&) {
+      db_.reset();
+      std::rethrow_exception(unknown);
+    }
   }
 
   std::string table(postgres_connection const& db) const {
@@ -177,10 +184,10 @@ class postgres_session {
 
  private:
   deadline end() const { return deadline_in(options_.timeout); }
-  static std::chrono::milliseconds left(deadline until) {
-    return std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-  }
   static bool is_over(deadline until) { return std::chrono::steady_clock::now() >= until; }
+
+  /// Whether the session in which a lock was taken is the one that we have.
+  bool is_current(generation taken) const noexcept { return db_ && !db_->is_lost() && taken == generation_; }
 
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
@@ -246,7 +253,7 @@ class postgres_session {
   }
   void require_lock(key const& k, operation const& op) const {
     auto const row = locks_.find(k);
-    if (row == locks_.end() || (db_ && row->second == generation_)) return;
+    if (row == locks_.end() || is_current(row->second)) return;
     op.fail(errc::busy, shown(k), "the session that had its lock has ended");
   }
 
@@ -303,7 +310,7 @@ class postgres_session {
                   operation const& op, deadline until, Write& write) {
     db.forget_warning();
     std::optional<postgres_transaction> together;
-    if (all.size() > 1) together.emplace(db, op, left(until));
+    if (all.size() > 1) together.emplace(db, op, [=] { return until; });
     auto result = write(db, before, until);
     if (together) together->commit();
     db.refuse_warning(op);
@@ -319,7 +326,8 @@ class postgres_session {
         for (auto const& one : all) {
           constexpr std::chrono::milliseconds pause{50};
           while (!try_lock(db, one.k, op, until)) {
-            if (is_over(until - pause)) op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
+            if (is_over(until - 2 * pause))
+              op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
             sleep_for(pause);
           }
         }
@@ -335,11 +343,8 @@ class postgres_session {
           unlock_all(op, until);
           if (problem.code() == errc::indeterminate || problem.code() == errc::busy) throw;
         }
-        if (!is_lost) op.fail(errc::indeterminate, shown(op.subject), problem.what());
-        db_.reset();  // and again; when the time is over, no other session can be made
-      } catch (std::bad_alloc const& problem) {
-        db_.reset();
-        op.fail(errc::indeterminate, shown(op.subject), problem.what());
+        if (is_lost) db_.reset();
+        if (!is_lost || is_over(until)) op.fail(errc::indeterminate, shown(op.subject), problem.what());
       }
       sleep_for(std::chrono::milliseconds(100));
     }

@@ -37,11 +37,12 @@ namespace stash::inline v1 {
 ///
 /// It has a connection of its own, in autocommit: a job's rollback does not take the stash along. The string is libpq's
 /// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts (but in a service
-/// file), of which the one that can be written to is used. Each call ends within `postgres_options::timeout`, but for
-/// the time that finding a host's address takes. A session that ended is made anew; the locks of the old one are then
-/// lost (`held()`), and what was being written is written again, unless another had the key's lock meanwhile. Locks are
-/// the session's advisory locks: they end with the process, at most a minute after its machine went dark. A pooler in
-/// between is refused. A forked child may use the storage as it is, in a session of its own.
+/// file), of which the one that can be written to is used. Each call ends within `postgres_options::timeout` once
+/// it has its turn, but for the time that finding a host's address takes. A session that ended is made anew; the locks
+/// of the old one are then lost (`held()`), and what was being written is written again, unless another had the key's
+/// lock meanwhile. Locks are the session's advisory locks: they end with the process, at most a minute after its
+/// machine went dark. A pooler in between is refused. A forked child may use the storage as it is, in a session of its
+/// own.
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
@@ -175,7 +176,7 @@ class postgres_storage {
   std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", " WHERE set_aside <> ''"); }
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many; fewer where
-  /// the session ended and it was done again.
+  /// the session ended and it was done again. A throw may leave them destroyed.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
