@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
-need g++ pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost1.81-dev libsqlite3-dev libcsv-dev \
+need g++ pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost1.81-dev libsqlite3-dev libpq-dev libcsv-dev \
   libcli11-dev libutfcpp-dev jq
 
 work=$(mktemp -d)
@@ -15,7 +15,8 @@ run() {
 }
 
 say "Building pusher: one compiler line"
-line="g++ -std=c++20 -O1 -Iinclude tests/examples/pusher.cpp -lboost_json -lboost_filesystem -lsqlite3 -lcsv -o pusher"
+line="g++ -std=c++20 -O1 -Iinclude tests/examples/pusher.cpp -lboost_json -lboost_filesystem -lsqlite3 -lcsv \
+$(pkg-config --cflags --libs libpq) -o pusher"
 echo "$ $line"
 ${line% -o pusher} -o "$work/pusher"
 

@@ -58,6 +58,10 @@ def test_only_posix_file_ops_includes_fcntl():
     assert including <= {"stash/detail/posix_file_ops.hpp"}
 
 
+def test_the_demo_of_the_readme_shows_what_it_says():
+    assert "every word survived" in succeed("sh", TOP / "tests" / "demo.sh").splitlines()[-1]
+
+
 def test_versions_agree_with_each_other_and_with_the_build_file():
     header = source_of("stash/version.hpp")
     number = int(re.search(r"^#define STASH_VERSION (\d+)$", header, re.M)[1])
