@@ -41,6 +41,9 @@ class faulty_libpq {
   static inline hook before_;
 };
 
+/// No failure: asked after a PQflush that left nothing; true makes it say that something is left.
+constexpr char rest_to_flush[] = "rest to flush";
+
 /// ENOMEM for what is thrown where libpq had no memory.
 template <class F>
 boost::system::error_code code_of_any(F f) {
@@ -91,7 +94,11 @@ extern "C" {
   if (support::faulty_libpq::fails("PQsendQueryParams", sql)) return 0;
   return REAL(PQsendQueryParams)(c, sql, n, types, values, sizes, formats, format);
 }
-[[gnu::weak]] int PQflush(PGconn* c) { return support::faulty_libpq::fails("PQflush") ? -1 : REAL(PQflush)(c); }
+[[gnu::weak]] int PQflush(PGconn* c) {
+  if (support::faulty_libpq::fails("PQflush")) return -1;
+  int const rest = REAL(PQflush)(c);
+  return rest == 0 && support::faulty_libpq::fails(support::rest_to_flush) ? 1 : rest;
+}
 [[gnu::weak]] int PQconsumeInput(PGconn* c) {
   return support::faulty_libpq::fails("PQconsumeInput") ? 0 : REAL(PQconsumeInput)(c);
 }

@@ -760,10 +760,11 @@ BOOST_AUTO_TEST_CASE(a_save_in_the_middle_of_which_memory_ran_out_is_written_aga
 
 BOOST_AUTO_TEST_CASE(a_payload_whose_sending_broke_off_is_sent_again) {
   std::string const payload(16 << 20, 'x');
-  bool is_sending = false, is_broken = false;
+  bool is_sending = false, is_left = false, is_broken = false;
   {
     support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
       is_sending = is_sending || sql.starts_with("INSERT");
+      if (call == support::rest_to_flush) return is_sending && !std::exchange(is_left, true);
       return call == "PQconsumeInput" && is_sending && !std::exchange(is_broken, true);
     }};
     s.put("k", some(payload));
@@ -830,7 +831,8 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_old_or_the_new_records_st
           check(seen == next);
         };
         int calls = 0;
-        std::optional<support::faulty_libpq> libpq{std::in_place, [&](std::string_view, std::string_view) {
+        std::optional<support::faulty_libpq> libpq{std::in_place, [&](std::string_view call, std::string_view) {
+                                                     if (call == support::rest_to_flush) return false;
                                                      bool const fails =
                                                          calls == fails_at || (all_later && calls > fails_at);
                                                      ++calls;
