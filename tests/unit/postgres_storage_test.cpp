@@ -49,6 +49,28 @@ struct servers {
 
 record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
 
+/// A port of this machine at which calls are taken; one that waits for a call waits ten seconds.
+struct listener {
+  int const fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  std::string port;
+
+  listener() {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    timeval const longest{10, 0};
+    BOOST_REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0);
+    BOOST_REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+    BOOST_REQUIRE(::listen(fd, 5) == 0);
+    BOOST_REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+    port = std::to_string(ntohs(at.sin_port));
+  }
+  listener(listener const&) = delete;
+  listener& operator=(listener const&) = delete;
+  ~listener() { ::close(fd); }
+};
+
 struct fixture : schema {
   stash::postgres_storage s{server(), {.schema = name}};
   client query;
@@ -266,16 +288,9 @@ BOOST_AUTO_TEST_CASE(a_bad_server_is_a_clear_error_with_its_sqlstate) {
 }
 
 BOOST_AUTO_TEST_CASE(of_several_hosts_the_one_that_answers_is_used) {
-  int const dark = ::socket(AF_INET, SOCK_STREAM, 0);  // takes calls, and never answers
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof at;
-  BOOST_REQUIRE(::bind(dark, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-  BOOST_REQUIRE(::listen(dark, 5) == 0);
-  BOOST_REQUIRE(::getsockname(dark, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  listener const dark;  // takes calls, and never answers
   std::string const uri = server(), host = uri.substr(uri.find('@') + 1, uri.rfind('/') - uri.find('@') - 1);
-  std::string const dark_host = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
+  std::string const dark_host = "127.0.0.1:" + dark.port;
   auto const start = std::chrono::steady_clock::now();
   auto several = other({.timeout = 3s}, "postgresql://postgres@127.0.0.1:1," + dark_host + ',' + host + "/postgres");
   several.put("k", some("words"));
@@ -283,7 +298,6 @@ BOOST_AUTO_TEST_CASE(of_several_hosts_the_one_that_answers_is_used) {
   BOOST_TEST((std::chrono::steady_clock::now() - start < 3s));
   auto none = other({.timeout = 400ms}, "postgresql://postgres@" + dark_host + "/postgres");
   BOOST_TEST(message_of([&] { none.get("k"); }).find("did not answer in time") != std::string::npos);
-  ::close(dark);
 }
 
 BOOST_AUTO_TEST_CASE(the_environment_may_name_several_hosts_too) {
@@ -871,23 +885,13 @@ namespace {
 
 /// Says to each thing that it is sent the next of `answers`.
 struct fake_server {
-  int const listening = ::socket(AF_INET, SOCK_STREAM, 0);
-  std::string info;
+  listener const place;
+  std::string const info = "host=127.0.0.1 sslmode=disable gssencmode=disable user=postgres port=" + place.port;
   std::thread answering;
 
   explicit fake_server(std::vector<std::string> answers) {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    BOOST_REQUIRE(::bind(listening, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-    BOOST_REQUIRE(::listen(listening, 5) == 0);
-    timeval const longest{10, 0};
-    BOOST_REQUIRE(::setsockopt(listening, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0);  // of accept
-    BOOST_REQUIRE(::getsockname(listening, reinterpret_cast<sockaddr*>(&at), &size) == 0);
-    info = "host=127.0.0.1 sslmode=disable gssencmode=disable user=postgres port=" + std::to_string(ntohs(at.sin_port));
     answering = std::thread{[this, all = std::move(answers)] {
-      int const client = ::accept(listening, nullptr, nullptr);
+      int const client = ::accept(place.fd, nullptr, nullptr);
       char asked[10'000];
       for (auto const& answer : all) {
         if (::read(client, asked, sizeof asked) <= 0) break;
@@ -896,10 +900,7 @@ struct fake_server {
       ::close(client);
     }};
   }
-  ~fake_server() {
-    answering.join();
-    ::close(listening);
-  }
+  ~fake_server() { answering.join(); }
   /// As the protocol frames it (https://www.postgresql.org/docs/15/protocol-message-formats.html).
   static std::string message(char type, std::string const& body) {
     std::string out(1, type);
