@@ -239,7 +239,7 @@ class postgres_connection {
       if (!is_good) {
         if (!failed) failed.emplace(std::move(result));
         if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
-      } else if (!failed) {
+      } else {
         each(std::move(result));
       }
       if (status == PGRES_COPY_IN) break;  // there is no other until the data has come
