@@ -918,6 +918,8 @@ take_out("target_session_attrs of the environment", "detail/postgres.hpp",
 take_out("hosts of a service file", "detail/postgres.hpp", "if (is_given(\"service\")) return;", "", "postgres_storage")
 take_out("a failure that no server sent being a lost connection", "detail/postgres.hpp",
          "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
+take_out("losing a connection that answers what was not asked", "detail/postgres.hpp",
+         "if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
 take_out("an end of what answers a COPY", "detail/postgres.hpp", "if (status == PGRES_COPY_IN) break;", "",
          "postgres_datastore", may_hang=True)
 take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",

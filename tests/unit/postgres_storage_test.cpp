@@ -927,7 +927,10 @@ BOOST_AUTO_TEST_CASE(what_a_server_says_that_is_none_is_an_error_all_the_same) {
            {{in, error({"SERROR", "VERROR", "C42501", "Mno", "Dnot you", "Wthere"})}, "42501", "no: not you (there)"},
            {{in, error({"SERROR", "VERROR", "C!!!!!", "Mrefused"})}, "08006", "refused"},
            {{in, error({"SERROR", "VERROR", "Mrefused"})}, "08006", "refused"},
-           {{in, error({"SFATAL", "Mrefused"})}, "08006", "refused"}}) {
+           {{in, error({"SFATAL", "Mrefused"})}, "08006", "refused"},
+           {{in, fake::message('H', std::string(3, '\0'))},
+            "08006",
+            "get \"k\""}}) {  // as if it had been asked to COPY out
     auto const ends = answers.size() == 2 ? fake::message('Z', "I") : "";
     auto all = answers;
     all.back() += ends;

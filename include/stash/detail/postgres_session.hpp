@@ -158,7 +158,8 @@ class postgres_session {
       before.emplace(all.size());
     }
     auto const unknown = std::make_exception_ptr(  // now: where memory runs out, none is left to say so
-        error{errc::indeterminate, std::string(op.name), std::string(op.subject), shown(op.subject)});
+        error{errc::indeterminate, std::string(op.name), std::string(op.subject),
+              shown(op.subject) + ": memory ran out"});
     try {
       return write_once(db, all, *before, op, until, write);
     } catch (...) {
