@@ -15,7 +15,7 @@ export LLVM_PROFILE_FILE=/dev/null # what is not meant to be counted
 figures=${STASH_FIGURES-}
 unset STASH_FIGURES STASH_LONG # these runs are not the ones that tell how much was tried
 build=$PWD/.build/coverage
-[ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" . -Dbuildtype=debug -Doptimization=0 \
+[ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" tests -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args='-fprofile-instr-generate -Wl,--wrap=__gcov_fork' >/dev/null
 meson compile -C "$build" unit every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
@@ -35,12 +35,12 @@ counting() { # WHO COMMAND...: runs it; another user cannot add to what we have 
   unset GCOV_PREFIX
   LLVM_PROFILE_FILE=/dev/null
 }
-counting us "$build/tests/unit" --log_level=error
+counting us "$build/unit" --log_level=error
 [ "$(id -u)" != 0 ] ||
-  counting another sh tests/support/as_other_user.sh "$build/tests/unit" "$build/other-user.xml"
-counting us "$build/tests/every_call_fails" --log_level=error
-counting us python3 tests/support/postgres_cluster.py "$build/tests/postgres" --log_level=error
+  counting another sh tests/support/as_other_user.sh "$build/unit" "$build/other-user.xml"
+counting us "$build/every_call_fails" --log_level=error
+counting us python3 tests/support/postgres_cluster.py "$build/postgres" --log_level=error
 # Standbys, poolers and servers that go down are there only.
-counting pusher env STASH_PUSHER="$build/tests/pusher" STASH_POSTGRES_WORKER="$build/tests/postgres_worker" \
+counting pusher env STASH_PUSHER="$build/pusher" STASH_POSTGRES_WORKER="$build/postgres_worker" \
   python3 -m pytest -q -n 2 -p no:cacheprovider tests/integration/test_postgres.py
 STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

@@ -17,7 +17,7 @@ esac
 . tests/support/packages.sh
 # shellcheck disable=SC2086
 need $build_packages clang-14 clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
-  e2fsprogs xfsprogs
+  e2fsprogs xfsprogs cmake
 need_postgres
 
 build=$PWD/.build
@@ -33,7 +33,7 @@ export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:malloc_context_size=4 
 setup() { # NAME COMPILER OPTION...
   name=$1 compiler=$2
   shift 2
-  [ -e "$build/$name/build.ninja" ] || CXX=$compiler meson setup "$build/$name" . "$@" >"$build/$name.log" 2>&1 || {
+  [ -e "$build/$name/build.ninja" ] || CXX=$compiler meson setup "$build/$name" tests "$@" >"$build/$name.log" 2>&1 || {
     cat "$build/$name.log"
     return 1
   }
@@ -81,7 +81,7 @@ fi
 run clang-tsan --timeout-multiplier 20 concurrency
 
 echo "compile-time tests"
-STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail
+STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers
 echo "fuzzing"
 run_pytest fuzz tests/fuzz
 

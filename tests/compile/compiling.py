@@ -14,10 +14,10 @@ FLAGS = [*WARNINGS, f"-I{INCLUDE}"]
 CORE_LIBRARIES = ["-lboost_json", "-lboost_filesystem"]
 
 
-def run(*command, **options):
+def run(*command, env_add=None, **options):
     """Messages in plain English and ASCII, whatever the user's locale. A command that is not there raises."""
     return subprocess.run([str(part) for part in command], text=True, capture_output=True,
-                          env={**os.environ, "LC_ALL": "C"}, **options)
+                          env={**os.environ, "LC_ALL": "C", **(env_add or {})}, **options)
 
 
 def succeed(*command, **options):

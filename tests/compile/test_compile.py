@@ -60,12 +60,3 @@ def test_only_posix_file_ops_includes_fcntl():
 
 def test_the_demo_of_the_readme_shows_what_it_says():
     assert "every word survived" in succeed("sh", TOP / "tests" / "demo.sh").splitlines()[-1]
-
-
-def test_versions_agree_with_each_other_and_with_the_build_file():
-    header = source_of("stash/version.hpp")
-    number = int(re.search(r"^#define STASH_VERSION (\d+)$", header, re.M)[1])
-    text = re.search(r'^#define STASH_VERSION_STRING "(\d+\.\d+\.\d+)"$', header, re.M)[1]
-    major, minor, patch = map(int, text.split("."))
-    assert number == major * 10000 + minor * 100 + patch
-    assert re.search(r"\bversion\s*:\s*'([^']*)'", (TOP / "meson.build").read_text(encoding="utf-8"))[1] == text

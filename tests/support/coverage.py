@@ -98,9 +98,9 @@ def counted_branches(build, counts):
     """How often each condition was true and false."""
     merged = counts / "merged.profdata"
     run("llvm-profdata-19", "merge", "-o", merged, *counts.rglob("*.profraw"))
-    programs = [build / "tests/unit"]
+    programs = [build / "unit"]
     for name in ("every_call_fails", "postgres", "pusher", "postgres_worker"):
-        programs += ["-object", build / "tests" / name]
+        programs += ["-object", build / name]
     exported = json.loads(run("llvm-cov-19", "export", *programs, f"-instr-profile={merged}", INCLUDE))
     taken = defaultdict(lambda: [0, 0])
     for f in exported["data"][0]["files"]:

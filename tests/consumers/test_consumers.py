@@ -1,0 +1,131 @@
+"""Each way into somebody else's project that the README tells, from an installed copy or from the sources."""
+import json
+import pathlib
+import re
+import shutil
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "compile"))
+from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, WARNINGS, run, source_of, succeed  # noqa: E402
+
+COMPILER = COMPILERS[0]
+VERSION = re.search(r'^#define STASH_VERSION_STRING "(.*)"$', source_of("stash/version.hpp"), re.M)[1]
+
+
+def sources_into(directory):
+    """What a clone has, with what was changed and not committed yet."""
+    ignored = shutil.ignore_patterns(".git", ".build", "build*", "__pycache__", "results")
+    shutil.copytree(TOP, directory, ignore=ignored)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    """Where the library was installed, to be found there by nobody who is not told."""
+    at = tmp_path_factory.mktemp("installed")
+    source = sources_into(at / "source")
+    succeed("meson", "setup", at / "build", source, f"-Dprefix={at}/usr", env_add={"CXX": COMPILER})
+    succeed("meson", "install", "-C", at / "build")
+    return at / "usr"
+
+
+def package_path(prefix):
+    return {"PKG_CONFIG_PATH": f"{prefix}/share/pkgconfig"}
+
+
+def runs(program, directory):
+    """It works, and tells the version that it was built with."""
+    directory.mkdir()
+    return succeed(program, directory).strip() == VERSION
+
+
+def test_copied_headers_and_one_compiler_line(tmp_path):
+    shutil.copytree(INCLUDE / "stash", tmp_path / "stash")
+    succeed(COMPILER, *WARNINGS, f"-I{tmp_path}", HERE / "job.cpp", *CORE_LIBRARIES, "-o", tmp_path / "job")
+    assert runs(tmp_path / "job", tmp_path / "records")
+
+
+@pytest.mark.parametrize("job, packages", [("job", ["stash"]), ("job_in_databases", ["stash-sqlite", "stash-postgres"])])
+def test_pkg_config(prefix, tmp_path, job, packages):
+    flags = succeed("pkg-config", "--cflags", "--libs", *packages, env_add=package_path(prefix)).split()
+    succeed(COMPILER, *WARNINGS, HERE / f"{job}.cpp", *flags, "-o", tmp_path / job)
+    assert runs(tmp_path / job, tmp_path / "records")
+    assert succeed("pkg-config", "--modversion", packages[0], env_add=package_path(prefix)).strip() == VERSION
+
+
+def test_pkg_config_asks_for_databases_in_the_parts_that_need_them_only(prefix):
+    nowhere = {"PKG_CONFIG_LIBDIR": f"{prefix}/share/pkgconfig"}
+    flags = succeed("pkg-config", "--cflags", "--libs", "stash", env_add=nowhere).split()
+    assert flags == [f"-I{prefix}/include", *CORE_LIBRARIES]
+    for part, library in [("stash-sqlite", "sqlite3"), ("stash-postgres", "libpq")]:
+        refused = run("pkg-config", "--libs", part, env_add=nowhere)
+        assert refused.returncode != 0 and library in refused.stderr
+
+
+def names_of_targets(build):
+    return {target["name"] for target in json.loads(succeed("meson", "introspect", "--targets", build))}
+
+
+def consumer_with_subproject(tmp_path):
+    shutil.copytree(HERE, tmp_path / "consumer", ignore=shutil.ignore_patterns("__pycache__"))
+    sources_into(tmp_path / "consumer/subprojects/stash")
+    return tmp_path / "consumer"
+
+
+def test_meson_subproject(tmp_path):
+    said = succeed("meson", "setup", tmp_path / "build", consumer_with_subproject(tmp_path), env_add={"CXX": COMPILER})
+    assert f"found stash {VERSION}\n" in said
+    succeed("meson", "compile", "-C", tmp_path / "build")
+    assert runs(tmp_path / "build/job", tmp_path / "records")
+    assert runs(tmp_path / "build/job_in_databases", tmp_path / "more")
+    assert names_of_targets(tmp_path / "build") == {"job", "job_in_databases"}, "the library builds something of its own"
+
+
+def test_meson_subproject_needs_no_cmake_and_no_database(tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in pathlib.Path("/usr/bin").iterdir():
+        if program.name != "cmake":
+            (programs / program.name).symlink_to(program)
+    succeed("meson", "setup", tmp_path / "build", consumer_with_subproject(tmp_path),
+            env_add={"PATH": str(programs), "PKG_CONFIG_LIBDIR": "/nonexistent", "CXX": COMPILER})
+    assert names_of_targets(tmp_path / "build") == {"job"}
+
+
+def cmake(prefix, tmp_path, *options):
+    return run("cmake", "-G", "Ninja", "-S", HERE, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
+               f"-DCMAKE_CXX_FLAGS={' '.join(WARNINGS)}", *options, env_add={"CXX": COMPILER})
+
+
+def test_cmake(prefix, tmp_path):
+    configured = cmake(prefix, tmp_path, "-DPARTS=sqlite;postgres")
+    assert configured.returncode == 0, configured.stderr
+    assert f"found stash {VERSION}\n" in configured.stdout
+    succeed("cmake", "--build", tmp_path / "build")
+    assert runs(tmp_path / "build/job", tmp_path / "records")
+    assert runs(tmp_path / "build/job_in_databases", tmp_path / "more")
+
+
+@pytest.mark.parametrize("options, words", [
+    (["-DPARTS=postgres;sqlite", "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON"], "stash::sqlite needs SQLite3"),
+    (["-DPARTS=postgres;sqlite", "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON"], "stash::postgres needs PostgreSQL"),
+    (["-DPARTS=oracle"], "stash has no component oracle"),
+])
+def test_cmake_says_which_part_is_missing(prefix, tmp_path, options, words):
+    configured = cmake(prefix, tmp_path, *options)
+    assert configured.returncode != 0 and words in configured.stderr, configured.stdout + configured.stderr
+
+
+def test_cmake_core_needs_no_database(prefix, tmp_path):
+    configured = cmake(prefix, tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON",
+                       "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON")
+    assert configured.returncode == 0, configured.stderr
+
+
+def test_the_number_of_the_version_agrees_with_its_text():
+    number = int(re.search(r"^#define STASH_VERSION (\d+)$", source_of("stash/version.hpp"), re.M)[1])
+    major, minor, patch = map(int, VERSION.split("."))
+    assert number == major * 10000 + minor * 100 + patch
