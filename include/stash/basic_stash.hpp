@@ -10,6 +10,7 @@
 #include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
+#include <stash/detail/policy_checks.hpp>
 #include <stash/detail/time.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -101,8 +102,15 @@ void erase_all(Storage& storage, std::span<key const> all) {
 ///     stash::file_stash store{"/var/lib/etl/stash"};
 ///     store.save("orders", dictionary);
 ///     if (auto saved = store.load("orders")) use(*saved);
-template <storage_policy Storage, class Serializer = json_serializer, clock_policy Clock = std::chrono::system_clock>
+///
+/// The policies are `storage_policy`, `serializer_policy` and `clock_policy` (concepts.hpp); what one of them lacks is
+/// told in words.
+template <class Storage, class Serializer = json_serializer, class Clock = std::chrono::system_clock>
 class basic_stash {
+  static_assert(detail::check_storage<Storage>());
+  static_assert(detail::check_serializer<Serializer>());
+  static_assert(detail::check_clock<Clock>());
+
  public:
   using storage_type = Storage;
   using serializer_type = Serializer;

@@ -12,11 +12,67 @@
 
 namespace stash::inline v1 {
 
-/// The lock of one key. Movable; its destructor does not throw and releases.
+namespace detail {
+
+// The parts of the policies, each for itself: of a part that is missing, detail/policy_checks.hpp says so in words.
 template <class L>
-concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && requires(L const& lock) {
+concept has_held = requires(L const& lock) {
   { lock.held() } -> std::convertible_to<bool>;
 };
+template <class S>
+concept has_lock_type = requires {
+  typename S::lock_type;
+};
+template <class S>
+concept has_put = requires(S& s, key const& k, record const& r) {
+  { s.put(k, r) } -> std::same_as<void>;
+};
+template <class S>
+concept has_get = requires(S const& cs, key const& k) {
+  { cs.get(k) } -> std::same_as<std::optional<record>>;
+};
+template <class S>
+concept has_erase = requires(S& s, key const& k) {
+  { s.erase(k) } -> std::same_as<bool>;
+};
+template <class S>
+concept has_entries = requires(S const& cs) {
+  { cs.entries() } -> std::same_as<std::vector<entry>>;
+};
+template <class S>
+concept has_set_aside = requires(S& s, key const& k, std::string_view reason) {
+  { s.set_aside(k, reason) } -> std::same_as<std::string>;
+};
+template <class S>
+concept has_set_aside_entries = requires(S const& cs) {
+  { cs.set_aside_entries() } -> std::same_as<std::vector<entry>>;
+};
+template <class S>
+concept has_purge = requires(S& s, std::chrono::microseconds older_than) {
+  { s.purge(older_than) } -> std::same_as<std::size_t>;
+};
+template <class S>
+concept has_try_lock = requires(S& s, key const& k) {
+  { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
+};
+template <class Z>
+concept has_value_type = requires {
+  typename Z::value_type;
+};
+template <class Z, class T>
+concept has_serialize = requires(Z const& z, T const& v) {
+  { z.serialize(v) } -> std::same_as<std::string>;
+};
+template <class Z, class T>
+concept has_deserialize = requires(Z const& z, std::string_view bytes) {
+  { z.template deserialize<T>(bytes) } -> std::same_as<T>;
+};
+
+}  // namespace detail
+
+/// The lock of one key. Movable; its destructor does not throw and releases.
+template <class L>
+concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && detail::has_held<L>;
 
 /// Where the bytes go. Every member may be called from many threads at once, and `put`, `erase` and
 /// `set_aside` are called with the key's lock held (`basic_stash`, the guard and `recover` see to it).
@@ -59,19 +115,9 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && re
 ///
 /// What this says of a storage of your own, `stash/testing/storage_conformance.hpp` checks.
 template <class S>
-concept storage_policy = std::movable<S> && requires {
-  typename S::lock_type;
-} && lock_policy<typename S::lock_type> &&
-    requires(S& s, S const& cs, key const& k, record const& r, std::string_view reason, std::chrono::microseconds t) {
-  { s.put(k, r) } -> std::same_as<void>;
-  { cs.get(k) } -> std::same_as<std::optional<record>>;
-  { s.erase(k) } -> std::same_as<bool>;
-  { cs.entries() } -> std::same_as<std::vector<entry>>;
-  { s.set_aside(k, reason) } -> std::same_as<std::string>;
-  { cs.set_aside_entries() } -> std::same_as<std::vector<entry>>;
-  { s.purge(t) } -> std::same_as<std::size_t>;
-  { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
-};
+concept storage_policy = std::movable<S> && detail::has_lock_type<S> && lock_policy<typename S::lock_type> &&
+    detail::has_put<S> && detail::has_get<S> && detail::has_erase<S> && detail::has_entries<S> &&
+    detail::has_set_aside<S> && detail::has_set_aside_entries<S> && detail::has_purge<S> && detail::has_try_lock<S>;
 
 /// Values of type `T` to bytes and back. Used through `const`, from many threads at once.
 ///
@@ -82,11 +128,7 @@ concept storage_policy = std::movable<S> && requires {
 /// |                           | `errc::unserializable` where there are none                                    |
 /// | `z.deserialize<T>(bytes)` | the value; throws `errc::mismatch`: these bytes are not a `T`                  |
 template <class Z, class T>
-concept serializer_policy = requires(Z const& z, T const& v, std::string_view bytes) {
-  typename Z::value_type;
-  { z.serialize(v) } -> std::same_as<std::string>;
-  { z.template deserialize<T>(bytes) } -> std::same_as<T>;
-};
+concept serializer_policy = detail::has_value_type<Z> && detail::has_serialize<Z, T> && detail::has_deserialize<Z, T>;
 
 /// Tells the time, UTC. `now()` is a `std::chrono::sys_time` of any resolution; called from many threads at
 /// once. It may jump: the library destroys nothing because of its age, and no age is ever negative.

@@ -40,9 +40,11 @@ struct guard_access;
 /// reports failure by throwing.
 template <class Stash, class T, class Restore>
 class [[nodiscard]] delete_guard {
-  static_assert(std::invocable<Restore&, T const&>,
+  static_assert(!std::same_as<T, detail::live_is_not_callable>,
+                "stash: live must be callable without an argument: it returns the value to save");
+  static_assert(std::derived_from<T, detail::no_live_value> || std::invocable<Restore&, T const&>,
                 "stash: restore must be callable with what live returns, as T const&");
-  static_assert(!std::invocable<Restore&, T const&> || std::is_void_v<std::invoke_result_t<Restore&, T const&>>,
+  static_assert(detail::returns_nothing<Restore&, T const&>,
                 "stash: restore must return void: it reports failure by throwing");
 
  public:
@@ -139,6 +141,9 @@ class [[nodiscard]] delete_guard {
 template <class Stash, std::invocable Live, class Restore>
 delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
     -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;
+template <class Stash, class Live, class Restore>
+requires(!std::invocable<Live>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
+->delete_guard<Stash, detail::live_is_not_callable, Restore>;
 
 namespace detail {
 

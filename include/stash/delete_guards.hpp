@@ -44,10 +44,11 @@ struct rollback_report {
 /// `live` and `restore` are called key by key, in the order in which the keys were given.
 template <class Stash, class T, class Restore>
 class [[nodiscard]] delete_guards {
-  static_assert(std::invocable<Restore&, key const&, T const&>,
+  static_assert(!std::same_as<T, detail::live_is_not_callable>,
+                "stash: live must be callable with a key: it returns the value to save under it");
+  static_assert(std::derived_from<T, detail::no_live_value> || std::invocable<Restore&, key const&, T const&>,
                 "stash: restore must be callable with a key and what live returns, as T const&");
-  static_assert(!std::invocable<Restore&, key const&, T const&> ||
-                    std::is_void_v<std::invoke_result_t<Restore&, key const&, T const&>>,
+  static_assert(detail::returns_nothing<Restore&, key const&, T const&>,
                 "stash: restore must return void: it reports failure by throwing");
 
  public:
@@ -216,5 +217,8 @@ class [[nodiscard]] delete_guards {
 template <class Stash, class Keys, std::invocable<key const&> Live, class Restore>
 delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
     -> delete_guards<Stash, detail::live_value_t<Live, key const&>, Restore>;
+template <class Stash, class Keys, class Live, class Restore>
+requires(!std::invocable<Live, key const&>) delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
+->delete_guards<Stash, detail::live_is_not_callable, Restore>;
 
 }  // namespace stash::inline v1

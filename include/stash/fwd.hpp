@@ -1,8 +1,5 @@
 #pragma once
 
-#include <chrono>
-#include <stash/concepts.hpp>
-
 // Declarations, for headers that only name the library's types. Never declare them yourself: they live in an
 // inline namespace, and their template parameters may grow.
 namespace stash::inline v1 {
@@ -27,7 +24,7 @@ template <class FileOps>
 class basic_journal_storage;
 template <class T>
 struct lookup_result;
-template <storage_policy Storage, class Serializer, clock_policy Clock>
+template <class Storage, class Serializer, class Clock>
 class basic_stash;
 template <class Stash, class T, class Restore>
 class delete_guard;

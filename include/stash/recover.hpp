@@ -154,11 +154,13 @@ recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_o
   using value = std::conditional_t<std::same_as<T, detail::serializers_own>, own, T>;
   static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,
                 "stash: is_live must be callable as bool(key const&)");
+  static_assert(!std::is_const_v<Stash>, "stash: recover writes to its stash, which must not be const");
+  static_assert(serializer_policy<typename Stash::serializer_type, value>,
+                "stash: the stash's serializer cannot turn this type into bytes and back");
   static_assert(std::invocable<Restore&, key const&, value const&>,
                 "stash: restore must be callable as void(key const&, T const&), where T is the serializer's value_type "
                 "unless you write recover<T>");
-  static_assert(!std::invocable<Restore&, key const&, value const&> ||
-                    std::is_void_v<std::invoke_result_t<Restore&, key const&, value const&>>,
+  static_assert(detail::returns_nothing<Restore&, key const&, value const&>,
                 "stash: restore must return void: it reports failure by throwing");
   return detail::recovery<value, Stash, IsLive, Restore>{stash, is_live, restore, options}.run();
 }

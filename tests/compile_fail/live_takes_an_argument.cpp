@@ -1,4 +1,4 @@
-// expect: invocable
+// expect: stash: live must be callable without an argument
 #include <stash/delete_guard.hpp>
 
 void f(stash::memory_stash& store) {

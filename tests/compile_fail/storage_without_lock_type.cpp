@@ -1,15 +1,12 @@
-// expect: storage_policy
-// expect: S::lock_type
+// expect: stash: a storage needs a lock_type
 #include <stash/basic_stash.hpp>
 
-#include "almost_storage.hpp"
+#include "good_storage.hpp"
 
-struct storage : almost_storage<good_lock> {
-  void put(stash::key const&, stash::record const&);
 #ifdef WRONG
+using storage = storage_without_lock_type<good_lock>;
 #else
-  using lock_type = good_lock;
+using storage = good_storage<>;
 #endif
-};
 
-using store = stash::basic_stash<storage>;
+static_assert(sizeof(stash::basic_stash<storage>) > 0);

@@ -1,15 +1,12 @@
-// expect: storage_policy
-// expect: s.put(k, r)
+// expect: stash: a storage needs void put(key const&, record const&)
 #include <stash/basic_stash.hpp>
 
-#include "almost_storage.hpp"
+#include "good_storage.hpp"
 
-struct storage : almost_storage<good_lock> {
-  using lock_type = good_lock;
+struct storage : good_storage<> {
 #ifdef WRONG
-#else
-  void put(stash::key const&, stash::record const&);
+  void put(stash::key const&, stash::record const&) = delete;
 #endif
 };
 
-using store = stash::basic_stash<storage>;
+static_assert(sizeof(stash::basic_stash<storage>) > 0);

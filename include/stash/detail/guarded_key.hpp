@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <concepts>
 #include <exception>
 #include <optional>
 #include <stash/basic_stash.hpp>
@@ -19,19 +20,28 @@
 
 namespace stash::inline v1::detail {
 
+template <class S>
+concept stash_like = requires(S& stash) {
+  typename S::storage_type;
+  typename S::serializer_type;
+  stash.storage();
+};
+
 /// What a guard does for one of its keys. `lock`, `inspect`, `make_way` and `put` in this order are its constructor
 /// (see the table of `delete_guard`); what one of them throws, its constructor throws.
 template <class Stash, class T>
 class guarded_key {
+  static_assert(stash_like<Stash>, "stash: a guard's first argument is a basic_stash");
   static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
-  static_assert(!std::is_void_v<T>, "stash: live must return the value to save, or a std::optional of it, not void");
+  static_assert(!std::same_as<T, live_returns_void>,
+                "stash: live must return the value to save, or a std::optional of it, not void");
   static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
                 "stash: live must return the value itself, not a pointer: what it points to goes with the resource");
   static_assert(
       !is_view<T>,
       "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
   static_assert(!is_optional<T>, "stash: live must return T or std::optional<T>, not a nested optional");
-  static_assert(serializer_policy<typename Stash::serializer_type, T>,
+  static_assert(std::derived_from<T, no_live_value> || serializer_policy<typename Stash::serializer_type, T>,
                 "stash: the stash's serializer cannot turn what live returns into bytes and back");
 
  public:

@@ -22,10 +22,23 @@ struct unwrapped<std::optional<T>> {
 template <class T>
 inline constexpr bool is_optional = !std::same_as<T, typename unwrapped<T>::type>;
 
+// In place of the T, where there is none: the guard says in words what is wrong, and nothing else.
+struct no_live_value {};
+struct live_is_not_callable : no_live_value {};
+struct live_returns_void : no_live_value {};
+template <>
+struct unwrapped<void> {
+  using type = live_returns_void;
+};
+
 /// The T of a `live` that returns T or std::optional<T>.
 template <class Live, class... Args>
 requires std::invocable<Live, Args...>
 using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live, Args...>>>::type;
+
+/// Of what cannot be called there is nothing to say.
+template <class F, class... Args>
+concept returns_nothing = !std::invocable<F, Args...> || std::is_void_v<std::invoke_result_t<F, Args...>>;
 
 template <class T>
 inline constexpr bool is_initializer_list = false;

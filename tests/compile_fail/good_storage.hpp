@@ -2,9 +2,13 @@
 
 #include <stash/concepts.hpp>
 
-/// A storage but for `lock_type` and `put`.
+struct good_lock {
+  bool held() const noexcept;
+};
+
 template <class Lock>
-struct almost_storage {
+struct storage_without_lock_type {
+  void put(stash::key const&, stash::record const&);
   std::optional<stash::record> get(stash::key const&) const;
   bool erase(stash::key const&);
   std::vector<stash::entry> entries() const;
@@ -14,6 +18,8 @@ struct almost_storage {
   std::optional<Lock> try_lock(stash::key const&);
 };
 
-struct good_lock {
-  bool held() const noexcept;
+/// A storage, of which each case takes or changes one part.
+template <class Lock = good_lock>
+struct good_storage : storage_without_lock_type<Lock> {
+  using lock_type = Lock;
 };

@@ -1,0 +1,12 @@
+// expect: stash: a storage needs std::vector<entry> set_aside_entries() const
+#include <stash/basic_stash.hpp>
+
+#include "good_storage.hpp"
+
+struct storage : good_storage<> {
+#ifdef WRONG
+  std::vector<stash::entry> set_aside_entries() const = delete;
+#endif
+};
+
+static_assert(sizeof(stash::basic_stash<storage>) > 0);
