@@ -1,0 +1,98 @@
+"""The examples are programs to copy: each is built with the line at its top, runs, and prints what stands here."""
+import pathlib
+import re
+import shlex
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "compile"))
+from compiling import COMPILERS, INCLUDE, TOP, WARNINGS, succeed  # noqa: E402
+
+PRINTED = {
+    "custom_clock": """\
+adopted "Orders, net", saved 45 min ago by the log
+after a jump back the checkpoint is 0 us old: no age is negative
+""",
+    "custom_storage": """\
+map_storage keeps what concepts.hpp promises
+the reload failed: no rows today; label: Orders, net
+the reload is done; label: Orders, net; records left: 0
+""",
+    "described_type": """\
+the reload failed: orders.csv: no such file
+the words are back
+on disk: {"owner":"Ada","description":null,"columns":[{"name":"price","unit":"EUR","synonyms":["amount","sum"]},\
+{"name":"day","unit":null,"synonyms":[]}]}
+""",
+    "directory": """\
+customers.csv: the server is down; the listing is kept
+downloaded 2 files
+""",
+    "observer": """\
+WARNING stash: superseded "orders", age 0 s, at HERE/orders.superseded-NAME
+DEBUG stash: saved "orders", at HERE/orders.stash
+ERROR stash: restore_failed "orders", at HERE/orders.stash: the database is down
+WARNING stash: adopted "orders", age 0 s, at HERE/orders.stash
+INFO stash: restored "orders", age 0 s
+ERROR stash: corrupt "orders", at HERE/orders.corrupt-NAME: get "orders": HERE/orders.stash: cut off or damaged: \
+corrupt: not a whole record [stash:3]
+DEBUG stash: saved "orders", at HERE/orders.stash
+DEBUG stash: committed "orders"
+""",
+    "recover_at_startup": """\
+the job was killed; the table is gone
+restored orders
+restored 1, live 0, busy 0, corrupt 0, failed 0
+the table is there again: typed by hand
+restored 0, live 0, busy 0, corrupt 0, failed 0
+""",
+    "several_resources": """\
+saved customers
+saved orders
+restored customers
+restored orders
+failed: items.csv: no such file; the words are back
+saved customers
+saved orders
+committed customers
+committed items
+committed orders
+""",
+    "sql_table": """\
+failed: no such column: oops; the words are back
+loaded; records left: 0
+""",
+}
+each_example = pytest.mark.parametrize("name", PRINTED)
+
+
+def source(name):
+    return HERE / f"{name}.cpp"
+
+
+@each_example
+def test_example_is_built_with_its_own_line_and_prints_what_it_should(name, tmp_path):
+    line = re.search(r"^// (g\+\+ .*)$", source(name).read_text(encoding="utf-8"), re.M)[1]
+    _, *arguments = shlex.split(line)
+    succeed(COMPILERS[0], *WARNINGS, *arguments, "-o", tmp_path / "example", cwd=TOP)
+    at = tmp_path / "at"
+    printed = succeed(tmp_path / "example", at).replace(str(at), "HERE")
+    printed = re.sub(r"(superseded|corrupt)-\d{8}T[0-9.]+Z-[0-9a-f]+", r"\1-NAME", printed)  # when, and a random number
+    assert printed == PRINTED[name]
+
+
+@each_example
+@pytest.mark.parametrize("compiler", COMPILERS[1:])
+def test_example_compiles_with_the_other_compiler(compiler, name):
+    succeed(compiler, *WARNINGS, f"-I{INCLUDE}", "-fsyntax-only", source(name))
+
+
+@each_example
+def test_example_is_short(name):
+    assert len(source(name).read_text(encoding="utf-8").splitlines()) < 80
+
+
+def test_every_example_is_tried():
+    assert sorted(path.stem for path in HERE.glob("*.cpp") if path.stem != "pusher") == sorted(PRINTED)
