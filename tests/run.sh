@@ -17,7 +17,7 @@ esac
 . tests/support/packages.sh
 # shellcheck disable=SC2086
 need $build_packages clang-14 clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
-  e2fsprogs xfsprogs cmake
+  e2fsprogs xfsprogs cmake jq
 need_postgres
 
 build=$PWD/.build
@@ -81,7 +81,7 @@ fi
 run clang-tsan --timeout-multiplier 20 concurrency
 
 echo "compile-time tests"
-STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers
+STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers tests/examples tests/readme
 echo "fuzzing"
 run_pytest fuzz tests/fuzz
 

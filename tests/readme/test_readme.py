@@ -1,0 +1,317 @@
+"""What the README shows is what runs: its snippets, its commands, its links, and its table of errors."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "support")]
+import postgres_cluster  # noqa: E402
+from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, succeed  # noqa: E402
+
+README = (TOP / "README.md").read_text(encoding="utf-8")
+COMPILER = COMPILERS[0]
+FENCED = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
+
+
+class Block:
+    def __init__(self, match):
+        indent, self.language, text = match.groups()
+        self.line = README.count("\n", 0, match.start()) + 2
+        self.text = "".join(line.removeprefix(indent) for line in text.splitlines(True))
+
+
+def blocks(language):
+    return [block for block in map(Block, FENCED.finditer(README)) if block.language == language]
+
+
+def block(language, containing):
+    found = [b for b in blocks(language) if containing in b.text]
+    assert len(found) == 1, f"{len(found)} blocks with {containing!r}"
+    return found[0]
+
+
+# --- Snippets
+
+# By what they contain: what must hold afterwards. Before each, "orders" is live with `words`, and nothing is stashed.
+SNIPPETS = {
+    'load("orders.csv", guard.value());         //': "catalog.dictionary(\"orders\") == words && store.entries().empty()",
+    "stash::memory_stash in_memory;": "true",
+    "struct map_storages": "true",
+    ".observer = [](": "store.entries().size() == 1",
+    "stash::delete_guards guard": "catalog.tables().empty() && store.entries().empty()",
+    "stash::recover(store,": "catalog.dictionary(\"customers\") == words && alerts.empty() && store.entries().empty()",
+    "for (stash::entry const& e : store.entries())": "alerts.empty()",
+    "{  // the first process": "catalog.dictionary(\"orders\") == words && store.entries().empty()",
+}
+BEFORE = {"stash::recover(store,": 'store.save("customers", words);'}
+IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{"]
+FAILING = list(SNIPPETS)[0]  # also tried with a load that throws
+STORAGE = "class map_storage {"
+
+
+def in_function(number, snippet, scratch):
+    """The snippet as the body of a function; what the compiler says of it, it says of the README's line."""
+    lines = snippet.text.replace("/var/lib/etl", str(scratch)).splitlines(True)
+    body = "".join("\n" if line.startswith("#include") else line for line in lines)
+    included = "".join(line for line in lines if line.startswith("#include"))
+    return included, f'void snippet_{number}([[maybe_unused]] stash::file_stash& store) {{\n' \
+        f'[[maybe_unused]] auto const live = [] {{ return catalog.dictionary("orders"); }};\n' \
+        f'[[maybe_unused]] auto const restore = [](boost::json::value const& v) {{ catalog.ensure("orders", v); }};\n' \
+        f'{{\n#line {snippet.line} "README.md"\n{body}}}\n}}\n'
+
+
+def program(snippets, scratch, main, *libraries):
+    """Compiled in one go: that takes a fifth of the time."""
+    parts = [in_function(i, snippet, scratch) for i, snippet in enumerate(snippets)]
+    source = scratch / "snippets.cpp"
+    source.write_text('#include "surroundings.hpp"\n#include "map_storage.hpp"\n' + "".join(p[0] for p in parts)
+                      + "".join(p[1] for p in parts) + main, encoding="utf-8")
+    succeed(COMPILER, "-std=c++20", "-Wall", "-Wextra", "-Wno-unused-variable", f"-I{INCLUDE}", f"-I{HERE}",
+            f"-I{TOP}/tests/examples", source, "-o", scratch / "snippets", *CORE_LIBRARIES, *libraries)
+    return scratch / "snippets"
+
+
+@pytest.fixture(scope="module")
+def snippets(tmp_path_factory):
+    scratch = tmp_path_factory.mktemp("snippets")
+    cases = "".join(f'''    case {i}: {BEFORE.get(part, "")} snippet_{i}(store); return {check} ? 0 : 1;\n'''
+                    for i, (part, check) in enumerate(SNIPPETS.items()))
+    main = f'''int main(int, char** arguments) {{
+  std::filesystem::remove_all("{scratch}/stash");
+  stash::file_stash store{{"{scratch}/stash"}};
+  catalog.ensure("orders", words);
+  int const number = std::stoi(arguments[1]);
+  if (number < 0) {{
+    load_fails = true;
+    try {{
+      snippet_0(store);
+    }} catch (std::runtime_error const&) {{
+      return catalog.dictionary("orders") == words && store.entries().size() == 1 ? 0 : 1;
+    }}
+    return 2;
+  }}
+  switch (number) {{
+{cases}  }}
+  return 3;
+}}
+'''
+    return program([block("cpp", part) for part in SNIPPETS], scratch, "#include <filesystem>\n" + main, "-lsqlite3")
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)), ids=[part.split("\n")[0][:40] for part in SNIPPETS])
+def test_snippet_does_what_is_said(snippets, number):
+    assert run(snippets, number).returncode == 0
+
+
+def test_example_restores_where_the_load_throws(snippets):
+    assert run(snippets, -1).returncode == 0
+
+
+def test_example_is_short():
+    assert len(block("cpp", FAILING).text.splitlines()) <= 15
+
+
+def test_snippets_of_postgresql_run_against_a_server(tmp_path):
+    if postgres_cluster.programs() is None:
+        pytest.skip("there is no PostgreSQL server to run")
+    with_server = [block("cpp", part) for part in IN_POSTGRES]
+    psql = block("sh", "psql -c").text
+    place = tmp_path / "server"
+    for directory in [tmp_path, *tmp_path.parents]:  # the server is another user
+        if str(directory).startswith("/tmp/pytest"):
+            directory.chmod(0o755)
+    cluster = postgres_cluster.Cluster(place).init().start()
+    try:
+        for one in with_server:
+            one.text = re.sub(r'"postgresql://[^"]*"', f'"{cluster.uri()}"', one.text)
+        with_server[0].text += 'store.save("orders", words);\n'
+        with_server[1].text += \
+            'if (datastore.rows("5f1f1a0e-resource-id") != 2) throw std::runtime_error("not two rows");\n'
+        main = 'int main() {\n  stash::file_stash store{"' + str(tmp_path / "stash") + '"};\n  snippet_0(store);\n  snippet_1(store);\n}\n'
+        built = program(with_server, tmp_path, main, "-lpq", "-I/usr/include/postgresql")
+        succeed(built)
+        shown = succeed("sh", "-c", psql, env_add={
+            "PATH": f"{postgres_cluster.programs()}:{os.environ['PATH']}", "PGHOST": "127.0.0.1",
+            "PGPORT": str(cluster.port), "PGUSER": "postgres", "PGDATABASE": "postgres"})
+        assert "orders" in shown and "typed by hand" in shown
+    finally:
+        cluster.stop()
+
+
+def test_storage_shown_is_the_one_that_is_tested():
+    assert block("cpp", STORAGE).text == (TOP / "tests/examples/map_storage.hpp").read_text(encoding="utf-8")
+
+
+def test_every_snippet_is_tried():
+    tried = [block("cpp", part).line for part in [*SNIPPETS, *IN_POSTGRES, STORAGE]]
+    assert sorted(tried) == [snippet.line for snippet in blocks("cpp")]
+
+
+# --- Ways into a project
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """As the README installs it, but for where."""
+    at = tmp_path_factory.mktemp("installed")
+    shutil.copytree(TOP, at / "source", ignore=shutil.ignore_patterns(".git", ".build", "build*", "__pycache__"))
+    for command in ["meson setup build", "meson install -C build"]:
+        assert command in commands()
+        prefix = f" -Dprefix={at}/usr" if "setup" in command else ""
+        succeed("sh", "-c", command + prefix, cwd=at / "source", env_add={"CXX": COMPILER})
+    return at / "usr"
+
+
+def project(directory):
+    """One with a job.cpp, which is the example."""
+    directory.mkdir()
+    snippet = block("cpp", FAILING).text
+    included, body = snippet.split("\n\n", 1)
+    body = body.replace("/var/lib/etl", str(directory))
+    (directory / "job.cpp").write_text(
+        f'{included}\n#include "{HERE}/surroundings.hpp"\nint main() {{\ncatalog.ensure("orders", words);\n{body}\n'
+        'return catalog.dictionary("orders") == words ? 0 : 1;\n}\n')
+    return directory
+
+
+def test_copied_as_said(tmp_path):
+    at = project(tmp_path / "job")
+    shutil.copytree(INCLUDE / "stash", at / "stash")
+    succeed("sh", "-c", next(c for c in commands() if "-I. job.cpp" in c), cwd=at)
+    succeed(at / "job")
+
+
+def test_pkg_config_as_said(installed, tmp_path):
+    at = project(tmp_path / "job")
+    succeed("sh", "-c", next(c for c in commands() if "pkg-config --cflags --libs stash)" in c), cwd=at,
+            env_add={"PKG_CONFIG_PATH": f"{installed}/share/pkgconfig"})
+    succeed(at / "job")
+
+
+def test_meson_as_said(tmp_path):
+    at = project(tmp_path / "job")
+    (at / "meson.build").write_text(block("meson", "dependency('stash')").text)
+    shutil.copytree(TOP, at / "subprojects/stash", ignore=shutil.ignore_patterns(".git", ".build", "build*"))
+    succeed("meson", "setup", at / "build", at, env_add={"CXX": COMPILER})
+    succeed("meson", "compile", "-C", at / "build")
+    succeed(at / "build/job")
+
+
+def test_cmake_as_said(installed, tmp_path):
+    at = project(tmp_path / "job")
+    (at / "CMakeLists.txt").write_text(block("cmake", "find_package(stash").text)
+    succeed("cmake", "-G", "Ninja", "-S", at, "-B", at / "build", f"-DCMAKE_PREFIX_PATH={installed}",
+            env_add={"CXX": COMPILER})
+    succeed("cmake", "--build", at / "build")
+    succeed(at / "build/job")
+
+
+# --- Commands
+
+# Those that are not run here: where they are.
+ELSEWHERE = {
+    "sh tests/demo.sh": "tests/compile/test_compile.py runs it",
+    "sh tests/run.sh": "what runs this",
+    "sh tests/run.sh --long": "a run of its own, which runs the next two",
+    "sh tests/mutants.sh": "tests/run.sh --long",
+    "sh tests/coverage.sh": "tests/run.sh --long",
+    "sh benchmarks/run.sh": "needs a machine that does nothing else, for six minutes",
+    "apt-get install": "tests/support/packages.sh installs the same packages, see below",
+}
+HERE_RUN = ["meson ", "g++ ", "psql ", "ls ", "jq ", "tail ", "rm ", "cd ", "mv "]
+
+
+def commands():
+    """Those in blocks, and those in the text that begin with sh."""
+    inline = re.findall(r"`(sh [^`]+)`", README)
+    in_blocks = [line.split("  #")[0].strip() for b in blocks("sh") for line in b.text.splitlines() if line.strip()]
+    return [*in_blocks, *inline]
+
+
+def test_every_command_is_run_somewhere():
+    strange = [c for c in commands() if c not in ELSEWHERE and not c.startswith("apt-get install ")
+               and not c.startswith(tuple(HERE_RUN))]
+    assert strange == []
+    for script in (c.split()[1] for c in ELSEWHERE if c.startswith("sh ")):
+        succeed("sh", "-n", TOP / script)
+
+
+def test_packages_that_are_named_are_those_that_the_tests_install():
+    listed = {package for c in commands() if c.startswith("apt-get") for package in c.split()[2:]}
+    assert listed
+    installs = (TOP / "tests/support/packages.sh").read_text() + (TOP / "tests/run.sh").read_text()
+    assert [package for package in listed if not re.search(rf"(?<![\w-]){re.escape(package)}(?![\w-])", installs)] == []
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """Saves a record, and sets one aside."""
+    at = tmp_path_factory.mktemp("job")
+    (at / "job.cpp").write_text('#include "surroundings.hpp"\nint main(int, char** arguments) {\n'
+                                'stash::file_stash store{arguments[1]};\n'
+                                'store.save("orders", boost::json::value{{"id", {{"label", 1}}}});\n'
+                                'if (arguments[2]) store.storage().set_aside("orders", "superseded");\n}\n')
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", f"-I{HERE}", at / "job.cpp", "-o", at / "job", *CORE_LIBRARIES)
+    return at / "job"
+
+
+def test_a_record_is_looked_at_and_removed_with_the_commands_that_are_shown(job, tmp_path):
+    succeed(job, tmp_path / "stash")
+    script = block("sh", "ls -l /var/lib/etl/stash").text.replace("/var/lib/etl", str(tmp_path))
+    said = succeed("sh", "-ec", script)
+    assert "orders.stash" in said and '"key": "orders"' in said and said.endswith('{\n  "label": 1\n}\n')
+    assert not (tmp_path / "stash/orders.stash").exists()
+
+
+def test_a_record_set_aside_comes_back_with_the_commands_that_are_shown(job, tmp_path):
+    succeed(job, tmp_path / "stash", "aside")
+    assert not (tmp_path / "stash/orders.stash").exists()
+    script = block("sh", "mv orders.superseded").text.replace("/var/lib/etl", str(tmp_path))
+    succeed("sh", "-ec", re.sub(r"-20\d\d\*", "-2*", script))  # in any year
+    assert '"label":1' in (tmp_path / "stash/orders.stash").read_text()
+
+
+def test_the_record_that_is_shown_is_one(tmp_path):
+    shown = re.search(r'^    (\{"stash":1,.*\})\n    (\{.*\})$', README, re.M)
+    (tmp_path / "read.cpp").write_text('#include <iostream>\n#include <stash/stash.hpp>\nint main(int, char** a) {\n'
+                                       'std::cout << *stash::file_stash{a[1]}.load("orders");\n}\n')
+    (tmp_path / "stash").mkdir(mode=0o700)
+    (tmp_path / "stash/orders.stash").write_text(f"{shown[1]}\n{shown[2]}\n")
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", tmp_path / "read.cpp", "-o", tmp_path / "read", *CORE_LIBRARIES)
+    assert succeed(tmp_path / "read", tmp_path / "stash") == shown[2]
+
+
+# --- What it tells
+
+def test_every_error_is_in_the_table():
+    enumeration = re.search(r"enum class errc \{(.*?)\};", source_of("stash/error.hpp"), re.S)[1]
+    named = re.findall(r"^\s*(\w+)(?: = \d+)?,?\s*///<", enumeration, re.M)
+    assert len(named) == 8
+    assert [e for e in named if not re.search(rf"^\| `{e}` \| \S.* \| \S.* \|$", README, re.M)] == []
+
+
+def test_every_event_and_option_is_named():
+    events = re.search(r"enum class event_kind \{(.*?)\};", source_of("stash/event.hpp"), re.S)[1]
+    options = re.search(r"struct guard_options \{(.*?)^\};", source_of("stash/guard_options.hpp"), re.S | re.M)[1]
+    names = re.findall(r"^\s*(\w+),?\s*///<", events, re.M) + re.findall(r" (\w+)(?: = |\{)", options)
+    assert len(names) >= 14
+    assert [name for name in names if not re.search(rf"\b{name}\b", README)] == []
+
+
+def test_links_lead_somewhere():
+    headings = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.M)}
+    links = re.findall(r"\]\(([^)]+)\)", FENCED.sub("", README))
+    assert links
+    assert [link for link in links if not (link[1:] in headings if link[0] == "#" else (TOP / link).exists())] == []
+
+
+def test_sections_stand_in_the_order_in_which_they_are_needed():
+    assert re.findall(r"^## (.*)$", README, re.M) == [
+        "See it", "What you find after a crash", "Add it to a project", "Choose a storage", "Write a storage", "Errors",
+        "Options and events", "The file format", "Several machines", "Stages in different processes",
+        "What the caller owes", "Records set aside", "CKAN's DataStore", "Where we differ from the original",
+        "When not to use it", "What is tested, and what is not", "Platforms", "Changes"]
