@@ -7,6 +7,7 @@
 #include <span>
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
+#include <stash/detail/error_context.hpp>
 #include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
@@ -28,9 +29,9 @@ namespace stash::inline v1 {
 /// A record as `look_up` found it. `value`, `saved_at` and `age` are there if and only if it is intact.
 template <class T>
 struct lookup_result {
-  record_state state = record_state::absent;
-  std::optional<T> value{};
-  std::optional<time_point> saved_at{};
+  record_state state = record_state::absent;       ///< why there is no value, where there is none
+  std::optional<T> value{};                        ///< what was saved
+  std::optional<time_point> saved_at{};            ///< UTC, by the clock of the stash that saved it
   std::optional<std::chrono::microseconds> age{};  ///< never negative
 };
 
@@ -39,18 +40,6 @@ namespace detail {
 template <class Stash, class Storage, class A, class... R>
 concept storage_arguments = std::constructible_from<Storage, A, R...> && !std::same_as<std::remove_cvref_t<A>, Stash> &&
                             !std::same_as<std::remove_cvref_t<A>, Storage>;
-
-/// Calls `f`; an error that names no key yet gets `k`, `operation`, and `where` the record is.
-template <class F, class Where>
-decltype(auto) about(key const& k, char const* operation, F f, Where where) {
-  try {
-    return f();
-  } catch (error const& e) {
-    if (!e.subject().empty()) throw;
-    std::string const place = where();
-    throw error{e.code(), operation, std::string(k.str()), e.detail() + (place.empty() ? "" : ", at " + place)};
-  }
-}
 
 /// The value of a record; `errc::mismatch` where it is no `T`.
 template <class T, class Stash>
@@ -112,17 +101,21 @@ class basic_stash {
   static_assert(detail::check_clock<Clock>());
 
  public:
-  using storage_type = Storage;
-  using serializer_type = Serializer;
-  using clock_type = Clock;
+  using storage_type = Storage;        ///< where the bytes go
+  using serializer_type = Serializer;  ///< what makes bytes of values, and values of bytes
+  using clock_type = Clock;            ///< what tells when a record was saved, and how old it is
 
+  /// With the storage's defaults: a file stash's are `default_directory` and `durability::power_loss`. Throws as the
+  /// storage's constructor.
   basic_stash() requires std::default_initializable<Storage>
   = default;
 
+  /// Takes a storage that was made already, and where need be a serializer and a clock.
   explicit basic_stash(Storage storage, Serializer serializer = {}, Clock clock = {})
       : storage_(std::move(storage)), serializer_(std::move(serializer)), clock_(std::move(clock)) {}
 
-  /// Passes its arguments to the storage: `file_stash store{"/var/lib/etl/stash"};`
+  /// Passes its arguments to the storage: `file_stash store{"/var/lib/etl/stash"};` Throws as the storage's
+  /// constructor.
   template <class A, class... R>
   requires detail::storage_arguments<basic_stash, Storage, A, R...>
   explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
@@ -222,14 +215,20 @@ class basic_stash {
 
   /// All records, corrupt ones too. Throws what the storage throws.
   std::vector<entry> entries() const { return storage_.entries(); }
-  /// All that was set aside and not purged.
+  /// All that was set aside and not purged. Throws what the storage throws.
   std::vector<entry> set_aside_entries() const { return storage_.set_aside_entries(); }
-  /// Destroys what was set aside at least `older_than` ago, by the system's clock; how many that were.
+  /// Destroys what was set aside at least `older_than` ago, by the system's clock (zero or less: all of it); how many
+  /// that were. Throws what the storage throws.
   std::size_t purge(std::chrono::microseconds older_than) { return storage_.purge(older_than); }
 
+  /// For what the storage alone can do. A `put` or an `erase` here goes behind the back of guards, unless you hold the
+  /// key's lock.
   Storage& storage() noexcept { return storage_; }
+  /// The same, to look only.
   Storage const& storage() const noexcept { return storage_; }
+  /// The one that it was given, or made by default.
   Serializer const& serializer() const noexcept { return serializer_; }
+  /// The one that it was given, or made by default.
   Clock const& clock() const noexcept { return clock_; }
 
  private:

@@ -96,9 +96,11 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && de
 /// |                          | do, and two records of a key may be set aside for the same one                      |
 /// | `cs.set_aside_entries()` | all that was set aside, in any order; `where` is what `set_aside` returned; creates |
 /// |                          | nothing                                                                             |
-/// | `s.purge(older_than)`    | destroys what was set aside at least so long ago (zero or less: all); how many      |
+/// | `s.purge(older_than)`    | destroys what was set aside at least so long ago (zero or less: all; any number of  |
+/// |                          | microseconds will do, their greatest too); how many                                 |
 /// | `s.try_lock(k)`          | the key's lock, exclusive among threads and processes that share the storage;       |
-/// |                          | nullopt: another holds it; throws when it cannot tell                               |
+/// |                          | nullopt: another holds it; throws when it cannot tell. What the last holder did is  |
+/// |                          | seen by the next, as with a mutex                                                   |
 ///
 /// A storage may also have these; the library uses them where they are:
 ///

@@ -87,6 +87,7 @@ class [[nodiscard]] delete_guard {
 
   /// What a rollback would restore; null: nothing. Valid until destruction, after `commit()` too.
   T const* value() const noexcept { return key_.value(); }
+  /// Where `value()` came from; as it was when the guard was made.
   stash::origin origin() const noexcept { return key_.origin(); }
   /// Of an adopted record, when it was adopted; else nullopt.
   std::optional<std::chrono::microseconds> age() const noexcept { return key_.age(); }
@@ -138,9 +139,11 @@ class [[nodiscard]] delete_guard {
   detail::owned_by_process owner_;
 };
 
+/// `T` is what `live` returns, or what the optional holds that it returns.
 template <class Stash, std::invocable Live, class Restore>
 delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
     -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;
+/// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Live, class Restore>
 requires(!std::invocable<Live>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
 ->delete_guard<Stash, detail::live_is_not_callable, Restore>;

@@ -23,7 +23,7 @@ namespace stash::inline v1 {
 
 /// What `delete_guards::rollback` did.
 struct rollback_report {
-  std::size_t restored = 0;
+  std::size_t restored = 0;                                ///< `restore` returned
   std::vector<std::pair<key, std::exception_ptr>> failed;  ///< what `restore` threw; their records stay
 };
 
@@ -89,10 +89,13 @@ class [[nodiscard]] delete_guards {
   /// As they were given.
   std::vector<key> const& keys() const noexcept { return names_; }
 
-  // What a `delete_guard` of `k` would say. Throw EINVAL where `k` is none of the keys.
+  // The next three are linear in the number of keys.
 
+  /// As `delete_guard::value` of `k`. Throws EINVAL where `k` is none of the keys.
   T const* value(key const& k) const { return at(k, "value").value(); }
+  /// As `delete_guard::origin` of `k`. Throws as `value`.
   stash::origin origin(key const& k) const { return at(k, "origin").origin(); }
+  /// As `delete_guard::age` of `k`. Throws as `value`.
   std::optional<std::chrono::microseconds> age(key const& k) const { return at(k, "age").age(); }
 
   /// Destroys all records: what was built stands. From here on nothing will be restored, even if this throws. After a
@@ -135,13 +138,14 @@ class [[nodiscard]] delete_guards {
     detail::refuse_in_child(owner_, "rollback", {});
     rollback_report report;
     if (done_) return report;
-    report.failed.reserve(guarded_.size());  // from here on, nothing of our own can fail between two restores
+    report.failed.reserve(guarded_.size());
+    auto names = names_;  // from here on, nothing of our own can fail between two restores
     done_ = true;
-    for (auto const& one : guarded_) {
+    for (std::size_t i = 0; i < guarded_.size(); ++i) {
       try {
-        report.restored += restore_one(*one);
+        report.restored += restore_one(*guarded_[i]);
       } catch (...) {
-        report.failed.emplace_back(one->key(), std::current_exception());
+        report.failed.emplace_back(std::move(names[i]), std::current_exception());
       }
     }
     return report;
@@ -214,9 +218,11 @@ class [[nodiscard]] delete_guards {
   detail::owned_by_process owner_;
 };
 
+/// `T` is what `live` returns, or what the optional holds that it returns.
 template <class Stash, class Keys, std::invocable<key const&> Live, class Restore>
 delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
     -> delete_guards<Stash, detail::live_value_t<Live, key const&>, Restore>;
+/// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Keys, class Live, class Restore>
 requires(!std::invocable<Live, key const&>) delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
 ->delete_guards<Stash, detail::live_is_not_callable, Restore>;

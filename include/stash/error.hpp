@@ -66,6 +66,7 @@ inline boost::system::error_code make_error_code(errc e) noexcept { return {stat
 
 }  // namespace stash::inline v1
 
+/// So that an `errc` becomes an `error_code`, and compares with one, by itself.
 template <>
 struct boost::system::is_error_code_enum<stash::errc> : std::true_type {};
 
@@ -74,8 +75,11 @@ namespace stash::inline v1 {
 /// What the library throws. `code()` is an `errc`, or the operating system's error with `system_category`.
 ///
 /// `what()` is one line: operation, key (or path), detail (the failed call and its path) and cause.
+/// (Of SQLite and PostgreSQL the code has a category of its own, which compares with `boost::system::errc` too.)
 class BOOST_SYMBOL_VISIBLE error : public boost::system::system_error {
  public:
+  /// For a storage or a datastore of your own, too. Each is what the accessor of its name returns, as it is given; in
+  /// `what()` they are made printable.
   error(boost::system::error_code code, std::string operation, std::string subject = {}, std::string detail = {})
       : system_error(code, describe(operation, subject, detail)),
         operation_(std::move(operation)),

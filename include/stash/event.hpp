@@ -23,15 +23,16 @@ enum class event_kind {
   released         ///< the record was left for a later run
 };
 
-/// `key` and `where` are valid during the observer's call only.
+/// What an observer is told. `key` and `where` are valid during its call only.
 struct event {
-  event_kind kind;
-  std::string_view key;
-  std::optional<std::chrono::microseconds> age;
-  std::string_view where;  ///< for a person: a path, a row; may be empty
-  std::exception_ptr error;
+  event_kind kind;                               ///< what happened
+  std::string_view key;                          ///< to whose record or resource
+  std::optional<std::chrono::microseconds> age;  ///< of the record that is meant, never negative; where it is known
+  std::string_view where;                        ///< for a person: a path, a row; may be empty
+  std::exception_ptr error;                      ///< what went wrong, or what is wrong with the record; else null
 };
 
+/// The enumerator's name, in static storage; "unknown" for what is none.
 constexpr std::string_view to_string(event_kind kind) noexcept {
   switch (kind) {
     case event_kind::saved:
@@ -58,7 +59,8 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
   return "unknown";
 }
 
-/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`.
+/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. Throws
+/// what `out` throws.
 inline std::ostream& operator<<(std::ostream& out, event const& e) {
   out << "stash: " << to_string(e.kind) << ' ' << detail::quoted(detail::printable(e.key));
   if (e.age) out << ", age " << std::chrono::floor<std::chrono::seconds>(*e.age).count() << " s";

@@ -10,9 +10,10 @@ enum class durability {
   process_crash  ///< the death of the process (`kill -9`), not of the machine: no record is synced
 };
 
+/// For `atomic_file_storage`.
 struct file_options {
-  stash::durability durability = durability::power_loss;
-  std::uint64_t max_bytes = 64U << 20;  ///< the greatest payload, to write and to read
+  stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
+  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
 };
 
 }  // namespace stash::inline v1

@@ -2,6 +2,8 @@
 
 // Declarations, for headers that only name the library's types. Never declare them yourself: they live in an
 // inline namespace, and their template parameters may grow.
+
+/// All of the library. Write `stash::`, without the `v1`: it keeps two versions in one program apart.
 namespace stash::inline v1 {
 
 enum class durability;

@@ -13,6 +13,7 @@ enum class origin {
   none      ///< there is no value: nothing to restore
 };
 
+/// For `delete_guard` and `delete_guards`.
 struct guard_options {
   /// true: what keeps the save from happening while the live value is at hand is told (`save_failed`), and the
   /// job goes on; then an exception in this process still restores, but nothing survives its death. Never
@@ -23,7 +24,7 @@ struct guard_options {
   bool clear_after_restore = false;
   /// Called for every event, in the thread where it happens. What it throws is dropped.
   std::function<void(event const&)> observer{};
-  /// How long to wait for another guard of the same key before `errc::busy`.
+  /// How long to wait for another guard of the same key before `errc::busy`; zero: not at all.
   std::chrono::milliseconds wait_for_lock{0};
 };
 

@@ -90,7 +90,7 @@ concept json_native = std::same_as<T, boost::json::value> || std::same_as<T, boo
 
 template <class T>
 inline constexpr bool json_converts_both_ways =
-    boost::json::has_value_from<T>::value and boost::json::has_value_to<T>::value;
+    std::conjunction_v<boost::json::has_value_from<T>, boost::json::has_value_to<T>>;
 
 template <class T>
 concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_converts_both_ways<T>);
@@ -104,7 +104,7 @@ concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_convert
 /// know (BOOST_DESCRIBE_STRUCT, or a `tag_invoke` pair of your own). Such a `T` comes back as its own conversions
 /// make it: a `std::variant<int, double>` of 1.0 as the int, because that alternative is tried first.
 struct json_serializer {
-  using value_type = boost::json::value;
+  using value_type = boost::json::value;        ///< what is meant where no type is named
   static constexpr std::size_t max_depth = 64;  ///< of arrays and objects in each other
 
   /// Throws `errc::unserializable` for what JSON could not bring back: a NaN or an infinity, text that is not

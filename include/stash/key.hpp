@@ -18,12 +18,13 @@ namespace stash::inline v1 {
 ///
 /// Refused with `errc::invalid_key`: empty, ".", "..", a slash or backslash, control bytes (NUL too),
 /// bad UTF-8, more than 200 bytes. Nothing is folded: "A" and "a", and the composed and decomposed
-/// forms of a letter, are different keys. A value type; distinct objects may be used from any threads.
+/// forms of a letter, are different keys. A value type; distinct objects may be used from any threads. One that was
+/// moved from may only be assigned to or destroyed.
 ///
 ///     stash::key k = "orders";
 class key {
  public:
-  static constexpr std::size_t max_size = 200;
+  static constexpr std::size_t max_size = 200;  ///< bytes: a file name of at most 255 (NAME_MAX) has it and a suffix
 
   /// Implicit from whatever converts to `std::string_view`. Throws `error{errc::invalid_key}`.
   template <class S>
@@ -33,10 +34,14 @@ class key {
       : text_(validated(view(text))) {}
   key(std::nullptr_t) = delete;
 
+  /// The text. Valid as long as the key, and until it is assigned to.
   std::string_view str() const noexcept { return text_; }
+  /// As `str`.
   operator std::string_view() const noexcept { return text_; }
 
+  /// Whether the bytes are the same.
   friend bool operator==(key const& a, key const& b) noexcept { return a.text_ == b.text_; }
+  /// The order of the bytes, as unsigned numbers: no locale's.
   friend std::strong_ordering operator<=>(key const& a, key const& b) noexcept {
     return a.text_.compare(b.text_) <=> 0;  // as bytes
   }
@@ -47,6 +52,7 @@ class key {
     return a.str() == std::string_view(b);
   }
 
+  /// The text as it is, without quotes. Throws what `out` throws.
   friend std::ostream& operator<<(std::ostream& out, key const& k) { return out << k.text_; }
 
  private:
@@ -80,7 +86,9 @@ class key {
 
 }  // namespace stash::inline v1
 
+/// For `std::unordered_map` and its like.
 template <>
 struct std::hash<stash::key> {
+  /// As of the text.
   std::size_t operator()(stash::key const& k) const noexcept { return std::hash<std::string_view>{}(k.str()); }
 };

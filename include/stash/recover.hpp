@@ -16,9 +16,10 @@
 
 namespace stash::inline v1 {
 
+/// For `recover`.
 struct recover_options {
   bool clear_after_restore = true;               ///< false: a restored record stays
-  std::function<void(event const&)> observer{};  ///< what it throws is dropped
+  std::function<void(event const&)> observer{};  ///< called in `recover`'s thread; what it throws is dropped
 };
 
 /// What became of each record.
@@ -149,7 +150,7 @@ class recovery {
 ///     auto report = stash::recover(store, [&](auto const& k) { return catalog.has(k); },
 ///                                  [&](auto const& k, auto const& saved) { catalog.ensure(k, saved); });
 template <class T = detail::serializers_own, class Stash, class IsLive, class Restore>
-recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_options options = {}) {
+recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_options const& options = {}) {
   using own = typename Stash::serializer_type::value_type;
   using value = std::conditional_t<std::same_as<T, detail::serializers_own>, own, T>;
   static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,

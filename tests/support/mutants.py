@@ -473,7 +473,7 @@ take_out("a wait without end that does not overflow", "detail/lock.hpp",
 take_out("the second look at a lock that may be lost", "detail/lock.hpp",
          "if (is_held()) return;", "return;", "locks")
 take_out("going on only with a lock that could be taken again", "detail/lock.hpp",
-         "if (!again) throw busy(operation, key_, \"its lock was lost and is held by another now\");",
+         "if (!again) throw busy(storage_, operation, key_, \"its lock was lost and is held by another now\");",
          "if (!again) return;", "locks")
 take_out("comparing the record under a lock that was lost", "detail/lock.hpp", "if (!stands_unchanged())",
          "if (false)", "locks")
@@ -644,7 +644,7 @@ take_out("sweeping only under the lock", "recover.hpp", "if (auto const lock = s
 
 # --- basic_stash.hpp, storage/memory.hpp
 
-take_out("an error coming through that names its subject already", "basic_stash.hpp",
+take_out("an error coming through that names its subject already", "detail/error_context.hpp",
          "if (!e.subject().empty()) throw;", "", "basic_stash")
 take_out("the lock of a save", "basic_stash.hpp",
          "auto const lock = detail::acquire(storage_, k, detail::short_wait, \"save\");", "", "locks")
@@ -977,8 +977,7 @@ take_out("CKAN's reserved names", "ckan/postgres_datastore.hpp", "if (f.id.front
          "postgres_datastore")
 take_out("keeping what is beside the words in PostgreSQL", "ckan/postgres_datastore.hpp",
          "for (auto const& member : f.beside) all.emplace(member.key(), member.value());", "", "postgres_datastore")
-take_out("CKAN's space before a comment", "ckan/postgres_datastore.hpp", "db.literal(' ' + json_.serialize(all))",
-         "db.literal(json_.serialize(all))", "postgres_datastore")
+take_out("CKAN's space before a comment", "ckan/postgres_datastore.hpp", "db.literal(' ' + text)", "db.literal(text)", "postgres_datastore")
 take_out("passing over comments that are no JSON", "ckan/postgres_datastore.hpp",
          "if (is_json_object(text)) refuse", "refuse", "postgres_datastore")
 take_out("not passing over words that could not come back", "ckan/postgres_datastore.hpp",
@@ -998,6 +997,13 @@ take_out("giving up a load that was not finished", "ckan/postgres_datastore.hpp"
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
          "if (state_->given_up == id) refuse", "if (false) refuse", "postgres_datastore")
+take_out("remembering the rows of a finish that failed", "ckan/postgres_datastore.hpp",
+         "if (has_rows) forget_rows(); throw;", "throw;", "postgres_datastore")
+take_out("names for a rollback's report being there before the first restore", "delete_guards.hpp",
+         "std::move(names[i])", "guarded_[i]->key()",
+         "every_call_fails/*/a_rollback_of_many*")
+take_out("in memory, setting aside what no file could be named after", "storage/memory.hpp",
+         "detail::kept_name(k, reason,", "detail::set_aside_name(k, \"set_aside\", reason,", "basic_stash")
 take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id) refuse", "if (false) refuse",
          "sqlite_datastore")
 take_out("lost rows not being forgotten with another resource in PostgreSQL", "ckan/postgres_datastore.hpp",
@@ -1068,8 +1074,8 @@ take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp
 take_out("a failed restore stopping no other, in the destructor", "delete_guards.hpp",
          "try { restore_one(*one); } catch (...) {", "restore_one(*one); if (false) {", "delete_guards")
 take_out("a failed restore stopping no other", "delete_guards.hpp",
-         "report.failed.emplace_back(one->key(), std::current_exception());",
-         "report.failed.emplace_back(one->key(), std::current_exception()); break;", "delete_guards")
+         "report.failed.emplace_back(std::move(names[i]), std::current_exception());",
+         "report.failed.emplace_back(std::move(names[i]), std::current_exception()); break;", "delete_guards")
 take_out("nothing restored after a commit of many that failed", "delete_guards.hpp",
          "done_ = true; std::exception_ptr first;", "std::exception_ptr first;", "delete_guards")
 take_out("a commit of many that cannot clear throwing", "delete_guards.hpp",

@@ -211,6 +211,14 @@ BOOST_AUTO_TEST_CASE(a_serializer_that_throws_midway_leaves_the_old_record) {
 
 // Age
 
+BOOST_AUTO_TEST_CASE(in_memory_whatever_key_can_be_saved_can_be_set_aside) {
+  stash::memory_stash s;
+  std::string const capitals(200, 'A');  // as a file's name they would be three times as long
+  s.save(capitals, json::value(1));
+  s.storage().set_aside(capitals, "superseded");
+  BOOST_TEST(s.set_aside_entries().at(0).key == capitals);
+}
+
 BOOST_AUTO_TEST_CASE(age_is_the_time_since_the_save_by_the_stashs_own_clock) {
   store.save("k", 1);
   BOOST_TEST((store.age("k") == 0us));

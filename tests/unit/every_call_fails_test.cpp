@@ -1567,6 +1567,29 @@ BOOST_AUTO_TEST_CASE(the_first_lock_of_a_process_may_have_no_memory) {
   BOOST_TEST(runs > 20);
 }
 
+BOOST_AUTO_TEST_CASE(a_rollback_of_many_goes_on_where_there_is_no_memory_to_tell_of_one) {
+  stash::memory_stash store;
+  std::vector<stash::key> const keys{std::string(100, 'a'), std::string(100, 'b')};  // too long to be kept in place
+  std::size_t restored = 0;
+  stash::delete_guards guard{store, keys, [](stash::key const&) { return 1; },
+                             [&](stash::key const& k, int) {
+                               allocation.is_on = false;
+                               if (k == keys[1]) {
+                                 ++restored;
+                                 return;
+                               }
+                               std::runtime_error const problem("it cannot be restored");
+                               allocation = {.at = 1, .later = true, .is_on = true};
+                               throw problem;
+                             }};
+  auto const report = guard.rollback();
+  allocation = {};
+  BOOST_TEST(restored == 1U);
+  BOOST_TEST(report.restored == 1U);
+  BOOST_REQUIRE(report.failed.size() == 1U);
+  BOOST_TEST(report.failed[0].first == keys[0]);
+}
+
 BOOST_AUTO_TEST_CASE(whichever_system_call_fails_with_whichever_error) {
   tally counted;
   on_each_with_system_calls([&]<class W>() {

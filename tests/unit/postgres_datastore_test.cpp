@@ -1,4 +1,5 @@
 #include <array>
+#include <limits>
 #include <optional>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/reload.hpp>
@@ -179,6 +180,7 @@ BOOST_AUTO_TEST_CASE(rows_that_were_not_finished_are_not_there_and_the_datastore
   rows.add(row{"much", "2026-11-22"});
   BOOST_TEST(code_of([&] { rows.finish(); }) == sqlstate("22P02"));
   BOOST_TEST(d.rows("orders") == 0U);
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);  // the rows are lost here too
   BOOST_TEST(code_of([&] { ckan::postgres_datastore::loader{d, "none", columns}; }) == sqlstate("42P01"));
   load({{"1", "2026-11-22"}});
   load({});
@@ -314,6 +316,9 @@ BOOST_AUTO_TEST_CASE(finishing_what_is_not_there_and_creating_twice_are_errors) 
   d.create("orders", columns);
   BOOST_TEST(code_of([&] { d.create("orders", columns); }) == sqlstate("42P07"));
   BOOST_TEST(message_of([&] { d.rows("none"); }).starts_with("rows \"none\": relation "));
+  json::object const no_json{{"scale", std::numeric_limits<double>::quiet_NaN()}};
+  auto const message = message_of([&] { d.create("other", {{"id", "text", no_json}}); });
+  BOOST_TEST(message.starts_with("create \"other\": a number that is not finite, at field \"id\": unserializable"));
 }
 
 BOOST_AUTO_TEST_CASE(a_drop_that_waits_too_long_is_an_error) {

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <future>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stash/ckan/reload.hpp>
@@ -234,6 +235,16 @@ BOOST_AUTO_TEST_CASE(finishing_what_is_not_there_and_creating_twice_are_errors) 
 BOOST_AUTO_TEST_CASE(an_error_names_the_operation_the_resource_the_file_and_sqlites_words) {
   BOOST_TEST(support::message_of([&] { d.rows("orders"); }) ==
              "rows \"orders\": " + file + ": no such table: orders: SQL logic error [sqlite:1]");
+  json::object const no_json{{"scale", std::numeric_limits<double>::quiet_NaN()}};
+  auto const why = [](char const* operation) {
+    return operation + " \"orders\": a number that is not finite, at field \"id\": "s +
+           make_error_code(errc::unserializable).message() + " [stash:5]";
+  };
+  BOOST_TEST(support::message_of([&] { d.create("orders", {{"id", "text", no_json}}); }) == why("create"));
+  BOOST_TEST(support::message_of([&] { d.create("orders", {{"id", "text", {}, no_json}}); }) == why("create"));
+  d.create("orders", columns);
+  d.finish("orders");
+  BOOST_TEST(support::message_of([&] { d.annotate("orders", {{"id", no_json}}); }) == why("annotate"));
   support::write(root / "not-sqlite", std::string(1000, 'x'));
   auto const open = [&] { ckan::sqlite_datastore other{(root / "not-sqlite").native()}; };
   BOOST_TEST(code_of(open).message() == "file is not a database");

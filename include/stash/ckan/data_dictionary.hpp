@@ -11,18 +11,22 @@
 #include <utility>
 #include <vector>
 
-// A CKAN resource's Data Dictionary: what people typed in about its columns (labels, notes, type overrides).
+/// A CKAN resource's Data Dictionary, what people typed in about its columns (labels, notes, type overrides), and the
+/// datastores that keep it beside the rows.
 namespace stash::inline v1::ckan {
 
-/// A column. `info` is the Data Dictionary's object for it: `label`, `notes`, `type_override`, ...
+/// A column, as the fields of CKAN's DataStore are (https://docs.ckan.org/en/2.11/maintaining/datastore.html).
 struct field {
-  std::string id;
-  std::string type;
+  std::string id;    ///< the column's name
+  std::string type;  ///< as the datastore names it: text, numeric, timestamp, ...
+  /// The Data Dictionary's object for it: `label`, `notes`, `type_override`, ... nullopt: nobody typed anything.
   std::optional<boost::json::object> info;
   boost::json::object
       beside{};  ///< what the datastore keeps next to info (CKAN 2.11: other plugins' keys, typed by people too)
+  /// Member by member; objects are equal whatever the order of their names.
   friend bool operator==(field const&, field const&) = default;
 };
+/// A table's columns, in their order.
 using fields = std::vector<field>;
 
 /// Field id to info, in column order.
@@ -76,7 +80,7 @@ inline void apply(field& f, boost::json::value const& saved, type_mapping const&
 /// The dictionary of those fields that have info, in their order; a non-empty `beside` travels in it as
 /// "_beside", and a field that has only that is in it too. Empty: nobody typed anything.
 ///
-/// Throws `errc::unserializable` where an info has a "_beside" of its own.
+/// Throws `errc::unserializable` where an info has a "_beside" of its own. Of two fields of one id the last one counts.
 inline data_dictionary dictionary_of(fields const& all) {
   data_dictionary result;
   for (field const& f : all) {

@@ -16,6 +16,7 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/error_context.hpp>
 #include <stash/detail/postgres.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
@@ -27,9 +28,10 @@
 
 namespace stash::inline v1::ckan {
 
+/// For `postgres_datastore`.
 struct postgres_datastore_options {
-  std::string schema = "public";              ///< where CKAN has its tables
-  std::chrono::milliseconds timeout{60'000};  ///< of each statement; of a load, for each part that the server takes
+  std::string schema = "public";              ///< where CKAN has its tables; must exist
+  std::chrono::milliseconds timeout{60'000};  ///< of connecting, each statement, and each part of a load
 };
 
 /// Resources as tables of a PostgreSQL database, as CKAN's DataStore lays them out. Link with libpq.
@@ -55,18 +57,25 @@ class postgres_datastore {
  public:
   class loader;
 
-  /// Connects.
+  /// Connects; tries each host once.
+  ///
+  /// Throws EINVAL for a connection string that libpq cannot read; class 08 where no server answers; the server's own
+  /// SQLSTATE where it does not let us in (28P01: the password); 25006 where it is a standby; EOPNOTSUPP where its
+  /// `fsync` is off.
   explicit postgres_datastore(std::string info, postgres_datastore_options options = {})
       : state_(std::make_unique<state>(std::move(info), std::move(options))) {
     connected({"open", {}});
   }
+  /// Not while a loader uses the other, which may only be destroyed afterwards.
   postgres_datastore(postgres_datastore&&) noexcept = default;
   postgres_datastore& operator=(postgres_datastore&&) = delete;
   ~postgres_datastore() = default;
 
   /// The fields of a whole table, in column order; nullopt: none, or an unfinished one. Their types are PostgreSQL's
-  /// names, with the schema where that is not pg_catalog. Throws `errc::mismatch` where a table, or something else, of
-  /// that name stands there that has no `_id`, and so is no resource.
+  /// names, with the schema where that is not pg_catalog. Waits for a change of the resource that is under way.
+  ///
+  /// Throws `errc::mismatch` where a table, or something else, of that name stands there that has no `_id`, and so is
+  /// no resource; and where a column's comment is a JSON object that could not be written again as it is.
   std::optional<fields> describe(std::string_view id) const {
     operation const op{"describe", id};
     auto& db = connected(op);
@@ -79,7 +88,8 @@ class postgres_datastore {
 
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
   /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; no fields; field names that begin with
-  /// "_" (CKAN reserves these), or two that are equal; a type that the server does not have.
+  /// "_" (CKAN reserves these), or two that are equal; a type that the server does not have. Throws 42601 for what
+  /// cannot be a type's name. Changes nothing.
   void check(std::string_view id, fields const& columns) const {
     operation const op{"check", id};
     auto& db = connected(op);
@@ -87,8 +97,9 @@ class postgres_datastore {
     look(db, op);
   }
 
-  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, and where the
-  /// resource exists.
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, 42P07 where the
+  /// resource exists, 3F000 where the schema does not, and `errc::unserializable` for a dictionary that JSON cannot
+  /// bring back.
   void create(std::string_view id, fields const& columns) {
     operation const op{"create", id};
     auto& db = connected(op);
@@ -117,8 +128,8 @@ class postgres_datastore {
     if (state_->given_up == id) state_->given_up.reset();
   }
 
-  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
-  /// by a loader that was not finished, and no later one was.
+  /// Takes the unfinished mark away; where there is none, does nothing. Throws `errc::mismatch` where there is no such
+  /// resource, or rows were added to it by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
     operation const op{"finish", id};
     if (state_->given_up == id) refuse(op, "rows were added by a loader that was not finished");
@@ -129,8 +140,8 @@ class postgres_datastore {
     all.commit();
   }
 
-  /// Removes the table, finished or not, and its dictionary. Nothing there: does nothing. Throws as `describe`, and
-  /// where a view depends on it.
+  /// Removes the table, finished or not, with its rows and its dictionary. Nothing there: does nothing. Throws as
+  /// `describe`, and 2BP01 where a view depends on it.
   void drop(std::string_view id) {
     operation const op{"drop", id};
     auto& db = connected(op);
@@ -162,7 +173,7 @@ class postgres_datastore {
     all.commit();
   }
 
-  /// How many rows the table has, finished or not.
+  /// How many rows the table has, finished or not: counted one by one. Throws 42P01 where there is no table.
   std::uint64_t rows(std::string_view id) const {
     operation const op{"rows", id};
     auto& db = connected(op);
@@ -311,8 +322,9 @@ class postgres_datastore {
     boost::json::object all;
     if (f.info) all.emplace("_info", *f.info);
     for (auto const& member : f.beside) all.emplace(member.key(), member.value());
-    run(db, "COMMENT ON COLUMN " + table + '.' + db.identifier(f.id) + " IS " + db.literal(' ' + json_.serialize(all)),
-        op);
+    std::string const text = stash::detail::about(
+        op.subject, op.name, [&] { return json_.serialize(all); }, [&] { return "field \"" + f.id + '"'; });
+    run(db, "COMMENT ON COLUMN " + table + '.' + db.identifier(f.id) + " IS " + db.literal(' ' + text), op);
   }
 
   /// The columns' types as the server writes them.
@@ -362,6 +374,8 @@ class postgres_datastore::loader {
   /// Called with the bytes of CSV that went to the server so far, each time that some went.
   using progress = std::function<void(std::uint64_t bytes)>;
 
+  /// For rows of `columns`, in this order, which may leave out some of the table's. The datastore must outlive it.
+  /// Throws 42P01 where there is no such table, 42703 where it has no such field.
   loader(postgres_datastore& d, std::string_view id, fields const& columns, progress tell = {})
       : datastore_(d), id_(id), columns_(columns.size()), tell_(std::move(tell)), db_(d.connected(op())) {
     all_.emplace(d, db_, op());
@@ -372,9 +386,11 @@ class postgres_datastore::loader {
   }
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
+  /// Gives up what was not finished. Where rows were added, `postgres_datastore::finish` refuses the resource then,
+  /// until another loader of it is finished.
   ~loader() {
     if (!is_open_) return;
-    if (sent_ > 0 || !buffer_.empty()) forget_rows();
+    if (has_rows()) forget_rows();
     if (db_.is_lost()) return;
     bool is_done = false;
     try {
@@ -386,7 +402,10 @@ class postgres_datastore::loader {
     if (!is_done) db_.give_up();  // another connection is made
   }
 
-  /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
+  /// Adds one row. nullopt is NULL; else what the column's type reads from a text.
+  ///
+  /// Throws `errc::mismatch` where there are not as many values as fields: the row is not added. A value that the type
+  /// refuses is told by `finish`. After another error the loader is only to be destroyed.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (values.size() != columns_) {
       throw error{errc::mismatch, "load", id_,
@@ -401,7 +420,7 @@ class postgres_datastore::loader {
   }
 
   /// Rows as the server's COPY reads them (https://www.postgresql.org/docs/15/sql-copy.html): no header; nothing
-  /// between two commas is NULL. They may be cut anywhere.
+  /// between two commas is NULL. They may be cut anywhere. Throws as `add`.
   void add_csv(std::string_view bytes) {
     for (; !bytes.empty(); bytes = bytes.substr(std::min(bytes.size(), chunk))) {
       buffer_ += bytes.substr(0, chunk);
@@ -409,13 +428,19 @@ class postgres_datastore::loader {
     }
   }
 
+  /// On return all rows survive a power cut. Nothing may be added after it.
+  ///
+  /// Throws the server's error (class 22, with the line, for a value that it refuses), or `errc::indeterminate`: then
+  /// all rows are there or none.
   void finish() {
+    bool const has_rows = this->has_rows();
     try {
       send();
       end(nullptr);
       all_->commit();
     } catch (...) {
       all_.reset();
+      if (has_rows) forget_rows();
       throw;
     }
     all_.reset();
@@ -428,6 +453,7 @@ class postgres_datastore::loader {
 
   operation op() const { return {"load", id_}; }
 
+  bool has_rows() const noexcept { return sent_ > 0 || !buffer_.empty(); }
   void forget_rows() noexcept {
     try {
       datastore_.state_->given_up = id_;

@@ -32,19 +32,22 @@ concept datastore = requires(D& d, std::string_view id, fields const& f) {
   d.drop(id);
 };
 
+/// For `reload`.
 struct reload_options {
-  type_mapping types{};
-  guard_options guard{};
+  type_mapping types{};   ///< as `annotate` takes it
+  guard_options guard{};  ///< for the guard around the drop and the load
 };
 
+/// What `reload` returns.
 struct reload_report {
-  stash::origin origin;
+  stash::origin origin;                          ///< where the dictionary came from; none: there was nothing to keep
   std::optional<std::chrono::microseconds> age;  ///< of an adopted record
   std::vector<std::string> unplaced;  ///< fields with info that the new headers do not have; their record was set aside
 };
 
 /// Makes an empty whole table that has the dictionary, in place of a missing or unfinished one: what `reload`
-/// does on failure, and the restore to give to `stash::recover`. Idempotent. Throws what the datastore throws.
+/// does on failure, and the restore to give to `stash::recover`. Idempotent. Throws what the datastore throws, and
+/// `errc::mismatch` where an entry of the dictionary is no object (then the table stands).
 template <datastore Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types = {}) {
   fields const restored = restored_fields(dictionary, types);
@@ -145,7 +148,7 @@ inline std::vector<std::string> missing_from(fields const& headers, data_diction
 /// which only a datastore that compares inside its drop could close.
 template <class Datastore, class Stash, class Load>
 reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields headers, Load load,
-                     reload_options options = {}) {
+                     reload_options const& options = {}) {
   static_assert(datastore<Datastore>,
                 "stash: the datastore needs describe, create, finish and drop (see ckan::datastore)");
   static_assert(std::invocable<Load&, fields const&>, "stash: load must be callable with the created fields");

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/error_context.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/detail/sqlite.hpp>
 #include <stash/error.hpp>
@@ -37,7 +38,10 @@ class sqlite_datastore {
  public:
   class loader;
 
-  /// Opens the file, and makes it where there is none.
+  /// Opens the file, and makes it where there is none, in a directory that there is. Not "" and not ":memory:": what
+  /// SQLite makes of these goes with the connection (https://sqlite.org/c3ref/open.html).
+  ///
+  /// Throws SQLite's error: SQLITE_CANTOPEN, SQLITE_NOTADB, SQLITE_READONLY, ...
   explicit sqlite_datastore(std::string const& file) : db_(file) {
     ::sqlite3_busy_timeout(db_.get(), 60'000);
     stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
@@ -45,7 +49,9 @@ class sqlite_datastore {
     mode.reset();
     db_.execute(wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA", "open", file);
   }
+  /// Not while a loader uses the other, which may only be destroyed afterwards.
   sqlite_datastore(sqlite_datastore&&) noexcept = default;
+  /// Closes the file; in a forked child, nothing.
   ~sqlite_datastore() {
     if (!owner_.is_current()) db_.abandon();
   }
@@ -72,7 +78,7 @@ class sqlite_datastore {
 
   /// Throws `errc::mismatch` for what `create` would refuse: a table that is not ours, a reserved resource id, no
   /// or too many fields, a field name that is empty, begins with "_" (CKAN reserves these) or has a NUL, or two that
-  /// are equal when their ASCII letters are folded to one case, as SQLite does.
+  /// are equal when their ASCII letters are folded to one case, as SQLite does. Changes nothing.
   void check(std::string_view id, fields const& columns) const {
     refuse_foreign_table(id, "check");
     for (char const* const reserved : {"sqlite_", "_stash_"}) {
@@ -94,8 +100,8 @@ class sqlite_datastore {
     if (twice != names.end()) refuse("check", id, "field \"" + *twice + "\" stands there twice");
   }
 
-  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, and where
-  /// the resource exists.
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, SQLITE_ERROR where
+  /// the resource exists, and `errc::unserializable` for a dictionary that JSON cannot bring back.
   void create(std::string_view id, fields const& columns) {
     check(id, columns);
     transaction all{db_, "create", id};
@@ -113,16 +119,16 @@ class sqlite_datastore {
     statement row{db_, "INSERT INTO _stash_field VALUES (?, ?, ?, ?, ?, ?)", "create", id};
     std::int64_t position = 0;
     for (field const& f : columns) {
-      auto const info = f.info ? std::optional(json_.serialize(*f.info)) : std::nullopt;
-      auto const beside = f.beside.empty() ? std::nullopt : std::optional(json_.serialize(f.beside));
+      auto const info = f.info ? std::optional(text_of(*f.info, "create", id, f.id)) : std::nullopt;
+      auto const beside = f.beside.empty() ? std::nullopt : std::optional(text_of(f.beside, "create", id, f.id));
       row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
     }
     all.commit();
     if (given_up_ == id) given_up_.reset();
   }
 
-  /// Takes the unfinished mark away. Throws `errc::mismatch` where there is no such resource, or rows were added to it
-  /// by a loader that was not finished, and no later one was.
+  /// Takes the unfinished mark away; where there is none, does nothing. Throws `errc::mismatch` where there is no such
+  /// resource, or rows were added to it by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
     if (given_up_ == id) refuse("finish", id, "rows were added by a loader that was not finished");
     transaction all{db_, "finish", id};
@@ -132,7 +138,8 @@ class sqlite_datastore {
     all.commit();
   }
 
-  /// Removes the table, finished or not, and its dictionary. Nothing there: does nothing.
+  /// Removes the table, finished or not, with its rows and its dictionary. Nothing there: does nothing. Throws as
+  /// `describe`.
   void drop(std::string_view id) {
     transaction all{db_, "drop", id};
     refuse_foreign_table(id, "drop");  // within: nobody can make such a table now
@@ -158,21 +165,21 @@ class sqlite_datastore {
         refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
       auto const& words = member.value().get_object();
       if (words.contains(detail::beside_key)) refuse("annotate", id, "field \"" + name + "\": \"_beside\" is reserved");
-      std::string const info = json_.serialize(words);
+      std::string const info = text_of(words, "annotate", id, name);
       row.bind(info).bind(id).bind(name).run();
       if (::sqlite3_changes(db_.get()) != 1) refuse("annotate", id, "there is no field \"" + name + "\"");
     }
     all.commit();
   }
 
-  /// How many rows the table has, finished or not.
+  /// How many rows the table has, finished or not: counted one by one. Throws SQLITE_ERROR where there is no table.
   std::uint64_t rows(std::string_view id) const {
     statement count{db_, "SELECT count(*) FROM " + stash::detail::sql_name(id), "rows", id};
     count.step();
     return static_cast<std::uint64_t>(count.integer(0));
   }
 
-  /// The connection, for what this class does not do. Owned by this object.
+  /// The connection, for what this class does not do. Owned by this object: not to be closed.
   sqlite3* native_handle() const noexcept { return db_.get(); }
 
  private:
@@ -181,6 +188,11 @@ class sqlite_datastore {
 
   [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {
     throw error{errc::mismatch, operation, std::string(id), db_.file() + ": " + std::move(why)};
+  }
+  std::string text_of(boost::json::object const& words, char const* operation, std::string_view id,
+                      std::string const& field) const {
+    return stash::detail::about(
+        id, operation, [&] { return json_.serialize(words); }, [&] { return "field \"" + field + '"'; });
   }
 
   static std::string folded(std::string_view name) {
@@ -219,6 +231,8 @@ class sqlite_datastore {
 ///     rows.finish();
 class sqlite_datastore::loader {
  public:
+  /// For rows of `columns`, in this order, which may leave out some of the table's. Locks nothing yet. The datastore
+  /// must outlive it. Throws SQLITE_ERROR where there is no such table or field.
   loader(sqlite_datastore& d, std::string_view id, fields const& columns)
       : datastore_(d),
         db_(d.db_),
@@ -227,6 +241,8 @@ class sqlite_datastore::loader {
         insert_(d.db_, insert_into(id, columns), "load", id) {}
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
+  /// Gives up what was not committed. `sqlite_datastore::finish` refuses the resource then, until another loader of it
+  /// is finished.
   ~loader() {
     if (!batch_) return;
     try {
@@ -235,7 +251,11 @@ class sqlite_datastore::loader {
     }
   }
 
-  /// Throws `errc::mismatch` where there are not as many values as fields. nullopt is NULL.
+  /// Adds one row. nullopt is NULL; else the text, which a `numeric` field makes a number where it looks like one
+  /// (https://sqlite.org/datatype3.html).
+  ///
+  /// Throws `errc::mismatch` where there are not as many values as fields: the row is not added. After SQLite's error
+  /// the loader is only to be destroyed.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (values.size() != columns_) {
       throw error{errc::mismatch, "load", id_,
@@ -247,6 +267,8 @@ class sqlite_datastore::loader {
     if (++in_batch_ == 10'000) finish();
   }
 
+  /// On return all rows survive a power cut. More may be added then, and finished again. Throws SQLite's error: then
+  /// those since the last 10,000th are not there once it is destroyed.
   void finish() {
     if (batch_) batch_->commit();
     batch_.reset();

@@ -28,7 +28,7 @@ inline boost::filesystem::path default_directory() {
     char const* const value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  if (auto const given = variable("STASH_DIR"); !given.empty()) return given;
+  if (auto given = variable("STASH_DIR"); !given.empty()) return given;
   if (auto const state = variable("STATE_DIRECTORY"); !state.empty() && state.front() != ':') {
     return state.substr(0, state.find(':'));
   }

@@ -275,8 +275,8 @@ class guarded_key {
   T deserialize(record const& r) const { return value_of<T>(stash_, key_, r, guard_); }
   time_point now() const { return std::chrono::floor<std::chrono::microseconds>(stash_.clock().now()); }
   std::string place() const noexcept { return place_of(stash_.storage(), key_); }
-  void tell(event_kind kind, event_details details = {}) noexcept {
-    detail::tell(options_.observer, kind, key_, std::move(details));
+  void tell(event_kind kind, event_details const& details = {}) noexcept {
+    detail::tell(options_.observer, kind, key_, details);
   }
 
   Stash& stash_;

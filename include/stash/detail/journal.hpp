@@ -341,7 +341,7 @@ class journal {
   std::shared_ptr<file_type> rewritten(directory<Ops> const& dir, journal_index const& old, file_type const* source,
                                        journal_index& fresh, operation const& op) {
     return or_removed(dir, [&] {
-      auto const file = std::make_shared<file_type>(file_type::create(ops_, dir, op));
+      auto file = std::make_shared<file_type>(file_type::create(ops_, dir, op));
       journal_copier<Ops> copy{*file, source, fresh, op};
       copy.all(old);
       file->finish(chunk_, op);

@@ -66,7 +66,7 @@ struct journal_head {
 
 struct frame_head {
   static constexpr std::uint64_t magic = 0x31656d6172667473;  // "stframe1"
-  static constexpr std::size_t fixed_size = 8 * 11;
+  static constexpr std::size_t fixed_size = std::size_t{8} * 11;
 
   frame_kind kind = frame_kind::put;
   std::uint64_t sequence = 0;  ///< 1 for the first

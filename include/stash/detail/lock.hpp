@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <stash/detail/error_context.hpp>
+#include <stash/detail/observer.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -19,8 +21,9 @@ namespace stash::inline v1::detail {
 /// How long `save`, `clear` and `recover` wait for another short operation.
 inline constexpr std::chrono::milliseconds short_wait{1000};
 
-inline error busy(char const* operation, key const& k, std::string why) {
-  return error{errc::busy, operation, std::string(k.str()), std::move(why)};
+template <class Storage>
+error busy(Storage const& storage, char const* operation, key const& k, std::string why) {
+  return error{errc::busy, operation, std::string(k.str()), with_place(std::move(why), place_of(storage, k))};
 }
 
 // Not from <thread>, which costs twice as much to include as this header.
@@ -43,7 +46,7 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
     auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
     if (waited >= wait) {
       throw busy(
-          operation, k,
+          storage, operation, k,
           "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
     }
     sleep_for(std::min(pause, wait - waited));
@@ -109,7 +112,7 @@ class locked_record {
   /// resource, and for what destroys a record: under a lock that was lost, another may have adopted the record, which
   /// leaves no trace in it, and dropped the resource again since.
   void require_held(char const* operation) const {
-    if (!is_held()) throw busy(operation, key_, "its lock was lost");
+    if (!is_held()) throw busy(storage_, operation, key_, "its lock was lost");
   }
 
   /// For a record that vanished while the lock was lost: writes it again, and sets it aside at once, so that no
@@ -128,8 +131,8 @@ class locked_record {
     if (is_held()) return;
     lock_.reset();
     auto again = storage_.try_lock(key_);
-    if (!again) throw busy(operation, key_, "its lock was lost and is held by another now");
-    if (!stands_unchanged()) throw busy(operation, key_, "its lock was lost and another changed the record");
+    if (!again) throw busy(storage_, operation, key_, "its lock was lost and is held by another now");
+    if (!stands_unchanged()) throw busy(storage_, operation, key_, "its lock was lost and another changed the record");
     lock_.emplace(std::move(*again));
   }
 

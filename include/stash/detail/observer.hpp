@@ -21,7 +21,7 @@ struct event_details {
 };
 
 /// What the observer throws is dropped: telling must not change what happens.
-inline void tell(observer const& to, event_kind kind, key const& k, event_details d = {}) noexcept {
+inline void tell(observer const& to, event_kind kind, key const& k, event_details const& d = {}) noexcept {
   if (!to) return;
   try {
     to(event{kind, k, d.age, d.where, d.error});

@@ -27,9 +27,12 @@ namespace stash::inline v1 {
 /// Each is the POSIX call of that name unless it says more: -1 and `errno` on failure, no retry. Stateless;
 /// thread safe. Whatever stands in for it is copied into storages and locks, and is called through `const`.
 struct posix_file_ops {
+  /// openat(2), with O_CLOEXEC.
   int open(int directory, char const* name, int flags, mode_t mode = 0) const noexcept {
     return ::openat(directory, name, flags | O_CLOEXEC, mode);
   }
+  /// @{
+  /// Where less was read or written than was asked for, the caller goes on.
   int close(int fd) const noexcept { return ::close(fd); }
   ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
   ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }
@@ -38,6 +41,7 @@ struct posix_file_ops {
   ssize_t pwritev(int fd, iovec const* parts, int count, off_t at) const noexcept {
     return ::pwritev(fd, parts, count, at);
   }
+  /// @}
 
   /// To the medium, not just to the drive's cache.
   int fsync(int fd) const noexcept {
@@ -74,11 +78,13 @@ struct posix_file_ops {
 #endif
   }
 
+  /// Of an open file, whatever its name is now.
   int fstat(int fd, struct stat* s) const noexcept { return ::fstat(fd, s); }
   /// Of the link itself where `name` is one.
   int lstat(int directory, char const* name, struct stat* s) const noexcept {
     return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);
   }
+  /// Whatever the umask says.
   int fchmod(int fd, mode_t mode) const noexcept { return ::fchmod(fd, mode); }
   /// A directory of mode 0700, whatever the umask says.
   int mkdir(char const* path) const noexcept {
@@ -88,6 +94,7 @@ struct posix_file_ops {
     return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);
   }
 
+  /// Replaces `to` in one step, whatever but a directory it is.
   int rename(int directory, char const* from, char const* to) const noexcept {
     return ::renameat(directory, from, directory, to);
   }
@@ -101,6 +108,7 @@ struct posix_file_ops {
     return -1;
 #endif
   }
+  /// A second name for `from`; EEXIST where `to` exists.
   int link(int directory, char const* from, char const* to) const noexcept {
     return ::linkat(directory, from, directory, to, 0);
   }
@@ -121,7 +129,9 @@ struct posix_file_ops {
     std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return ::linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
   }
+  /// Anything but a directory.
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
+  /// An empty directory.
   int rmdir(char const* path) const noexcept { return ::rmdir(path); }
 
   /// The names in the directory that `fd` has open, "." and ".." too.
@@ -176,6 +186,7 @@ struct posix_file_ops {
 
   /// `size` bytes that no other process gets too.
   int random(void* to, std::size_t size) const noexcept { return ::getentropy(to, size); }
+  /// The effective user of this process.
   uid_t user() const noexcept { return ::geteuid(); }
 
  private:

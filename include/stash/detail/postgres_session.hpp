@@ -26,12 +26,13 @@
 
 namespace stash::inline v1 {
 
+/// For `postgres_storage`.
 struct postgres_options {
-  stash::durability durability = durability::power_loss;
-  std::uint64_t max_bytes = 64U << 20;        ///< the greatest payload to write or read
-  std::string schema = "public";              ///< must exist
-  std::string table = "stash";                ///< made by the first save
-  std::chrono::milliseconds timeout{30'000};  ///< of each call, with all that it does again
+  stash::durability durability = durability::power_loss;  ///< process_crash: a session that does not sync will do
+  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
+  std::string schema = "public";                          ///< must exist
+  std::string table = "stash";                            ///< made by the first save
+  std::chrono::milliseconds timeout{30'000};              ///< of each call, with all that it does again; a day at most
 };
 
 namespace detail {

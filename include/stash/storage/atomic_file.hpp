@@ -40,7 +40,8 @@ namespace stash::inline v1 {
 /// `errc::unsafe_directory`. Every member may be called from many threads and processes at once, `put`,
 /// `erase`, `set_aside` and `sweep` with the key's lock held. Nothing is kept open between calls but locks,
 /// so a forked child may use it as it is. A relative directory is taken from where the process is when the
-/// storage is constructed. Not for NFS: a lock whose lease was lost and taken back unseen counts as held.
+/// storage is constructed. One that was moved from may only be assigned to or destroyed. Not for NFS: a lock whose
+/// lease was lost and taken back unseen counts as held.
 ///
 ///     stash::atomic_file_storage files{"/var/lib/etl/stash"};
 ///     std::cout << files.path("orders");    // "/var/lib/etl/stash/orders.stash"
@@ -50,9 +51,10 @@ namespace stash::inline v1 {
 template <class FileOps = posix_file_ops>
 class basic_atomic_file_storage {
  public:
-  using lock_type = detail::file_lock<FileOps>;
+  using lock_type = detail::file_lock<FileOps>;  ///< a key's lock, see `try_lock`
 
-  /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
+  /// Touches nothing. Throws EINVAL for a path that is empty or has a NUL in it, and what finding the working
+  /// directory throws; where none is given, as `default_directory`.
   explicit basic_atomic_file_storage(boost::filesystem::path directory = default_directory(), file_options options = {},
                                      FileOps ops = {})
       : directory_(detail::absolute(std::move(directory), "atomic_file_storage")),
@@ -396,7 +398,7 @@ class basic_atomic_file_storage {
     for (auto const& name : dir->names()) {
       auto k = key_of(std::string_view(name));
       if (!k) continue;
-      if (auto e = examine(*dir, name, std::move(*k), operation)) result.push_back(std::move(*e));
+      if (auto e = examine(*dir, name, *k, operation)) result.push_back(std::move(*e));
     }
     std::sort(result.begin(), result.end(),
               [](entry const& a, entry const& b) { return std::tie(a.key, a.where) < std::tie(b.key, b.where); });
@@ -404,7 +406,7 @@ class basic_atomic_file_storage {
   }
 
   /// nullopt: it is gone.
-  std::optional<entry> examine(detail::directory<FileOps> const& dir, std::string const& name, key k,
+  std::optional<entry> examine(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
                                std::string_view operation) const {
     detail::operation const op{operation, k};
     struct stat s;
@@ -434,6 +436,7 @@ class basic_atomic_file_storage {
   [[no_unique_address]] FileOps ops_;
 };
 
+/// On the real file system.
 using atomic_file_storage = basic_atomic_file_storage<>;
 
 }  // namespace stash::inline v1

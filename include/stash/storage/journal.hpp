@@ -30,10 +30,11 @@
 
 namespace stash::inline v1 {
 
+/// For `journal_storage`.
 struct journal_options {
-  stash::durability durability = durability::power_loss;
-  std::uint64_t max_bytes = 64U << 20;  ///< the greatest payload to write
-  std::uint64_t chunk = 256U << 10;     ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
+  stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
+  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write: 64 MiB
+  std::uint64_t chunk = 256U << 10;  ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
 };
 
 /// All records in one file, `stash.journal`, to which changes are appended: for jobs that stash many keys.
@@ -46,7 +47,8 @@ struct journal_options {
 ///
 /// One process at a time, and one object (with what was moved from it): another gets `errc::busy` from everything. The
 /// file is opened by the first call that needs it, and closed with the object and its locks. A forked child may not use
-/// what it inherits (`errc::busy`); it may when the parent has closed it, with an object of its own.
+/// what it inherits (`errc::busy`); it may when the parent has closed it, with an object of its own. One that was moved
+/// from may only be assigned to or destroyed.
 ///
 /// After a write or a sync has failed nobody knows what the disk has: from then on changes throw
 /// `errc::indeterminate`, and reads tell what was acknowledged, until a new object opens the file. Damage in what is
@@ -78,7 +80,8 @@ class basic_journal_storage {
     locks::lock lock_;
   };
 
-  /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
+  /// Touches nothing. Throws EINVAL for a path that is empty or has a NUL in it, and what finding the working
+  /// directory throws; where none is given, as `default_directory`.
   explicit basic_journal_storage(boost::filesystem::path directory = default_directory(), journal_options options = {},
                                  FileOps ops = {})
       : options_(options),

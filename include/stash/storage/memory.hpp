@@ -25,10 +25,13 @@ namespace stash::inline v1 {
 template <class Mutex>
 class basic_memory_storage {
  public:
-  using lock_type = typename detail::key_locks<Mutex>::lock;
+  using lock_type = typename detail::key_locks<Mutex>::lock;  ///< a key's lock, see `try_lock`
 
+  /// Empty.
   basic_memory_storage() : state_(std::make_shared<state>()) {}
+  /// Takes over records and locks; the other may only be assigned to or destroyed.
   basic_memory_storage(basic_memory_storage&&) noexcept = default;
+  /// Likewise; what this one had is gone, but for locks that are held.
   basic_memory_storage& operator=(basic_memory_storage&&) noexcept = default;
   ~basic_memory_storage() = default;
 
@@ -39,14 +42,14 @@ class basic_memory_storage {
     state_->records.insert_or_assign(k, r);  // a string that cannot be assigned keeps what it has
   }
 
-  /// nullopt: there is none.
+  /// A copy of the record of `k`; nullopt: there is none.
   std::optional<record> get(key const& k) const {
     std::lock_guard const only{state_->mutex};
     auto const found = state_->records.find(k);
     return found == state_->records.end() ? std::nullopt : std::optional(found->second);
   }
 
-  /// false: there was none.
+  /// Removes the record of `k`; false: there was none.
   bool erase(key const& k) {
     std::lock_guard const only{state_->mutex};
     return state_->records.erase(k) > 0;
@@ -63,7 +66,8 @@ class basic_memory_storage {
     return result;
   }
 
-  /// Moves the record to those set aside and returns its name there. Throws ENOENT where there is none.
+  /// Moves the record to those set aside and returns its name there. Throws ENOENT where there is none,
+  /// and `std::bad_alloc`: then the record stands.
   std::string set_aside(key const& k, std::string_view reason) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::lock_guard const only{state_->mutex};
@@ -72,7 +76,7 @@ class basic_memory_storage {
       throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory), "set_aside",
                   std::string(k.str())};
     }
-    std::string where = "memory: " + detail::set_aside_name(k, "set_aside", reason, now, state_->aside_count);
+    std::string where = "memory: " + detail::kept_name(k, reason, now, state_->aside_count);
     state_->aside.push_back({now, as_entry(k, found->second, where), found->second});
     ++state_->aside_count;
     state_->records.erase(found);

@@ -42,7 +42,7 @@ namespace stash::inline v1 {
 /// which memory ran out, is made anew; the locks of the old one are then lost (`held()`), and what was being written is
 /// written again, unless another had the key's lock meanwhile. Locks are the session's advisory locks: they end with
 /// the process, at most a minute after its machine went dark. A pooler in between is refused. A forked child may use
-/// the storage as it is, in a session of its own.
+/// the storage as it is, in a session of its own. One that was moved from may only be assigned to or destroyed.
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
@@ -55,7 +55,9 @@ class postgres_storage {
   /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage.
   class lock_type {
    public:
+    /// The other holds nothing then.
     lock_type(lock_type&&) noexcept = default;
+    /// Exchanges the two: what this one had is released with the other.
     lock_type& operator=(lock_type&& other) noexcept {
       std::swap(session_, other.session_);
       std::swap(key_, other.key_);
@@ -86,7 +88,7 @@ class postgres_storage {
   /// The table that all records are in, and the key.
   boost::filesystem::path path(key const& k) const { return session_->shown(k); }
 
-  /// Whether there is a table. Throws as `get` does.
+  /// Whether there is a table. Throws the server's error, SQLSTATE 3F000 where there is no such schema.
   bool exists() const {
     detail::operation const op{"exists", {}};
     return session_->read(op,

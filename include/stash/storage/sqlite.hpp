@@ -40,7 +40,7 @@ namespace stash::inline v1 {
 /// other tables. Locks are in `.lock` beside it, so that SQLite's own are never in the way. Every member may be called
 /// from many threads and processes at once, `put`, `erase` and `set_aside` with the key's lock held. The connection is
 /// closed before a fork, so a forked child may use the storage as it is, unless the process has another connection open
-/// to that file. Not for NFS.
+/// to that file. One that was moved from may only be assigned to or destroyed. Not for NFS.
 ///
 ///     stash::basic_stash<stash::sqlite_storage> store{"/var/lib/etl/stash.sqlite"};
 ///
@@ -50,9 +50,10 @@ namespace stash::inline v1 {
 /// said, a throw leaves everything as it was.
 class sqlite_storage {
  public:
-  using lock_type = detail::file_lock<posix_file_ops>;
+  using lock_type = detail::file_lock<posix_file_ops>;  ///< a key's lock, see `try_lock`
 
-  /// Touches nothing. Throws EINVAL for an empty path, and what finding the working directory throws.
+  /// Touches nothing. Throws EINVAL for a path that is empty or has a NUL in it, and what finding the working
+  /// directory throws; where none is given, as `default_directory`.
   explicit sqlite_storage(boost::filesystem::path file = default_directory() / "stash.sqlite",
                           sqlite_options options = {})
       : options_(options),
@@ -153,7 +154,7 @@ class sqlite_storage {
   }
 
   /// The lock of `k`, exclusive among the threads and processes of this machine; nullopt: another has it. Makes the
-  /// directory.
+  /// directory. Throws `errc::unsafe_directory` or the operating system's error.
   std::optional<lock_type> try_lock(key const& k) {
     auto const name = session_->file().filename().native() + '/' + std::string(k.str());
     return lock_type::try_take(ops_, session_->directory(), session_->is_durable(), name, {"try_lock", k});

@@ -38,6 +38,7 @@
 #include <utility>
 #include <vector>
 
+/// For the tests of a storage of your own, and of what uses one.
 namespace stash::inline v1::testing {
 
 /// Makes the storages that the suite tries. Below, `f` is an `F`; it is called by one thread at a time.
@@ -66,22 +67,25 @@ class nonconformance : public std::runtime_error {
   using runtime_error::runtime_error;
 };
 
+/// Of a check.
 enum class outcome {
-  passed,
+  passed,   ///< the promise was kept
   skipped,  ///< the factory or the storage does not have what the check is about
-  failed
+  failed    ///< it was not, or something was thrown
 };
 
+/// What became of one check.
 struct conformance_result {
-  std::string_view check;
-  testing::outcome outcome;
-  std::string why{};  ///< empty where it passed
+  std::string_view check;    ///< its name, in static storage
+  testing::outcome outcome;  ///< how it ended
+  std::string why{};         ///< empty where it passed
 };
 
 /// What became of each check.
 struct conformance_report {
-  std::vector<conformance_result> results{};
+  std::vector<conformance_result> results{};  ///< in the order of the checks
 
+  /// How many ended so.
   std::size_t count(outcome o) const {
     auto const n = std::count_if(results.begin(), results.end(), [o](auto const& r) { return r.outcome == o; });
     return static_cast<std::size_t>(n);
@@ -215,11 +219,12 @@ class storage_conformance : detail::conformance_tools {
   static constexpr bool has_path = requires(storage const& s, key const& k) { s.path(k).native(); };
 
  public:
+  /// A promise, and how to see whether it is kept.
   struct check {
-    std::string_view name;
-    std::string_view promise;  ///< the row of a table in concepts.hpp, or the class whose comment makes it
-    void (*body)(Factory&);
-    bool applies = true;
+    std::string_view name;        ///< a behaviour, as an identifier
+    std::string_view promise;     ///< the row of a table in concepts.hpp, or the class whose comment makes it
+    void (*body)(Factory&);       ///< for `run`
+    bool applies = true;          ///< to this factory and its storage
     std::string_view needs = {};  ///< what is missing where it does not apply
 
     /// Returns if the promise was kept. Throws `nonconformance`, or what the storage throws where it must not;
@@ -321,7 +326,7 @@ class storage_conformance : detail::conformance_tools {
     if constexpr (has_exists) return s.exists();
     throw std::logic_error("needs exists()");
   }
-  static auto guarded(stash_type& store, std::optional<text> live, text& restored, guard_options options = {}) {
+  static auto guarded(stash_type& store, std::optional<text> const& live, text& restored, guard_options options = {}) {
     return delete_guard{store, "k", [live] { return live; }, [&restored](text const& saved) { restored += saved; },
                         std::move(options)};
   }
@@ -636,7 +641,7 @@ class storage_conformance : detail::conformance_tools {
       is_locked(s, "b", true);
       auto target = std::move(lock);
       lock = std::move(target);  // back into one that was moved from
-      is_held(target, false);
+      is_held(target, false);    // NOLINT(bugprone-use-after-move): that is the question
       is_held(lock, true);
     }
     is_locked(s, "b", false);
@@ -828,7 +833,7 @@ class storage_conformance : detail::conformance_tools {
     std::vector<std::pair<key, record>> result;
     for (int i = 0; i < 150; ++i) {
       auto const name = "key " + std::to_string(100 + i);
-      result.emplace_back(name, some(words + " of " + name));
+      result.emplace_back(name, some(text(words).append(" of ").append(name)));
     }
     return result;
   }
@@ -962,12 +967,19 @@ class storage_conformance : detail::conformance_tools {
 /// The negative twin of every storage: each member throws EIO. No check passes on it; and a job's own tests can see
 /// with it what the job does where nothing can be stashed.
 struct failing_storage {
+  /// Of which there is none.
   struct lock_type {
+    /// @{
+    /// Because a lock is movable.
     lock_type(lock_type&&) = default;
     lock_type& operator=(lock_type&&) = default;
+    /// @}
     ~lock_type() {}  // of its own: compilers say of the library's locks that they are not used
+    /// Throws EIO.
     bool held() const { fail("held"); }
   };
+  /// @{
+  /// Throws EIO.
   void put(key const& k, record const&) { fail("put", k.str()); }
   std::optional<record> get(key const& k) const { fail("get", k.str()); }
   bool erase(key const& k) { fail("erase", k.str()); }
@@ -981,6 +993,7 @@ struct failing_storage {
   void sweep(key const& k) { fail("sweep", k.str()); }
   void check(key const& k, record const&) const { fail("put", k.str()); }
   boost::filesystem::path path(key const& k) const { fail("path", k.str()); }
+  /// @}
 
  private:
   [[noreturn]] static void fail(std::string_view operation, std::string_view k = {}) {
