@@ -1,79 +1,79 @@
-// Deletes files and downloads them again. What was there (sizes, times, permissions) no server has: that is the value.
+// Deletes downloaded files and fetches them again; which ones somebody chose, their times and permissions, is kept.
 // g++ -std=c++20 -Iinclude tests/examples/directory.cpp -lboost_json -lboost_filesystem
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <boost/filesystem.hpp>
 #include <fstream>
 #include <iostream>
 #include <map>
 #include <stash/stash.hpp>
-#include <tuple>
 
-namespace fs = std::filesystem;
-using files = std::map<std::string, std::string>;  // text by name
-using listing =
-    std::map<std::string, std::tuple<std::uintmax_t, std::int64_t, unsigned>>;  // bytes, nanoseconds (UTC), mode
+namespace fs = boost::filesystem;
+using listing = std::map<std::string, std::tuple<std::uint64_t, std::int64_t, int>>;   // name: size, mtime, permissions
+fs::path const reports = "reports", doomed = "reports.doomed", next = "reports.next";  // only the first is ever live
 
-/// On return what was done to `path` before is on the disk. (POSIX: a directory has an fsync of its own.)
-void sync(fs::path const& path) {
-  int const file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file == -1 || ::fsync(file) == -1 || ::close(file) == -1) throw std::runtime_error(path.string() + ": no sync");
+void sync(fs::path const& path) {  // a file's bytes and times; a directory's names
+  int const fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  bool const done = fd >= 0 && ::fsync(fd) == 0;
+  if (::close(fd) != 0 || !done) throw std::runtime_error("cannot sync " + path.string());
 }
-
-std::optional<listing> live(fs::path const& at) {
-  if (!fs::exists(at) || fs::exists(at / "listing.json")) return std::nullopt;  // a listing: the files are to come
+void write(fs::path const& path, std::string const& text) {
+  if (!(std::ofstream{path.string()} << text << std::flush)) throw std::runtime_error("cannot write " + path.string());
+}
+void build(auto fill) {  // live in one step, when all of it is on the disk
+  fs::remove_all(next);
+  fs::create_directory(next);
+  fill();
+  for (auto const& file : fs::directory_iterator{next}) sync(file);
+  sync(next);
+  fs::rename(next, reports);
+  sync(".");
+}
+std::optional<listing> live() {
+  if (!fs::exists(reports)) return std::nullopt;
+  if (std::ifstream restored{(reports / "MANIFEST").string()}) {  // the files that are still to be fetched
+    return stash::json_serializer{}.deserialize<listing>(std::string{std::istreambuf_iterator{restored}, {}});
+  }
   listing found;
-  for (auto const& file : fs::directory_iterator(at)) {
-    auto const modified = std::chrono::file_clock::to_sys(file.last_write_time()).time_since_epoch().count();
-    found[file.path().filename()] = {file.file_size(), modified, static_cast<unsigned>(file.status().permissions())};
+  for (auto const& f : fs::directory_iterator{reports}) {
+    found[f.path().filename().string()] = {fs::file_size(f), fs::last_write_time(f), f.status().permissions()};
   }
   return found;
 }
-
-/// Removed in one step, after which nobody takes it for live, however far the deletion of what it had comes.
-void remove_directory(fs::path const& at) {
-  fs::path const doomed = at.string() + ".doomed";
-  fs::remove_all(doomed);  // of a run that died here
-  if (fs::exists(at)) fs::rename(at, doomed);
-  sync(at.parent_path());
+void restore(listing const& saved) {  // if it is there, it is whole: not renamed yet, or built again
+  if (!fs::exists(reports)) build([&] { write(next / "MANIFEST", stash::json_serializer{}.serialize(saved)); });
+}
+void refresh(stash::file_stash& store, bool source_is_up) {
+  stash::delete_guard guard{store, "reports", live, restore};
+  fs::remove_all(doomed);  // what a killed run left
+  if (fs::exists(reports)) fs::rename(reports, doomed);
+  sync(".");  // from here on it is not live, whatever happens: now its files may go one by one
   fs::remove_all(doomed);
-}
-
-/// Made in one step, and durable.
-void make_directory(fs::path const& at, files const& contents) {
-  fs::path const half_made = at.string() + ".new";
-  fs::remove_all(half_made);
-  fs::create_directories(half_made);
-  for (auto const& [name, text] : contents) {
-    if (!(std::ofstream(half_made / name) << text).flush()) throw std::runtime_error(name + ": cannot be written");
-    sync(half_made / name);
-  }
-  sync(half_made);
-  remove_directory(at);
-  fs::rename(half_made, at);
-  sync(at.parent_path());
-}
-
-int main(int, char** arguments) {
-  fs::path const at = fs::path(arguments[1]) / "downloads";
-  make_directory(at, {{"customers.csv", "id\n1\n"}, {"orders.csv", "id,price\n1,10\n"}});
-  stash::file_stash store{std::string(arguments[1]) + "/stash"};
-  auto const restore = [&](listing const& saved) {
-    if (!live(at)) make_directory(at, {{"listing.json", stash::json_serializer{}.serialize(saved)}});
-  };
-  for (bool const server_is_up : {false, true}) try {
-      stash::delete_guard guard{store, "downloads", [&] { return live(at); }, restore};
-      remove_directory(at);
-      files downloaded;
-      for (auto const& [name, info] : guard.value() ? *guard.value() : listing{}) {
-        downloaded[name] = server_is_up ? "id\n2\n" : throw std::runtime_error(name + ": the server is down");
-      }
-      make_directory(at, downloaded);
-      guard.commit();
-      std::cout << "downloaded " << downloaded.size() << " files\n";
-    } catch (std::exception const& problem) {
-      std::cout << problem.what() << (fs::exists(at / "listing.json") ? "; the listing is kept\n" : "; FORGOTTEN\n");
+  build([&] {
+    for (auto const& [name, info] : guard.value() != nullptr ? *guard.value() : listing{}) {
+      if (!source_is_up) throw std::runtime_error(name + ": 503 Service Unavailable");
+      write(next / name, "fetched\n");
+      fs::last_write_time(next / name, std::get<1>(info));
+      fs::permissions(next / name, static_cast<fs::perms>(std::get<2>(info)));
     }
-  return live(at) && live(at)->size() == 2 && store.entries().empty() ? 0 : 1;
+  });
+  guard.commit();
+}
+
+int main(int argc, char** argv) {
+  if (argc == 2 && (fs::is_directory(argv[1]) || fs::create_directory(argv[1]))) fs::current_path(argv[1]);
+  stash::file_stash store{"stash"};
+  listing const chosen{{"april.csv", {8, 1'775'000'000, 0600}}, {"may.csv", {8, 1'777'000'000, 0440}}};
+  restore(chosen);
+  refresh(store, true);  // now they are files
+  try {
+    refresh(store, false);
+  } catch (std::runtime_error const& problem) {
+    std::cout << "failed: " << problem.what() << '\n';
+  }
+  if (live() != chosen) return 1;
+  std::cout << "the listing is back: " << stash::json_serializer{}.serialize(*live()) << '\n';
+  refresh(store, true);
+  return live() == chosen && fs::exists(reports / "may.csv") && store.entries().empty() ? 0 : 1;
 }

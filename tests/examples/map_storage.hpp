@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <map>
 #include <memory>
@@ -11,9 +12,16 @@
 /// Records in a map under a mutex: they survive exceptions. A forked child has a copy of its own, without the locks.
 class map_storage {
  public:
+  struct release {
+    std::shared_ptr<void> state;  // a lock may outlive the storage
+    pid_t owner;
+    void operator()(std::atomic<pid_t>* holder) const noexcept {
+      if (owner == ::getpid()) *holder = 0;  // a forked child has a copy of the lock, which holds nothing
+    }
+  };
   struct lock_type {
-    std::shared_ptr<pid_t const> owner;  // null where it was moved from; when it goes, the key is free
-    bool held() const noexcept { return owner && *owner == ::getpid(); }
+    std::unique_ptr<std::atomic<pid_t>, release> holder;  // null where it was moved from
+    bool held() const noexcept { return holder && holder.get_deleter().owner == ::getpid(); }
   };
 
   void put(stash::key const& k, stash::record r) {  // by value: what can throw comes before any change
@@ -61,11 +69,10 @@ class map_storage {
 
   std::optional<lock_type> try_lock(stash::key const& k) {
     std::lock_guard const only{state_->mutex};
-    std::weak_ptr<pid_t const>& holder = state_->locks[k];
-    if (lock_type{holder.lock()}.held()) return std::nullopt;
-    auto const owner = std::make_shared<pid_t const>(::getpid());
-    holder = owner;
-    return lock_type{owner};
+    std::atomic<pid_t>& holder = state_->holders[k];
+    if (holder == ::getpid()) return std::nullopt;
+    holder = ::getpid();
+    return lock_type{{&holder, {state_, ::getpid()}}};
   }
 
  private:
@@ -79,7 +86,7 @@ class map_storage {
     std::map<stash::key, stash::record> records;
     std::vector<kept> aside;
     std::uint64_t places = 0;
-    std::map<stash::key, std::weak_ptr<pid_t const>> locks;
+    std::map<stash::key, std::atomic<pid_t>> holders;  // 0: nobody
   };
   static stash::time_point now() {
     return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());

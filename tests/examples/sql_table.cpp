@@ -1,5 +1,4 @@
-// Drops an SQL table and loads it again, in more than one transaction: what people typed about its columns survives.
-// (Where one transaction will do, no stash is needed.)
+// Drops an SQL table and loads it again, in more than one transaction; what people typed about its columns survives.
 // g++ -std=c++20 -Iinclude tests/examples/sql_table.cpp -lboost_json -lboost_filesystem -lsqlite3
 #include <sqlite3.h>
 
@@ -27,11 +26,12 @@ struct database {
     ::sqlite3_exec(handle, "ROLLBACK", nullptr, nullptr, nullptr);  // where no transaction is open, it does nothing
     throw std::runtime_error(why);
   }
-  notes select(std::string const& sql) {
-    notes found;
-    auto const row = [](void* to, int, char** v, char**) { return static_cast<notes*>(to)->emplace(v[0], v[1]), 0; };
-    run(sql, row, &found);
+  notes select(std::string const& sql, notes found = {}) {
+    run(sql, add, &found);
     return found;
+  }
+  static int add(void* to, int, char** row, char**) noexcept {
+    return static_cast<notes*>(to)->emplace(row[0], row[1]), 0;
   }
   std::optional<notes> live() {
     if (select("SELECT name, 1 FROM whole").empty()) return std::nullopt;
@@ -62,10 +62,9 @@ int main(int, char** arguments) {
   orders.restore(typed);  // the first upload, and what somebody typed
 
   stash::file_stash store{arguments[1]};
-  auto const live = [&] { return orders.live(); };
-  auto const restore = [&](notes const& saved) { orders.restore(saved); };
   for (std::string const rows : {"(1, 10), (2, oops)", "(1, 10), (2, 20)"}) try {
-      stash::delete_guard guard{store, "orders", live, restore};
+      stash::delete_guard guard{store, "orders", [&] { return orders.live(); },
+                                [&](notes const& saved) { orders.restore(saved); }};
       orders.drop();
       orders.create(guard.value() != nullptr ? *guard.value() : notes{});
       orders.run("INSERT INTO orders VALUES " + rows);
@@ -73,7 +72,8 @@ int main(int, char** arguments) {
       guard.commit();
       std::cout << "loaded; records left: " << store.entries().size() << '\n';
     } catch (std::exception const& problem) {
-      std::cout << "failed: " << problem.what() << "; the words are " << (orders.live() == typed ? "back\n" : "LOST\n");
+      if (orders.live() != typed) return 1;
+      std::cout << "failed: " << problem.what() << "; the words are back\n";
     }
   return orders.live() == typed && store.entries().empty() ? 0 : 1;
 }

@@ -27,8 +27,8 @@ on disk: {"owner":"Ada","description":null,"columns":[{"name":"price","unit":"EU
 {"name":"day","unit":null,"synonyms":[]}]}
 """,
     "directory": """\
-customers.csv: the server is down; the listing is kept
-downloaded 2 files
+failed: april.csv: 503 Service Unavailable
+the listing is back: {"april.csv":[8,1775000000,384],"may.csv":[8,1777000000,288]}
 """,
     "observer": """\
 WARNING stash: superseded "orders", age 0 s, at HERE/orders.superseded-NAME
