@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds with g++ (address and undefined behaviour sanitizers) and clang++ 19 (alone, with the thread sanitizer, and
-# with libFuzzer), and runs the whole test suite. The last line counts single test cases. The build stays in .build at
+# Builds with g++ (alone) and clang++ 19 (with the address and undefined behaviour sanitizers, with the thread sanitizer,
+# and with libFuzzer), and runs the whole test suite. The last line counts single test cases. The build stays in .build at
 # the repository's top.
 #
 # usage: run.sh [--long]
@@ -61,27 +61,28 @@ run_pytest() { # NAME ARGUMENT...
   python3 -m pytest -q -n 2 -p no:cacheprovider --junitxml="$build/junit/$name.xml" "$@" || status=1
 }
 
-setup gcc g++ -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
-setup clang clang++-19 -Dbuildtype=debug -Ddebug=false
+# The sanitizers in clang's build: it compiles them in 8 s where g++ takes 20.
+setup clang clang++-19 -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
+setup gcc g++ -Dbuildtype=debug -Ddebug=false
 setup clang-tsan clang++-19 -Dbuildtype=debug -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
-compile gcc
-compile clang-tsan concurrency & # a single file: it keeps one core busy
 compile clang
+compile clang-tsan concurrency & # a single file: it keeps one core busy
+compile gcc
 wait $! || exit 1
 
-run gcc
+run clang
 if [ -n "$long" ]; then
   export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=180
   export STASH_LONG=1
-  run clang --timeout-multiplier 20
+  run gcc --timeout-multiplier 20
   unset STASH_LONG
 else
-  run clang --no-suite once
+  run gcc --no-suite once
 fi
 run clang-tsan --timeout-multiplier 20 concurrency
 
 echo "compile-time tests"
-STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers tests/examples tests/readme
+STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers tests/examples tests/readme tests/lint
 echo "fuzzing"
 run_pytest fuzz tests/fuzz
 

@@ -1,0 +1,83 @@
+"""What can be said of the sources without running them. (That each header compiles alone and what stash.hpp brings in,
+tests/compile says.)"""
+import pathlib
+import re
+import shutil
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "support")]
+import mutants  # noqa: E402
+from compiling import HEADERS, INCLUDE, TOP, includes, package_flags, run, succeed  # noqa: E402
+
+SOURCES = sorted(path for folder in ["include", "tests", "benchmarks"] for suffix in ["*.hpp", "*.cpp"]
+                 for path in (TOP / folder).rglob(suffix))
+assert SOURCES
+
+
+def test_sources_are_formatted():
+    """By comparing: the comment behind `namespace stash::inline v1` it would replace by itself, and complain of that."""
+    wrong = [str(path) for path in SOURCES
+             if succeed("clang-format-14", path) != path.read_text(encoding="utf-8")]
+    assert wrong == []
+
+
+def test_every_public_name_has_its_comment(tmp_path):
+    said = run("doxygen", HERE / "Doxyfile", cwd=TOP, env_add={"STASH_DOXYGEN_OUTPUT": str(tmp_path)})
+    assert said.returncode == 0 and said.stderr == "", said.stderr
+
+
+def test_doxygen_would_notice_a_name_without_a_comment(tmp_path):
+    shutil.copytree(INCLUDE, tmp_path / "include")
+    key = tmp_path / "include/stash/key.hpp"
+    text = key.read_text(encoding="utf-8")
+    assert text.count("\n private:\n") == 1
+    key.write_text(text.replace("\n private:\n", "\n  void nobody_says_what_this_is();\n\n private:\n"))
+    said = run("doxygen", HERE / "Doxyfile", cwd=tmp_path, env_add={"STASH_DOXYGEN_OUTPUT": str(tmp_path)})
+    assert said.returncode != 0 and "nobody_says_what_this_is" in said.stderr
+
+
+# In parts, for more cores than one.
+OF_DATABASES = [h for h in HEADERS if "postgres" in h or "sqlite" in h or "/ckan/" in h]
+
+
+@pytest.mark.parametrize("part", ["core", "databases", "public_api"])
+def test_clang_tidy_is_silent(part, tmp_path):
+    file = tmp_path / "headers.cpp"
+    file.write_text({
+        "core": includes(h for h in HEADERS if h not in OF_DATABASES),
+        "databases": includes(OF_DATABASES),
+        "public_api": f'#include "{TOP}/tests/compile/public_api.cpp"  // NOLINT\n',  # templates with arguments
+    }[part])
+    said = run("clang-tidy-19", "--quiet", f"--config-file={TOP}/.clang-tidy", file, "--", "-std=c++20", f"-I{INCLUDE}",
+               *package_flags("--cflags"))
+    assert said.returncode == 0 and said.stdout == "", said.stdout
+
+
+def test_spelling():
+    texts = [TOP / name for name in ["include", "tests", "benchmarks", "README.md", "meson.build", ".ci", ".cmake",
+                                     ".clang-tidy"]]
+    # What is data, or no English: corpora, sample data, results.
+    skipped = "*/fuzz/corpus/*,*/data/*,*/results/*,*/__pycache__/*"
+    assert succeed("codespell", "--skip", skipped, "--ignore-words-list", "te", *texts) == ""
+
+
+def test_every_mutant_still_stands_in_the_sources(tmp_path):
+    """They are run by themselves, and seldom; one whose text is gone would go unnoticed until then."""
+    gone = []
+    for m in mutants.mutants + mutants.equivalents:
+        include = tmp_path / "include"
+        shutil.copytree(INCLUDE, include)
+        if problem := mutants.apply(m, include):
+            gone.append(f"{m.file}: {m.name}: {problem}")
+        shutil.rmtree(include)
+    assert gone == []
+
+
+def test_top_level_holds_what_it_should():
+    tracked = {path.split("/")[0] for path in succeed("git", "-C", TOP, "ls-files").splitlines()} if (TOP / ".git").exists() \
+        else {path.name for path in TOP.iterdir()}
+    assert {name for name in tracked if not name.startswith(".")} == \
+        {"include", "tests", "benchmarks", "meson.build", "README.md", "LICENSE"}
