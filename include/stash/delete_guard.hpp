@@ -42,7 +42,7 @@ template <class Stash, class T, class Restore>
 class [[nodiscard]] delete_guard {
   static_assert(!std::same_as<T, detail::live_is_not_callable>,
                 "stash: live must be callable without an argument: it returns the value to save");
-  static_assert(std::derived_from<T, detail::no_live_value> || std::invocable<Restore&, T const&>,
+  static_assert(!detail::live_type<T> || std::invocable<Restore&, T const&>,
                 "stash: restore must be callable with what live returns, as T const&");
   static_assert(detail::returns_nothing<Restore&, T const&>,
                 "stash: restore must return void: it reports failure by throwing");

@@ -30,23 +30,25 @@ struct rollback_report {
 /// A `delete_guard` for many resources at once, such as all tables of a schema: one save before the first delete, one
 /// commit, one rollback that restores each.
 ///
-/// The constructor returns only when all records are as safe as those of a `delete_guard`, with the flushes of one save
-/// where the storage can. Each key walks the guard's table by itself. It holds the locks of all its keys for its whole
-/// life (in files a descriptor each); all of them wait for `guard_options::wait_for_lock` together. Else all that is
-/// said of `delete_guard` holds.
+/// The constructor returns only when all records are as safe as those of a `delete_guard`, in one batch where the
+/// storage can (a journal has one flush for all; files, one pass). Each key walks the guard's table by itself. It holds
+/// the locks of all its keys for its whole life (in files a descriptor each); all of them wait for
+/// `guard_options::wait_for_lock` together. Else all that is said of `delete_guard` holds.
 ///
-///     stash::delete_guards guard{store, catalog.tables(), [&](stash::key const& k) { return catalog.dictionary(k); },
+///     stash::delete_guards guard{store, names, [&](stash::key const& k) { return catalog.dictionary(k); },
 ///                                [&](stash::key const& k, auto const& saved) { catalog.ensure(k, saved); }};
 ///     catalog.drop_schema();
-///     load_all();
+///     for (auto const& name : names) load(name + ".csv", guard.value(name));
 ///     guard.commit();
+///
+/// The keys must not come from what is deleted: after a kill it lists none, and the retry would adopt nothing.
 ///
 /// `live` and `restore` are called key by key, in the order in which the keys were given.
 template <class Stash, class T, class Restore>
 class [[nodiscard]] delete_guards {
   static_assert(!std::same_as<T, detail::live_is_not_callable>,
                 "stash: live must be callable with a key: it returns the value to save under it");
-  static_assert(std::derived_from<T, detail::no_live_value> || std::invocable<Restore&, key const&, T const&>,
+  static_assert(!detail::live_type<T> || std::invocable<Restore&, key const&, T const&>,
                 "stash: restore must be callable with a key and what live returns, as T const&");
   static_assert(detail::returns_nothing<Restore&, key const&, T const&>,
                 "stash: restore must return void: it reports failure by throwing");

@@ -28,7 +28,8 @@ struct recovery_report {
   std::size_t live = 0;      ///< left: the resource is live
   std::size_t busy = 0;      ///< left: a guard holds it, here or in another process
   std::size_t corrupt = 0;   ///< left where it is, for a person to look at
-  /// Left, with what went wrong; also one that was restored but could not be removed afterwards.
+  /// Left, with what went wrong; also one that was restored but could not be removed afterwards, and one whose
+  /// temporary files could not be removed, which may have no record, or stand here twice.
   std::vector<std::pair<key, std::exception_ptr>> failed{};
 };
 
@@ -150,7 +151,9 @@ class recovery {
 ///     auto report = stash::recover(store, [&](auto const& k) { return catalog.has(k); },
 ///                                  [&](auto const& k, auto const& saved) { catalog.ensure(k, saved); });
 template <class T = detail::serializers_own, class Stash, class IsLive, class Restore>
-recovery_report recover(Stash& stash, IsLive is_live, Restore restore, recover_options const& options = {}) {
+recovery_report recover(Stash& stash, IsLive is_live, Restore restore,
+                        // A copy, for the observer that is called may assign to the caller's.
+                        recover_options options = {}) {  // NOLINT(performance-unnecessary-value-param)
   using own = typename Stash::serializer_type::value_type;
   using value = std::conditional_t<std::same_as<T, detail::serializers_own>, own, T>;
   static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,

@@ -4,7 +4,11 @@
 #error "stash needs a POSIX system: its promises rest on fsync, rename and advisory file locks"
 #endif
 
-/// Major * 10000 + minor * 100 + patch; agrees with the build file.
+#if !defined(__cpp_concepts) || !defined(__cpp_impl_three_way_comparison)
+#error "stash needs C++20: -std=c++20"
+#endif
+
+/// Major * 10000 + minor * 100 + patch. The build file reads the text.
 #define STASH_VERSION 100
 /// The same as text: "major.minor.patch".
 #define STASH_VERSION_STRING "0.1.0"

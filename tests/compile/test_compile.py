@@ -2,8 +2,8 @@
 import re
 
 import pytest
-from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, TOP, includes, package_flags, source_of,
-                       succeed)
+from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, TOP, includes, package_flags, run,
+                       source_of, succeed)
 
 HERE = TOP / "tests" / "compile"
 each_compiler = pytest.mark.parametrize("compiler", COMPILERS)
@@ -50,6 +50,14 @@ def test_stash_hpp_brings_in_no_database_and_no_ckan(compiler):
     listed = succeed(compiler, *FLAGS, "-M", "-x", "c++", "-", input=includes(["stash/stash.hpp"])).split()
     assert any(path.endswith("/stash/delete_guard.hpp") for path in listed)
     assert [path for path in listed if re.search(r"/(sqlite3|libpq-fe)\.h$|/stash/(ckan|testing)/", path)] == []
+
+
+@each_compiler
+def test_an_older_standard_is_refused_in_words(compiler):
+    flags = [flag for flag in FLAGS if not flag.startswith("-std")]
+    done = run(compiler, *flags, "-std=c++17", "-fsyntax-only", "-x", "c++", "-", input=includes(["stash/stash.hpp"]))
+    first = next(line for line in done.stderr.splitlines() if re.search(r"\berror: ", line))
+    assert "stash needs C++20: -std=c++20" in first, done.stderr
 
 
 def test_only_posix_file_ops_includes_fcntl():

@@ -99,6 +99,12 @@ BOOST_AUTO_TEST_CASE(a_resource_whose_rows_were_not_finished_is_not_finished_as_
   d.drop("orders");
   d.create("orders", columns);
   d.finish("orders");
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    for (int i = 0; i < 10'000; ++i) rows.add(std::array<std::optional<std::string_view>, 2>{"2", "2026-11-22"});
+  }
+  BOOST_TEST(d.rows("orders") == 10'000U);  // committed in between, and no sign that these are all
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
 }
 
 BOOST_AUTO_TEST_CASE(the_file_survives_the_power_cut_as_far_as_sqlite_can) {

@@ -148,7 +148,7 @@ inline std::vector<std::string> missing_from(fields const& headers, data_diction
 /// which only a datastore that compares inside its drop could close.
 template <class Datastore, class Stash, class Load>
 reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields headers, Load load,
-                     reload_options const& options = {}) {
+                     reload_options options = {}) {  // NOLINT(performance-unnecessary-value-param): as recover's
   static_assert(datastore<Datastore>,
                 "stash: the datastore needs describe, create, finish and drop (see ckan::datastore)");
   static_assert(std::invocable<Load&, fields const&>, "stash: load must be callable with the created fields");

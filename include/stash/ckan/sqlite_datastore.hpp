@@ -241,10 +241,10 @@ class sqlite_datastore::loader {
         insert_(d.db_, insert_into(id, columns), "load", id) {}
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
-  /// Gives up what was not committed. `sqlite_datastore::finish` refuses the resource then, until another loader of it
-  /// is finished.
+  /// Gives up what was not committed. Where rows were added, `sqlite_datastore::finish` refuses the resource then,
+  /// until another loader of it is finished.
   ~loader() {
-    if (!batch_) return;
+    if (!has_rows_) return;
     try {
       datastore_.given_up_ = id_;
     } catch (...) {  // out of memory
@@ -264,15 +264,15 @@ class sqlite_datastore::loader {
     if (!batch_) batch_.emplace(db_, "load", id_);
     for (auto const& value : values) insert_.bind(value);
     insert_.run();
-    if (++in_batch_ == 10'000) finish();
+    has_rows_ = true;
+    if (++in_batch_ == 10'000) commit_batch();
   }
 
   /// On return all rows survive a power cut. More may be added then, and finished again. Throws SQLite's error: then
   /// those since the last 10,000th are not there once it is destroyed.
   void finish() {
-    if (batch_) batch_->commit();
-    batch_.reset();
-    in_batch_ = 0;
+    commit_batch();
+    has_rows_ = false;
     if (datastore_.given_up_ == id_) datastore_.given_up_.reset();
   }
 
@@ -286,8 +286,15 @@ class sqlite_datastore::loader {
     return "INSERT INTO " + stash::detail::sql_name(id) + " (" + names + ") VALUES (" + marks + ")";
   }
 
+  void commit_batch() {
+    if (batch_) batch_->commit();
+    batch_.reset();
+    in_batch_ = 0;
+  }
+
   sqlite_datastore& datastore_;
   stash::detail::sqlite_connection const& db_;
+  bool has_rows_ = false;  // that no finish has confirmed
   std::string id_;
   std::size_t columns_;
   std::optional<stash::detail::sqlite_transaction> batch_;

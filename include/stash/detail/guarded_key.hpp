@@ -41,7 +41,7 @@ class guarded_key {
       !is_view<T>,
       "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
   static_assert(!is_optional<T>, "stash: live must return T or std::optional<T>, not a nested optional");
-  static_assert(std::derived_from<T, no_live_value> || serializer_policy<typename Stash::serializer_type, T>,
+  static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
                 "stash: the stash's serializer cannot turn what live returns into bytes and back");
 
  public:

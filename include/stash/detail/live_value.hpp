@@ -73,4 +73,9 @@ inline constexpr bool looks_elsewhere = is_view<T>;
 template <range T>
 inline constexpr bool looks_elsewhere<T> = is_view<T> || is_view<std::iter_value_t<iterator_of<T>>>;
 
+/// What a `live` may return. Of another T the guard says what is wrong with it, and nothing else.
+template <class T>
+concept live_type = !std::derived_from<T, no_live_value> && !std::is_pointer_v<T> && !std::is_null_pointer_v<T> &&
+                    !is_view<T> && !is_optional<T>;
+
 }  // namespace stash::inline v1::detail

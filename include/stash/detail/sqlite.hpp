@@ -74,10 +74,10 @@ class sqlite_connection {
   void abandon() noexcept { db_ = nullptr; }
 
   [[noreturn]] void fail(std::string_view operation, std::string_view subject) const {
-    throw error{{::sqlite3_extended_errcode(db_), sqlite_category()},
-                std::string(operation),
-                std::string(subject),
-                file_ + ": " + ::sqlite3_errmsg(db_)};
+    boost::system::error_code const code{::sqlite3_extended_errcode(db_), sqlite_category()};
+    std::string const said = ::sqlite3_errmsg(db_);  // mostly more than the code says, but not always
+    throw error{code, std::string(operation), std::string(subject),
+                said == code.message() ? file_ : file_ + ": " + said};
   }
 
   void execute(std::string const& sql, std::string_view operation, std::string_view subject) const {

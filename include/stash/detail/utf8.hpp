@@ -3,6 +3,7 @@
 #include <boost/locale/utf.hpp>  // header only: needs no Boost.Locale library
 #include <cstdint>
 #include <cstring>
+#include <stash/version.hpp>  // first of all, to refuse an older standard in words
 #include <string_view>
 
 namespace stash::inline v1::detail {

@@ -64,7 +64,7 @@ class basic_atomic_file_storage {
   /// Where the record of `k` is or would be. Throws `errc::invalid_key` where its file name would be too long.
   boost::filesystem::path path(key const& k) const { return directory_ / detail::record_name(k, "path"); }
 
-  /// Whether the directory is there. Throws as `get` does.
+  /// Whether the directory is there. Throws `errc::unsafe_directory` or the operating system's error.
   bool exists() const { return detail::directory<FileOps>::open(ops_, directory_, {"exists", {}}).has_value(); }
 
   /// Throws where `put` would refuse without trying: `errc::too_large`, `errc::invalid_key`.
@@ -139,7 +139,8 @@ class basic_atomic_file_storage {
     return one.was_there;
   }
 
-  /// As `erase` for each, with one sync for all. Throws as `erase`: then each key has its record or none.
+  /// As `erase` for each, with one sync for all. Throws as `erase`: then each key has its record or none. Where there
+  /// is no directory, no key is looked at.
   void erase_all(std::span<key const> all) {
     detail::operation const op{"erase_all", {}};
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
