@@ -82,6 +82,8 @@ def test_meson_subproject(tmp_path):
     assert runs(tmp_path / "build/job", tmp_path / "records")
     assert runs(tmp_path / "build/job_in_databases", tmp_path / "more")
     assert names_of_targets(tmp_path / "build") == {"job", "job_in_databases"}, "the library builds something of its own"
+    installed = json.loads(succeed("meson", "introspect", "--installed", tmp_path / "build"))
+    assert installed == {}, "the library installs itself with its user"
 
 
 def test_meson_subproject_needs_no_cmake_and_no_database(tmp_path):
