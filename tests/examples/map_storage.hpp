@@ -10,6 +10,7 @@
 #include <stash/stash.hpp>
 
 /// Records in a map under a mutex: they survive exceptions. A forked child has a copy of its own, without the locks.
+/// Fork while no other thread is inside.
 class map_storage {
  public:
   struct release {

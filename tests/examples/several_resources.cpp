@@ -15,11 +15,6 @@ namespace {
 struct schema {
   std::map<std::string, std::string, std::less<>> words;  // by table
 
-  std::vector<std::string> tables() const {
-    std::vector<std::string> names;
-    for (auto const& table : words) names.push_back(table.first);
-    return names;
-  }
   std::optional<std::string> find(std::string_view table) const {
     auto const found = words.find(table);
     return found == words.end() ? std::nullopt : std::optional(found->second);
@@ -28,7 +23,7 @@ struct schema {
 };
 
 void reload_all(schema& tables, stash::file_stash& store, bool fails) {
-  // The names are listed before anything is dropped; a retry, which finds no table, needs them from elsewhere.
+  // From the job's configuration, not from the schema: a retry finds no table there, and would adopt nothing.
   std::vector<std::string> const names{"customers", "items", "orders"};
   stash::delete_guards guard{
       store,

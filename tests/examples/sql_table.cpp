@@ -5,25 +5,24 @@
 #include <iostream>
 #include <map>
 #include <stash/stash.hpp>
-#include <stdexcept>
 
 using notes = std::map<std::string, std::string>;  // by column
 
 struct database {
-  sqlite3* handle = nullptr;
+  std::unique_ptr<sqlite3, int (*)(sqlite3*)> handle{nullptr, ::sqlite3_close};
 
   explicit database(std::string const& file) {
-    if (::sqlite3_open(file.c_str(), &handle) != SQLITE_OK) throw std::runtime_error(file + ": cannot be opened");
+    sqlite3* opened = nullptr;
+    ::sqlite3_open(file.c_str(), &opened);  // where it fails, the first statement says why
+    handle.reset(opened);
     run("PRAGMA synchronous = EXTRA");  // what was committed survives a power cut, as the stash does
-    // A table that is not in "whole" is being built, or was left half-built by a job that died.
-    run("CREATE TABLE IF NOT EXISTS notes (about PRIMARY KEY, note); CREATE TABLE IF NOT EXISTS whole (name)");
+    run("CREATE TABLE IF NOT EXISTS notes (about TEXT NOT NULL, note TEXT NOT NULL)");
+    run("CREATE TABLE IF NOT EXISTS whole (name TEXT NOT NULL)");  // what is not in it was left half-built
   }
-  ~database() { ::sqlite3_close(handle); }
-
   void run(std::string const& sql, int (*row)(void*, int, char**, char**) = nullptr, void* to = nullptr) {
-    if (::sqlite3_exec(handle, sql.c_str(), row, to, nullptr) == SQLITE_OK) return;
-    std::string const why = ::sqlite3_errmsg(handle);
-    ::sqlite3_exec(handle, "ROLLBACK", nullptr, nullptr, nullptr);  // where no transaction is open, it does nothing
+    if (::sqlite3_exec(handle.get(), sql.c_str(), row, to, nullptr) == SQLITE_OK) return;
+    std::string const why = ::sqlite3_errmsg(handle.get());
+    ::sqlite3_exec(handle.get(), "ROLLBACK", nullptr, nullptr, nullptr);  // of what is open, if anything is
     throw std::runtime_error(why);
   }
   notes select(std::string const& sql, notes found = {}) {
@@ -33,9 +32,10 @@ struct database {
   static int add(void* to, int, char** row, char**) noexcept {
     return static_cast<notes*>(to)->emplace(row[0], row[1]), 0;
   }
+  bool is_whole() { return !select("SELECT name, 1 FROM whole").empty(); }
   std::optional<notes> live() {
-    if (select("SELECT name, 1 FROM whole").empty()) return std::nullopt;
-    return select("SELECT about, note FROM notes");
+    notes const words = is_whole() ? select("SELECT about, note FROM notes") : notes{};
+    return words.empty() ? std::nullopt : std::optional(words);
   }
   void drop() { run("BEGIN; DELETE FROM whole; DELETE FROM notes; DROP TABLE IF EXISTS orders; COMMIT"); }
   void create(notes const& words) {
@@ -48,8 +48,8 @@ struct database {
     run(sql + "COMMIT");
   }
   void finish() { run("INSERT INTO whole VALUES ('orders')"); }
-  void restore(notes const& words) {  // idempotent, and a whole table stays as it is
-    if (live()) return;
+  void restore(notes const& words) {
+    if (is_whole()) return;  // not live(): a whole table may have no words, and keeps its rows
     drop();
     create(words);
     finish();

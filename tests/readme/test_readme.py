@@ -3,8 +3,8 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -37,24 +37,29 @@ def block(language, containing):
 
 # --- Snippets
 
-# By what they contain: what must hold afterwards. Before each, "orders" is live with `words`, and nothing is stashed.
+# By what they contain: what must hold in their scope afterwards. Before each, "orders" is live with `words`, and nothing is stashed.
 SNIPPETS = {
     'load("orders.csv", guard.value());         //': "catalog.dictionary(\"orders\") == words && store.entries().empty()",
-    "stash::memory_stash in_memory;": "true",
-    "struct map_storages": "true",
+    "stash::memory_stash in_memory;": "keeps(files) && keeps(journal) && keeps(sqlite) && keeps(in_memory)",
+    "struct map_storages": "report.conforms() && keeps(store)",
     ".observer = [](": "store.entries().size() == 1",
-    "stash::delete_guards guard": "catalog.tables().empty() && store.entries().empty()",
+    "problem.code() != stash::errc::busy": "alerts.size() == 1",
+    "stash::delete_guards guard": "catalog.dictionary(\"orders\") == words && store.entries().empty()",
     "stash::recover(store,": "catalog.dictionary(\"customers\") == words && alerts.empty() && store.entries().empty()",
-    "for (stash::entry const& e : store.entries())": "alerts.empty()",
+    "for (stash::entry const& e : store.entries())":
+        "alerts == std::vector<std::string>{\"bad\"} && found.value == words && age && *age >= age->zero()",
     "{  // the first process": "catalog.dictionary(\"orders\") == words && store.entries().empty()",
 }
-BEFORE = {"stash::recover(store,": 'store.save("customers", words);'}
+BEFORE = {"stash::recover(store,": 'store.save("customers", words);',
+          "for (stash::entry const& e : store.entries())":
+              'store.save("orders", words); std::ofstream(store.storage().path("bad").native()) << "no record";',
+          "problem.code() != stash::errc::busy": 'auto const held = store.storage().try_lock("orders");'}
 IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{"]
 FAILING = list(SNIPPETS)[0]  # also tried with a load that throws
 STORAGE = "class map_storage {"
 
 
-def in_function(number, snippet, scratch):
+def in_function(number, snippet, check, scratch):
     """The snippet as the body of a function; what the compiler says of it, it says of the README's line."""
     lines = snippet.text.replace("/var/lib/etl", str(scratch)).splitlines(True)
     body = "".join("\n" if line.startswith("#include") else line for line in lines)
@@ -62,12 +67,12 @@ def in_function(number, snippet, scratch):
     return included, f'void snippet_{number}([[maybe_unused]] stash::file_stash& store) {{\n' \
         f'[[maybe_unused]] auto const live = [] {{ return catalog.dictionary("orders"); }};\n' \
         f'[[maybe_unused]] auto const restore = [](boost::json::value const& v) {{ catalog.ensure("orders", v); }};\n' \
-        f'{{\n#line {snippet.line} "README.md"\n{body}}}\n}}\n'
+        f'{{\n#line {snippet.line} "README.md"\n{body}ok = {check};\n}}\n}}\n'
 
 
 def program(snippets, scratch, main, *libraries):
-    """Compiled in one go: that takes a fifth of the time."""
-    parts = [in_function(i, snippet, scratch) for i, snippet in enumerate(snippets)]
+    """Of pairs of a snippet and its check. Compiled in one go: that takes a fifth of the time."""
+    parts = [in_function(i, snippet, check, scratch) for i, (snippet, check) in enumerate(snippets)]
     source = scratch / "snippets.cpp"
     source.write_text('#include "surroundings.hpp"\n#include "map_storage.hpp"\n' + "".join(p[0] for p in parts)
                       + "".join(p[1] for p in parts) + main, encoding="utf-8")
@@ -79,8 +84,8 @@ def program(snippets, scratch, main, *libraries):
 @pytest.fixture(scope="module")
 def snippets(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("snippets")
-    cases = "".join(f'''    case {i}: {BEFORE.get(part, "")} snippet_{i}(store); return {check} ? 0 : 1;\n'''
-                    for i, (part, check) in enumerate(SNIPPETS.items()))
+    cases = "".join(f'''    case {i}: {{ {BEFORE.get(part, "")} snippet_{i}(store); return ok ? 0 : 1; }}\n'''
+                    for i, part in enumerate(SNIPPETS))
     main = f'''int main(int, char** arguments) {{
   std::filesystem::remove_all("{scratch}/stash");
   stash::file_stash store{{"{scratch}/stash"}};
@@ -100,7 +105,8 @@ def snippets(tmp_path_factory):
   return 3;
 }}
 '''
-    return program([block("cpp", part) for part in SNIPPETS], scratch, "#include <filesystem>\n" + main, "-lsqlite3")
+    pairs = [(block("cpp", part), check) for part, check in SNIPPETS.items()]
+    return program(pairs, scratch, "#include <filesystem>\n" + main, "-lsqlite3")
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)), ids=[part.split("\n")[0][:40] for part in SNIPPETS])
@@ -121,11 +127,9 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         pytest.skip("there is no PostgreSQL server to run")
     with_server = [block("cpp", part) for part in IN_POSTGRES]
     psql = block("sh", "psql -c").text
-    place = tmp_path / "server"
-    for directory in [tmp_path, *tmp_path.parents]:  # the server is another user
-        if str(directory).startswith("/tmp/pytest"):
-            directory.chmod(0o755)
-    cluster = postgres_cluster.Cluster(place).init().start()
+    server = tempfile.TemporaryDirectory()  # the server is another user, who may not look into tmp_path
+    os.chmod(server.name, 0o755)
+    cluster = postgres_cluster.Cluster(pathlib.Path(server.name) / "server").init().start()
     try:
         for one in with_server:
             one.text = re.sub(r'"postgresql://[^"]*"', f'"{cluster.uri()}"', one.text)
@@ -133,7 +137,7 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         with_server[1].text += \
             'if (datastore.rows("5f1f1a0e-resource-id") != 2) throw std::runtime_error("not two rows");\n'
         main = 'int main() {\n  stash::file_stash store{"' + str(tmp_path / "stash") + '"};\n  snippet_0(store);\n  snippet_1(store);\n}\n'
-        built = program(with_server, tmp_path, main, "-lpq", "-I/usr/include/postgresql")
+        built = program([(one, "true") for one in with_server], tmp_path, main, "-lpq", "-I/usr/include/postgresql")
         succeed(built)
         shown = succeed("sh", "-c", psql, env_add={
             "PATH": f"{postgres_cluster.programs()}:{os.environ['PATH']}", "PGHOST": "127.0.0.1",
@@ -141,6 +145,7 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         assert "orders" in shown and "typed by hand" in shown
     finally:
         cluster.stop()
+        server.cleanup()
 
 
 def test_storage_shown_is_the_one_that_is_tested():
@@ -204,9 +209,8 @@ def test_meson_as_said(tmp_path):
 def test_cmake_as_said(installed, tmp_path):
     at = project(tmp_path / "job")
     (at / "CMakeLists.txt").write_text(block("cmake", "find_package(stash").text)
-    succeed("cmake", "-G", "Ninja", "-S", at, "-B", at / "build", f"-DCMAKE_PREFIX_PATH={installed}",
-            env_add={"CXX": COMPILER})
-    succeed("cmake", "--build", at / "build")
+    succeed("sh", "-ec", block("sh", "cmake -B build").text, cwd=at,
+            env_add={"CXX": COMPILER, "CMAKE_GENERATOR": "Ninja", "CMAKE_PREFIX_PATH": str(installed)})
     succeed(at / "build/job")
 
 
@@ -222,7 +226,7 @@ ELSEWHERE = {
     "sh benchmarks/run.sh": "needs a machine that does nothing else, for six minutes",
     "apt-get install": "tests/support/packages.sh installs the same packages, see below",
 }
-HERE_RUN = ["meson ", "g++ ", "psql ", "ls ", "jq ", "tail ", "rm ", "cd ", "mv "]
+HERE_RUN = ["cmake ", "sqlite3 ", "meson ", "g++ ", "psql ", "ls ", "jq ", "tail ", "rm ", "cd ", "mv "]
 
 
 def commands():
@@ -270,9 +274,25 @@ def test_a_record_is_looked_at_and_removed_with_the_commands_that_are_shown(job,
 def test_a_record_set_aside_comes_back_with_the_commands_that_are_shown(job, tmp_path):
     succeed(job, tmp_path / "stash", "aside")
     assert not (tmp_path / "stash/orders.stash").exists()
-    script = block("sh", "mv orders.superseded").text.replace("/var/lib/etl", str(tmp_path))
+    script = block("sh", "mv -n orders.superseded").text.replace("/var/lib/etl", str(tmp_path))
     succeed("sh", "-ec", re.sub(r"-20\d\d\*", "-2*", script))  # in any year
     assert '"label":1' in (tmp_path / "stash/orders.stash").read_text()
+    succeed(job, tmp_path / "stash", "aside")  # the one that came back
+    succeed(job, tmp_path / "stash")
+    newer = (tmp_path / "stash/orders.stash").read_text()
+    succeed("sh", "-c", re.sub(r"-20\d\d\*", "-2*", script))
+    assert (tmp_path / "stash/orders.stash").read_text() == newer
+
+
+def test_a_record_in_sqlite_is_read_with_the_command_that_is_shown(tmp_path):
+    (tmp_path / "job.cpp").write_text(
+        '#include <stash/stash.hpp>\n#include <stash/storage/sqlite.hpp>\nint main(int, char** arguments) {\n'
+        'stash::basic_stash<stash::sqlite_storage>{arguments[1]}.save("orders", boost::json::value("words"));\n}\n')
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", tmp_path / "job.cpp", "-o", tmp_path / "job", *CORE_LIBRARIES,
+            "-lsqlite3")
+    succeed(tmp_path / "job", tmp_path / "stash.sqlite")
+    command = next(c for c in commands() if c.startswith("sqlite3 ")).replace("/var/lib/etl", str(tmp_path))
+    assert re.fullmatch(r'orders\|\d{4}-.*Z\|"words"\n', succeed("sh", "-c", command))
 
 
 def test_the_record_that_is_shown_is_one(tmp_path):
@@ -299,7 +319,8 @@ def test_every_event_and_option_is_named():
     options = re.search(r"struct guard_options \{(.*?)^\};", source_of("stash/guard_options.hpp"), re.S | re.M)[1]
     names = re.findall(r"^\s*(\w+),?\s*///<", events, re.M) + re.findall(r" (\w+)(?: = |\{)", options)
     assert len(names) >= 14
-    assert [name for name in names if not re.search(rf"\b{name}\b", README)] == []
+    section = README[README.index("## Options and events"):README.index("## The file format")]
+    assert [name for name in names if not re.search(rf"`[^`\n]*\b{name}`", section)] == []
 
 
 def test_links_lead_somewhere():
@@ -313,5 +334,5 @@ def test_sections_stand_in_the_order_in_which_they_are_needed():
     assert re.findall(r"^## (.*)$", README, re.M) == [
         "See it", "What you find after a crash", "Add it to a project", "Choose a storage", "Write a storage", "Errors",
         "Options and events", "The file format", "Several machines", "Stages in different processes",
-        "What the caller owes", "Records set aside", "CKAN's DataStore", "Where we differ from the original",
+        "What the caller owes", "Records set aside", "Where we differ from the original",
         "When not to use it", "What is tested, and what is not", "Platforms", "Changes"]
