@@ -194,6 +194,12 @@ BOOST_AUTO_TEST_CASE(a_connection_that_breaks_fails_one_call_and_the_next_goes_o
   };
   {
     ckan::postgres_datastore::loader rows{d, "orders", columns};
+    end_all();
+    BOOST_TEST((code_of([&] { rows.finish(); }).category() == stash::postgres_category()));
+  }
+  d.finish("orders");  // no row was added, and none is lost
+  {
+    ckan::postgres_datastore::loader rows{d, "orders", columns};
     rows.add(row{"1", "2026-11-22"});
     end_all();
     BOOST_TEST((code_of([&] { rows.finish(); }).category() == stash::postgres_category()));
