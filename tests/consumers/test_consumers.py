@@ -121,6 +121,20 @@ def test_cmake_says_which_part_is_missing(prefix, tmp_path, options, words):
     assert configured.returncode != 0 and words in configured.stderr, configured.stdout + configured.stderr
 
 
+def test_cmake_include_directory_is_ours_whatever_a_package_below_sets(prefix, tmp_path):
+    """Packages share PACKAGE_PREFIX_DIR: Boost's, which is found in between, may leave its own in it."""
+    (tmp_path / "BoostConfigVersion.cmake").write_text("set(PACKAGE_VERSION 1.81.0)\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
+    (tmp_path / "BoostConfig.cmake").write_text(
+        "set(PACKAGE_PREFIX_DIR /opt/boost)\nforeach(part headers json filesystem)\n"
+        "add_library(Boost::${part} INTERFACE IMPORTED)\nset(Boost_${part}_FOUND TRUE)\nendforeach()\n")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\nproject(consumer LANGUAGES CXX)\nfind_package(stash CONFIG REQUIRED)\n"
+        "get_target_property(at stash::stash INTERFACE_INCLUDE_DIRECTORIES)\nmessage(STATUS \"at ${at}\")\n")
+    said = succeed("cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}",
+                   f"-DBoost_DIR={tmp_path}", env_add={"CXX": COMPILER})
+    assert f"at {prefix}/include\n" in said
+
+
 def test_cmake_core_needs_no_database(prefix, tmp_path):
     configured = cmake(prefix, tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON",
                        "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON")

@@ -7,7 +7,7 @@
 
 namespace stash::inline v1::detail {
 
-/// What an error says, and where that is of which it says it.
+/// What an error says, with the place of the record or field that it says it of.
 inline std::string with_place(std::string what, std::string const& place) {
   return place.empty() ? what : std::move(what) + ", at " + place;
 }
