@@ -355,19 +355,53 @@ take_out("the time in the name of what was set aside", "detail/file_name.hpp",
 
 # --- The directory: detail/directory.hpp, detail/posix_file_ops.hpp
 
-take_out("the owner of the directory", "detail/directory.hpp", "if (s.st_uid != opened.user_)", "if (false)",
-         "atomic_file", needs_root=True)
-take_out("the mode of the directory", "detail/directory.hpp", "if ((s.st_mode & 022) != 0)", "if (false)",
-         "atomic_file")
+take_out("the owner of the directory", "detail/directory.hpp", "if (!is_ours && !(wanted", "if (false && !(wanted",
+         "directory", needs_root=True)
+take_out("root reading only what is another's", "detail/directory.hpp",
+         "!(wanted == access::read && us == root_user)", "us != root_user", "directory", needs_root=True)
+take_out("root reading what is another's", "detail/directory.hpp",
+         "!(wanted == access::read && us == root_user)", "true", "directory", needs_root=True)
+take_out("nobody but root reading what is another's", "detail/directory.hpp",
+         "!(wanted == access::read && us == root_user)", "wanted != access::read", "directory", needs_root=True)
+take_out("the user as whom root can change something", "detail/directory.hpp",
+         "else if (us == root_user)", "else if (false)", "directory", needs_root=True)
+take_out("naming a directory below the root of a volume", "detail/directory.hpp",
+         "if (is_writable) { // the root of a volume, which cannot be made ours", "if (false) {", "directory",
+         needs_root=True)
+take_out("asking the kernel where all users look the same", "detail/directory.hpp",
+         "(us != overflow_user || is_proved_ours())", "true", "directory", needs_root=True)
+take_out("what keeps the kernel from telling whose it is", "detail/directory.hpp",
+         "if (proved < 0 && errno != EPERM) fail(\"open\");", "", "directory")
+take_out("following a link that only root can have made", "detail/directory.hpp",
+         "auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;",
+         "std::optional<boost::filesystem::path> target;", "directory", needs_root=True)
+take_out("the owner of a link to the directory", "detail/directory.hpp", "|| link.st_uid != root_user", "",
+         "directory", needs_root=True)
+take_out("the owner of the directory that a link is in", "detail/directory.hpp", "in.st_uid != root_user ||", "",
+         "directory", needs_root=True)
+take_out("the mode of the directory that a link is in", "detail/directory.hpp", "(in.st_mode & 022) != 0 ||", "",
+         "directory", needs_root=True)
+take_out("a link that leads nowhere being an error", "detail/directory.hpp",
+         "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "if (failed == ENOENT) return std::nullopt;",
+         "directory", needs_root=True)
+take_out("an end to following links", "detail/directory.hpp", "if (way.size() > most_links)", "if (false)",
+         "directory", needs_root=True, may_hang=True)
+take_out("a link that leads to another with a slash behind it", "detail/directory.hpp",
+         "while (path.has_parent_path() &&", "while (false &&", "atomic_file", "directory")
+take_out("the sync of what a link leads to into its parent", "detail/directory.hpp",
+         "for (auto const& leaf : made.way_) {", "for (auto const& leaf : {path}) {", "directory", needs_root=True)
+take_out("the mode of the directory", "detail/directory.hpp",
+         "if (is_writable) { op_.fail(errc::unsafe_directory, path_->native(), \"others may", "if (false) {"
+         " op_.fail(errc::unsafe_directory, path_->native(), \"others may", "atomic_file")
 take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
-         "O_RDONLY | O_DIRECTORY", "atomic_file")
+         "O_RDONLY | O_DIRECTORY", "directory", "atomic_file")
 take_out("a link spelled with a slash behind it", "detail/absolute.hpp",
-         "while (directory.has_parent_path() &&", "while (false &&", "atomic_file")
+         "return without_dots_behind(std::move(directory));", "return directory;", "directory")
 take_out("telling a link from a file in the directory's place", "detail/posix_file_ops.hpp",
          "return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);", "return ::fstatat(directory, name, s, 0);",
          "atomic_file")
 take_out("telling a directory that cannot be opened from none", "detail/directory.hpp",
-         "if (failed == ENOENT) return std::nullopt;", "return std::nullopt;", "atomic_file")
+         "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "return std::nullopt;", "atomic_file")
 take_out("a directory with two slashes in front being the one with one", "detail/absolute.hpp",
          "directory = directory.native().substr(std::min(directory.native().find_first_not_of('/'), directory.size()) - 1);",
          "", "atomic_file")
@@ -390,15 +424,15 @@ take_out("the sync of each level before the next is made", "detail/directory.hpp
          "another made it just now sync_into_parent(ops, path, path, durable, op);", "another made it just now",
          "atomic_file")
 take_out("the sync of a directory whose maker died", "detail/directory.hpp",
-         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
-         "for (auto level = path.parent_path(); level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
+         "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
+         "for (auto level = leaf.parent_path(); level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
 take_out("the sync of all that is above it", "detail/directory.hpp",
-         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
-         "for (auto level = path; level == path; level = level.parent_path()) {", "atomic_file")
+         "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
+         "for (auto level = leaf; level == leaf; level = level.parent_path()) {", "atomic_file")
 take_out("the lock file being made after that sync", "detail/directory.hpp",
-         "for (auto level = path; level.has_parent_path(); level = level.parent_path()) {",
+         "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
          "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
-         " for (auto level = path; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
+         " for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
 take_out("syncing no further than the file system goes", "detail/directory.hpp",
          "if (above.st_dev != here.st_dev) return;", "", "atomic_file")
 take_out("removing a directory that could not be synced", "detail/directory.hpp", "ops.rmdir(leaf.c_str());", "",
@@ -417,7 +451,7 @@ take_out("a directory that is removed again while it is made", "detail/directory
          "op.fail(ENOENT, \"open\", path.native());  // removed again",
          "return open_or_make(ops, path, durable, op);", "atomic_file")
 take_out("whichever errno says that a link is in the directory's place", "detail/directory.hpp",
-         "(failed == ENOTDIR || failed == ELOOP)", "failed == ENOTDIR", "atomic_file")
+         "failed == ENOTDIR || failed == ELOOP ?", "failed == ENOTDIR ?", "atomic_file")
 take_out("another making the directory at the same time", "detail/directory.hpp",
          "if (!is_made && errno != EEXIST)", "if (!is_made)", "atomic_file")
 take_out("fchmod of the lock file against the umask", "detail/directory.hpp",

@@ -158,6 +158,12 @@ struct spoiled_ops {
   int lstat(int d, char const* n, struct stat* s) const {
     return call("lstat", [&] { return real.lstat(d, n, s); });
   }
+  int require_owner(int fd) const {
+    return call("require_owner", [&] { return real.require_owner(fd); });
+  }
+  ssize_t read_link(int d, char const* n, char* to, std::size_t size) const {
+    return call("read_link", [&] { return real.read_link(d, n, to, size); });
+  }
   int fchmod(int fd, mode_t m) const {
     return call("fchmod", [&] { return real.fchmod(fd, m); });
   }

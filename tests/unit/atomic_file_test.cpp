@@ -171,21 +171,6 @@ BOOST_AUTO_TEST_CASE(a_file_where_the_directory_should_be_is_an_error_and_not_ab
   BOOST_TEST(code_of([&] { atomic_file_storage{dir() / "below"}.get("k"); }) == os(ENOTDIR));
 }
 
-BOOST_AUTO_TEST_CASE(a_link_as_the_directory_is_refused_dangling_or_not) {
-  fs::create_directory(root / "elsewhere");
-  for (char const* const goal : {"elsewhere", "nowhere"}) {
-    fs::remove(dir());
-    fs::create_symlink(root / goal, dir());
-    for (auto const& spelled : {dir(), dir() / "", dir() / ".", dir() / "." / "."}) {
-      atomic_file_storage s{spelled};
-      BOOST_TEST(code_of([&] { s.put("k", first); }) == errc::unsafe_directory);
-      BOOST_TEST(code_of([&] { s.get("k"); }) == errc::unsafe_directory);
-      BOOST_TEST(code_of([&] { s.try_lock("k"); }) == errc::unsafe_directory);
-    }
-  }
-  BOOST_TEST(names(root / "elsewhere").empty());
-}
-
 BOOST_AUTO_TEST_CASE(a_directory_that_others_may_write_to_is_refused) {
   files.put("k", first);
   for (mode_t const mode : {0777U, 01777U, 0720U, 0702U}) {
@@ -200,13 +185,6 @@ BOOST_AUTO_TEST_CASE(a_directory_that_others_may_write_to_is_refused) {
     ::chmod(dir().c_str(), mode);
     BOOST_TEST((files.get("k") == first));
   }
-}
-
-BOOST_AUTO_TEST_CASE(another_owners_directory_is_refused, *as_root) {
-  files.put("k", first);
-  BOOST_REQUIRE(::chown(dir().c_str(), 12345, 12345) == 0);
-  BOOST_TEST(code_of([&] { files.get("k"); }) == errc::unsafe_directory);
-  BOOST_TEST(code_of([&] { files.put("k", second); }) == errc::unsafe_directory);
 }
 
 BOOST_AUTO_TEST_CASE(without_permission_to_read_or_write_it_errors_are_told_and_nothing_is_lost, *without_root) {
@@ -282,10 +260,12 @@ BOOST_AUTO_TEST_CASE(another_may_make_it_in_between) {
 BOOST_AUTO_TEST_CASE(a_link_in_its_place_is_told_from_other_errors_whichever_errno_says_so) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};
-  *ops.before = [](std::string_view call) { return call == "open" ? ELOOP : 0; };
-  fs::create_symlink(root, dir());
+  bool is_first = true;
+  *ops.before = [&](std::string_view call) { return call == "open" && std::exchange(is_first, false) ? ELOOP : 0; };
+  fs::create_symlink(root / "elsewhere", dir());
   BOOST_TEST(code_of([&] { s.get("k"); }) == errc::unsafe_directory);
   fs::remove(dir());
+  is_first = true;
   BOOST_TEST(code_of([&] { s.get("k"); }) == os(ELOOP));
 }
 

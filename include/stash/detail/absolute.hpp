@@ -28,11 +28,7 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
   }
   // "//x" is "/x" to the system, but the name of a network host to Boost.
   directory = directory.native().substr(std::min(directory.native().find_first_not_of('/'), directory.size()) - 1);
-  // "link/" and "link/." would be followed where "link" is refused.
-  while (directory.has_parent_path() && (directory.filename() == "." || directory.filename().empty())) {
-    directory = directory.parent_path();
-  }
-  return directory;
+  return without_dots_behind(std::move(directory));
 }
 
 }  // namespace stash::inline v1::detail

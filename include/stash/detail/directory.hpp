@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <stash/detail/file_name.hpp>
+#include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -48,6 +49,12 @@ std::uint64_t random_number(Ops const& ops, operation const& op, std::string_vie
   return n;
 }
 
+/// "link/" and "link/." would be followed where "link" is refused.
+inline boost::filesystem::path without_dots_behind(boost::filesystem::path path) {
+  while (path.has_parent_path() && (path.filename() == "." || path.filename().empty())) path = path.parent_path();
+  return path;
+}
+
 /// An open descriptor.
 template <class Ops>
 class descriptor {
@@ -67,33 +74,42 @@ class descriptor {
   int fd_;
 };
 
-/// A stash directory, open: ours alone, and not reached through a link in its last component. It looks at the path and
-/// the operation that it was given.
+/// What a directory is opened for.
+enum class access {
+  read,  ///< root may then look at what is another user's
+  write
+};
+
+/// A stash directory, open: ours alone, and not reached through a link in its last component but for one that only root
+/// can have made. It looks at the path and the operation that it was given.
 template <class Ops>
 class directory {
  public:
   /// nullopt: there is none. Throws `errc::unsafe_directory` or the operating system's error.
-  static std::optional<directory> open(Ops const& ops, boost::filesystem::path const& path, operation const& op) {
-    int const fd = retried([&] { return ops.open(AT_FDCWD, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW); });
-    struct stat s;
-    if (fd < 0) {
-      int const failed = errno;
-      if (failed == ENOENT) return std::nullopt;
-      if ((failed == ENOTDIR || failed == ELOOP) && ops.lstat(AT_FDCWD, path.c_str(), &s) == 0 && S_ISLNK(s.st_mode)) {
-        op.fail(errc::unsafe_directory, path.native(), "a symbolic link");
+  static std::optional<directory> open(Ops const& ops, boost::filesystem::path const& path, operation const& op,
+                                       access wanted = access::write) {
+    std::vector<boost::filesystem::path> way{path};
+    for (;;) {
+      auto const& place = way.back();
+      int const fd = retried([&] { return ops.open(AT_FDCWD, place.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW); });
+      if (fd >= 0) {
+        directory opened{ops, fd, path, std::move(way), op};
+        opened.check(wanted);
+        return opened;
       }
-      op.fail(failed, "open", path.native());
+      int const failed = errno;
+      if (failed == ENOENT && way.size() == 1) return std::nullopt;
+      if (failed == ENOENT) {  // an error, not absence: what it leads to may not be mounted
+        op.fail(errc::unsafe_directory, path.native(), "a symbolic link to " + place.native() + ", which is not there");
+      }
+      auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;
+      if (!target) op.fail(failed, "open", place.native());
+      constexpr std::size_t most_links = 40;  // as for Linux itself
+      if (way.size() > most_links) op.fail(ELOOP, "open", path.native());
+      way.push_back(std::move(*target));
     }
-    directory opened{ops, fd, path, op};
-    if (ops.fstat(fd, &s) != 0) opened.fail("fstat");
-    if (s.st_uid != opened.user_) {
-      op.fail(errc::unsafe_directory, path.native(), "owned by user " + std::to_string(s.st_uid) + ", not by us");
-    }
-    if ((s.st_mode & 022) != 0)
-      op.fail(errc::unsafe_directory, path.native(), "others may write to it; chmod 700 would do");
-    return opened;
   }
-  static void open(Ops const&, boost::filesystem::path&&, operation const&) = delete;  // it would be gone
+  static void open(Ops const&, boost::filesystem::path&&, operation const&, access = access::write) = delete;  // gone
 
   /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut; only where that
   /// need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
@@ -104,8 +120,10 @@ class directory {
     struct stat s;
     if (ops.lstat(made.get(), lock_file_name, &s) != 0) {
       if (errno != ENOENT) made.fail("lstat", lock_file_name);
-      for (auto level = path; level.has_parent_path(); level = level.parent_path()) {
-        sync_into_parent(ops, level, path, durable, op);
+      for (auto const& leaf : made.way_) {
+        for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {
+          sync_into_parent(ops, level, leaf, durable, op);
+        }
       }
       int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
       if (fd < 0) made.fail("open", lock_file_name);
@@ -120,6 +138,7 @@ class directory {
   static constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
   int get() const noexcept { return fd_.get(); }
+  /// Whose it is, and its files must be: we, or another where root only reads.
   uid_t user() const noexcept { return user_; }
   std::string path_of(std::string_view name) const { return (*path_ / std::string(name)).native(); }
 
@@ -143,8 +162,69 @@ class directory {
   std::uint64_t random() const { return random_number(*ops_, op_, path_->native()); }
 
  private:
-  directory(Ops const& ops, int fd, boost::filesystem::path const& path, operation const& op)
-      : ops_(&ops), fd_(ops, fd), user_(ops.user()), path_(&path), op_(op) {}
+  directory(Ops const& ops, int fd, boost::filesystem::path const& path, std::vector<boost::filesystem::path> way,
+            operation const& op)
+      : ops_(&ops), fd_(ops, fd), path_(&path), way_(std::move(way)), op_(op) {}
+
+  /// Where the link at `path` leads; nullopt: it is none, or cannot be looked at. Throws `errc::unsafe_directory`
+  /// unless only root can have made it: it is root's, in a directory of root's to which nobody else may write.
+  static std::optional<boost::filesystem::path> target_of_link(Ops const& ops, boost::filesystem::path const& path,
+                                                               operation const& op) {
+    auto const parent = path.parent_path();
+    auto const name = path.filename();
+    int const fd = retried([&] { return ops.open(AT_FDCWD, parent.c_str(), open_to_look_through | O_DIRECTORY); });
+    if (fd < 0) return std::nullopt;
+    descriptor<Ops> const above{ops, fd};  // nobody but root can exchange the link in it from here on
+    struct stat in, link;
+    if (ops.fstat(fd, &in) != 0 || ops.lstat(fd, name.c_str(), &link) != 0 || !S_ISLNK(link.st_mode)) {
+      return std::nullopt;
+    }
+    if (in.st_uid != root_user || (in.st_mode & 022) != 0 || link.st_uid != root_user) {
+      op.fail(errc::unsafe_directory, path.native(),
+              "a symbolic link that others than root could have made; name the directory that it leads to");
+    }
+    std::string target(static_cast<std::size_t>(link.st_size) + 1, '\0');
+    auto const size = ops.read_link(fd, name.c_str(), target.data(), target.size());
+    if (size <= 0) return std::nullopt;
+    target.resize(static_cast<std::size_t>(size));
+    return without_dots_behind(target.front() == '/' ? boost::filesystem::path(target) : parent / target);
+  }
+
+  /// Throws unless it is ours, and nobody else may write to it.
+  void check(access wanted) {
+    struct stat s;
+    if (ops_->fstat(get(), &s) != 0) fail("fstat");
+    user_ = s.st_uid;
+    uid_t const us = ops_->user();
+    bool const is_writable = (s.st_mode & 022) != 0;
+    bool const is_ours = s.st_uid == us && (us != overflow_user || is_proved_ours());
+    if (!is_ours && !(wanted == access::read && us == root_user)) {
+      std::string why = "owned by " + shown_user(s.st_uid) + ", not by us, " + shown_user(us);
+      if (is_writable) {  // the root of a volume, which cannot be made ours
+        why += "; a directory below it will do: " + (*path_ / "stash").native();
+      } else if (us == root_user) {
+        why += "; to change something in it: " + as_user(s.st_uid);
+      }
+      op_.fail(errc::unsafe_directory, path_->native(), why);
+    }
+    if (is_writable) {
+      op_.fail(errc::unsafe_directory, path_->native(),
+               "others may write to it; chmod 700 would do, or a directory below it");
+    }
+  }
+
+  /// All users without a number in our user namespace look the same, and so do we where we are one of them.
+  bool is_proved_ours() const {
+    int const proved = retried([&] { return ops_->require_owner(get()); });
+    if (proved < 0 && errno != EPERM) fail("open");
+    return proved == 0;
+  }
+
+#if defined(O_PATH)
+  static constexpr int open_to_look_through = O_PATH;  // also where one may not list
+#else
+  static constexpr int open_to_look_through = O_RDONLY;
+#endif
 
   static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
                                 operation const& op) {
@@ -194,8 +274,9 @@ class directory {
 
   Ops const* ops_;
   descriptor<Ops> fd_;
-  uid_t user_;  // we
+  uid_t user_ = 0;
   boost::filesystem::path const* path_;
+  std::vector<boost::filesystem::path> way_;  // the path, and where each link led
   operation op_;
 };
 

@@ -21,7 +21,8 @@
 
 namespace stash::inline v1 {
 
-// A key's lock is a byte anywhere below 2^62. Beside a process with a 64-bit off_t, one with 32 bits would lock another.
+// A key's lock is a byte anywhere below 2^62. Beside a process with a 64-bit off_t, one with 32 bits would lock
+// another.
 static_assert(sizeof(off_t) >= 8, "stash needs a 64-bit off_t: compile with -D_FILE_OFFSET_BITS=64");
 
 /// Every system call that the atomic file and journal storages make, and the only place that makes one. A test puts
@@ -86,6 +87,21 @@ struct posix_file_ops {
   /// Of the link itself where `name` is one.
   int lstat(int directory, char const* name, struct stat* s) const noexcept {
     return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);
+  }
+  /// 0 where the directory is the effective user's, or a capability stands in for that; else EPERM. The kernel knows it
+  /// also where no user has a number (user_namespaces(7)): only an owner may open with O_NOATIME.
+  int require_owner(int directory) const noexcept {
+#if defined(O_NOATIME)
+    int const fd = open(directory, ".", O_RDONLY | O_DIRECTORY | O_NOATIME);
+    return fd < 0 ? -1 : ::close(fd);
+#else
+    (void)directory;
+    return 0;
+#endif
+  }
+  /// readlinkat(2): no NUL behind it.
+  ssize_t read_link(int directory, char const* name, char* to, std::size_t size) const noexcept {
+    return ::readlinkat(directory, name, to, size);
   }
   /// Whatever the umask says.
   int fchmod(int fd, mode_t mode) const noexcept { return ::fchmod(fd, mode); }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/owner.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <utility>
@@ -40,7 +41,8 @@ std::optional<readable_file<Ops>> open_readable(Ops const& ops, directory<Ops> c
   struct stat s;  // a link (ELOOP) or a socket (ENXIO) is looked at from outside
   if ((fd >= 0 ? ops.fstat(fd, &s) : ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail("stat", name);
   if (s.st_uid != dir.user()) {
-    op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", dir.path_of(name));
+    op.fail(EPERM, "owned by " + shown_user(s.st_uid) + ", and its directory by " + shown_user(dir.user()) + ":",
+            dir.path_of(name));
   }
   if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, dir.path_of(name), "not a regular file");
   if (fd < 0) op.fail(failed, "open", dir.path_of(name));

@@ -65,7 +65,7 @@ class basic_atomic_file_storage {
   boost::filesystem::path path(key const& k) const { return directory_ / detail::record_name(k, "path"); }
 
   /// Whether the directory is there. Throws `errc::unsafe_directory` or the operating system's error.
-  bool exists() const { return detail::directory<FileOps>::open(ops_, directory_, {"exists", {}}).has_value(); }
+  bool exists() const { return open_to_read({"exists", {}}).has_value(); }
 
   /// Throws where `put` would refuse without trying: `errc::too_large`, `errc::invalid_key`.
   void check(key const& k, record const& r) const {
@@ -118,7 +118,7 @@ class basic_atomic_file_storage {
   std::optional<record> get(key const& k) const {
     detail::operation const op{"get", k};
     auto const name = detail::record_name(k, op.name);
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open_to_read(op);
     if (!dir) return std::nullopt;
     return read(*dir, name, k, op);
   }
@@ -206,7 +206,7 @@ class basic_atomic_file_storage {
 
   /// The keys that have temporary files: a save of theirs is under way, or was interrupted.
   std::vector<key> temporaries() const {
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, {"temporaries", {}});
+    auto const dir = open_to_read({"temporaries", {}});
     std::vector<key> found;
     if (dir) {
       for (auto const& name : dir->names()) {
@@ -238,6 +238,10 @@ class basic_atomic_file_storage {
 
  private:
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
+
+  std::optional<detail::directory<FileOps>> open_to_read(detail::operation const& op) const {
+    return detail::directory<FileOps>::open(ops_, directory_, op, detail::access::read);
+  }
 
   /// All that `put_all` does but the sync of the directory.
   void put_some(detail::directory<FileOps> const& dir, std::span<std::pair<key, record> const> some) const {
@@ -394,7 +398,7 @@ class basic_atomic_file_storage {
   template <class KeyOf>
   std::vector<entry> listed(std::string_view operation, KeyOf key_of) const {
     std::vector<entry> result;
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, {operation, {}});
+    auto const dir = open_to_read({operation, {}});
     if (!dir) return result;
     for (auto const& name : dir->names()) {
       auto k = key_of(std::string_view(name));
