@@ -913,7 +913,7 @@ take_out("passing over rows that are under no key", "detail/record_row.hpp", "re
 take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
          "bytes.find('\\0') == bytes.npos && is_utf8(bytes)", "true", "sqlite_storage")
 
-# --- PostgreSQL: storage/postgres.hpp, detail/postgres.hpp, ckan/postgres_datastore.hpp
+# --- PostgreSQL: storage/postgres.hpp, detail/postgres/*.hpp, ckan/postgres_datastore.hpp
 
 take_out("a missing schema being an error", "detail/postgres_session.hpp", "if (found.text(0, 0) == \"0\")", "if (false)",
          "postgres_storage")
@@ -927,7 +927,7 @@ take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
 take_out("writing again in another session", "detail/postgres_session.hpp",
          "catch (...) { if (!db.is_lost()) throw; }", "catch (...) { throw; }",
          "postgres_storage")
-take_out("writing again where memory ran out", "detail/postgres.hpp", "is_lost_ = true; throw;", "throw;",
+take_out("writing again where memory ran out", "detail/postgres/connection.hpp", "is_lost_ = true; throw;", "throw;",
          "postgres_storage")
 take_out("no change in another session than its lock's", "detail/postgres_session.hpp",
          "db_ && !db_->is_lost() && taken == generation_", "db_ && taken == generation_", "postgres_storage")
@@ -947,14 +947,14 @@ take_out("reading a table that was made just now", "detail/postgres_session.hpp"
          "postgres_storage")
 take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
          "if (!again ||", "postgres_storage")
-take_out("target_session_attrs of the environment", "detail/postgres.hpp",
+take_out("target_session_attrs of the environment", "detail/postgres/connecting.hpp",
          "if (all > 1 && std::getenv(\"PGTARGETSESSIONATTRS\") == nullptr)", "if (all > 1)", "postgres_storage")
-take_out("hosts of a service file", "detail/postgres.hpp", "if (is_given(\"service\")) return;", "", "postgres_storage")
-take_out("a failure that no server sent being a lost connection", "detail/postgres.hpp",
+take_out("hosts of a service file", "detail/postgres/connecting.hpp", "if (is_given(\"service\")) return;", "", "postgres_storage")
+take_out("a failure that no server sent being a lost connection", "detail/postgres/connection.hpp",
          "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
-take_out("losing a connection that answers what was not asked", "detail/postgres.hpp",
+take_out("losing a connection that answers what was not asked", "detail/postgres/connection.hpp",
          "if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
-take_out("an end of what answers a COPY", "detail/postgres.hpp", "if (status == PGRES_COPY_IN) break;", "",
+take_out("an end of what answers a COPY", "detail/postgres/connection.hpp", "if (status == PGRES_COPY_IN) break;", "",
          "postgres_datastore", may_hang=True)
 take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
@@ -975,26 +975,26 @@ take_out("the cap of a payload read from PostgreSQL", "storage/postgres.hpp", "c
          "", "postgres_storage")
 take_out("reading again in another session", "detail/postgres_session.hpp", "if (!db_ || !db_->is_lost()) throw;", "throw;",
          "postgres_storage")
-take_out("closing an inherited session's socket", "detail/postgres.hpp", "::close(::PQsocket(connection_));", "",
+take_out("closing an inherited session's socket", "detail/postgres/connection.hpp", "::close(::PQsocket(connection_));", "",
          "postgres_storage")
-take_out("not ending the session of one's parent", "detail/postgres.hpp",
+take_out("not ending the session of one's parent", "detail/postgres/connection.hpp",
          "::close(::PQsocket(connection_)); connection_ = nullptr;", "::PQfinish(connection_); connection_ = nullptr;",
          "postgres_storage")
-take_out("a deadline on every call", "detail/postgres.hpp", "return ready > 0;", "return true;", "postgres_storage",
+take_out("a deadline on every call", "detail/postgres/wait.hpp", "return ready > 0;", "return true;", "postgres_storage",
          may_hang=True)
-take_out("a dark host's share of the time", "detail/postgres.hpp",
+take_out("a dark host's share of the time", "detail/postgres/connecting.hpp",
          "return now + std::min<deadline::duration>((until - now) / (all - i), std::chrono::seconds(10));",
          "return i < all ? until : now;", "postgres_storage")
-take_out("the SQLSTATE of a refused connection", "detail/postgres.hpp",
+take_out("the SQLSTATE of a refused connection", "detail/postgres/connecting.hpp",
          "::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);", "", "postgres_storage")
-take_out("an error where row security would hide a record", "detail/postgres.hpp", "('row_security', 'off'),", "",
+take_out("an error where row security would hide a record", "detail/postgres/connection.hpp", "('row_security', 'off'),", "",
          "postgres_storage")
-take_out("a session that may be idle", "detail/postgres.hpp", "('idle_session_timeout', '0'),", "", "postgres_storage")
-take_out("a server that notices a dark client", "detail/postgres.hpp", "('tcp_user_timeout', '50000')",
+take_out("a session that may be idle", "detail/postgres/connection.hpp", "('idle_session_timeout', '0'),", "", "postgres_storage")
+take_out("a server that notices a dark client", "detail/postgres/connection.hpp", "('tcp_user_timeout', '50000')",
          "('tcp_user_timeout', '0')", "postgres_storage")
-take_out("a client that notices a dark server", "detail/postgres.hpp", "add(\"tcp_user_timeout\", \"50000\");", "",
+take_out("a client that notices a dark server", "detail/postgres/connecting.hpp", "add(\"tcp_user_timeout\", \"50000\");", "",
          "postgres_storage")
-take_out("a commit's warning being indeterminate", "detail/postgres.hpp",
+take_out("a commit's warning being indeterminate", "detail/postgres/transaction.hpp",
          "the server rolled back\", op_); db_.refuse_warning(op_);", "the server rolled back\", op_);",
          "postgres_datastore")
 take_out("an unfinished mark in PostgreSQL", "ckan/postgres_datastore.hpp",

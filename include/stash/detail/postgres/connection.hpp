@@ -1,0 +1,226 @@
+#pragma once
+
+#include <libpq-fe.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <boost/system/error_code.hpp>
+#include <cerrno>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stash/detail/directory.hpp>
+#include <stash/detail/postgres/connecting.hpp>
+#include <stash/detail/postgres/result.hpp>
+#include <stash/detail/postgres/sqlstate.hpp>
+#include <stash/detail/postgres/wait.hpp>
+#include <stash/error.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// One connection, with a deadline on every call. Not thread safe.
+///
+/// Where it is lost on the way, the error's code is of class 08 and `is_lost()`: then nobody knows whether what was
+/// asked was done.
+class postgres_connection {
+ public:
+  /// Tries each host of `info` in turn. The server's end of it is gone at most a minute after this machine is.
+  postgres_connection(std::string const& info, operation const& op, deadline until)
+      : connection_(postgres_connecting::connect(info, op, until).release()) {
+    ::PQsetNoticeReceiver(connection_, note, this);
+    try {
+      set_up(op, until);
+    } catch (...) {
+      ::PQfinish(connection_);
+      throw;
+    }
+  }
+  postgres_connection(postgres_connection&& other) = delete;
+  ~postgres_connection() {
+    if (connection_ != nullptr) ::PQfinish(connection_);
+  }
+
+  PGconn* get() const noexcept { return connection_; }
+  bool is_lost() const noexcept { return is_lost_; }
+
+  /// In a forked child: PQfinish would end the parent's session; but the child must not keep its socket open, or the
+  /// server would not see it end with the parent.
+  void abandon() noexcept {
+    ::close(::PQsocket(connection_));
+    connection_ = nullptr;  // its memory is lost, which is all that can be done
+  }
+
+  std::string identifier(std::string_view name) const {
+    return escaped(::PQescapeIdentifier(connection_, name.data(), name.size()));
+  }
+  std::string literal(std::string_view text) const {
+    return escaped(::PQescapeLiteral(connection_, text.data(), text.size()));
+  }
+
+  /// The rows of one statement; of COPY FROM STDIN, that the server waits for the data. Throws what the server says,
+  /// with its SQLSTATE.
+  postgres_result run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op,
+                      deadline until) {
+    std::optional<postgres_result> last;
+    run(sql, parameters, op, until, [&](postgres_result result) { last.emplace(std::move(result)); });
+    return std::move(*last);
+  }
+  postgres_result run(std::string const& sql, std::initializer_list<postgres_parameter> parameters, operation const& op,
+                      deadline until) {
+    return run(sql, std::span(parameters.begin(), parameters.size()), op, until);
+  }
+
+  /// Calls `each(row)` for each row as it comes, one in each result, and at the end once with a result without any.
+  template <class Each>
+  void run_by_row(std::string const& sql, std::initializer_list<postgres_parameter> parameters, operation const& op,
+                  deadline until, Each each) {
+    send(sql, std::span(parameters.begin(), parameters.size()), op);
+    ::PQsetSingleRowMode(connection_);
+    receive(op, until, each);
+  }
+
+  void forget_warning() noexcept { has_warned_ = false; }
+  /// Throws `errc::indeterminate` where the server warned since the last call, or since `forget_warning`.
+  void refuse_warning(operation const& op) {
+    if (!std::exchange(has_warned_, false)) return;
+    throw error{errc::indeterminate, std::string(op.name), std::string(op.subject), warning_};
+  }
+  void give_up() noexcept { is_lost_ = true; }
+
+  [[noreturn]] void fail(std::string_view state, std::string_view what, operation const& op) const {
+    throw error{sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
+  }
+  /// Throws what libpq says of the connection, which is lost.
+  [[noreturn]] void lose(operation const& op) {
+    is_lost_ = true;
+    fail("08006", one_line(::PQerrorMessage(connection_)), op);
+  }
+
+  /// Sends what is still to be sent, and reads what has come meanwhile.
+  void flush(operation const& op, deadline until) {
+    for (;;) {
+      int const rest = ::PQflush(connection_);
+      if (rest < 0) lose(op);
+      if (rest == 0) return;
+      wait(POLLIN | POLLOUT, op, until);
+      if (::PQconsumeInput(connection_) == 0) lose(op);
+    }
+  }
+  /// Calls `each` with the results of what was sent. Throws what is wrong with one of them, at the end.
+  template <class Each>
+  void receive(operation const& op, deadline until, Each each) {
+    try {
+      receive_all(op, until, each);
+    } catch (error const&) {
+      throw;
+    } catch (...) {  // memory ran out in the middle
+      is_lost_ = true;
+      throw;
+    }
+  }
+
+ private:
+  template <class Each>
+  void receive_all(operation const& op, deadline until, Each& each) {
+    std::optional<postgres_result> failed;
+    for (;;) {
+      auto result = next(op, until);
+      if (result.get() == nullptr) break;
+      auto const status = ::PQresultStatus(result.get());
+      bool const is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE ||
+                           status == PGRES_COPY_IN;
+      if (!is_good) {
+        if (!failed) failed.emplace(std::move(result));
+        if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
+      } else {
+        each(std::move(result));
+      }
+      if (status == PGRES_COPY_IN) break;  // there is no other until the data has come
+    }
+    if (failed) fail(*failed, op);
+  }
+  void send(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op) {
+    std::vector<char const*> values;
+    std::vector<int> sizes, formats(parameters.size(), 1);
+    for (auto const& p : parameters) {
+      values.push_back(!p ? nullptr : p->data() != nullptr ? p->data() : "");
+      sizes.push_back(p ? static_cast<int>(p->size()) : 0);
+    }
+    if (::PQsendQueryParams(connection_, sql.c_str(), static_cast<int>(parameters.size()), nullptr, values.data(),
+                            sizes.data(), formats.data(), 1) == 0) {
+      lose(op);
+    }
+  }
+  template <class Each>
+  void run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op, deadline until,
+           Each each) {
+    send(sql, parameters, op);
+    receive(op, until, each);
+  }
+  /// The next result of what was sent; null: there is no more.
+  postgres_result next(operation const& op, deadline until) {
+    flush(op, until);
+    while (::PQisBusy(connection_) != 0) {
+      wait(POLLIN, op, until);
+      if (::PQconsumeInput(connection_) == 0) lose(op);
+    }
+    return postgres_result{::PQgetResult(connection_)};
+  }
+  [[noreturn]] void fail(postgres_result const& result, operation const& op) {
+    auto const state = result.field(PG_DIAG_SQLSTATE);
+    if (!is_sqlstate(state)) lose(op);  // libpq's own words: the connection broke
+    std::string what(result.field(PG_DIAG_MESSAGE_PRIMARY));
+    if (auto const more = result.field(PG_DIAG_MESSAGE_DETAIL); !more.empty()) what.append(": ").append(more);
+    if (auto const where = result.field(PG_DIAG_CONTEXT); !where.empty()) {
+      what.append(" (").append(where).append(")");
+    }
+    fail(state, one_line(what), op);
+  }
+  /// Waits until the socket is ready, or throws that the connection is lost.
+  void wait(short events, operation const& op, deadline until) {
+    if (wait_for(connection_, events, until)) return;
+    is_lost_ = true;
+    fail("08006", "the server did not answer in time", op);
+  }
+
+  /// So that the session stays as long as this process, and no longer; and means by each name what we mean.
+  void set_up(operation const& op, deadline until) {
+    run("SELECT pg_catalog.set_config(s.name, w.value, false) FROM pg_catalog.pg_settings s JOIN (VALUES"
+        " ('search_path', 'pg_catalog'), ('default_transaction_isolation', 'read committed'),"
+        " ('row_security', 'off'),"  // an error where rows would be hidden
+        " ('idle_session_timeout', '0'), ('client_connection_check_interval', '1000'), ('tcp_keepalives_idle', '20'), "
+        "('tcp_keepalives_interval', '10'),"
+        " ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '50000')) w (name, value) ON s.name = w.name",
+        {}, op, until);
+  }
+
+  static void note(void* self, PGresult const* notice) noexcept {
+    if (postgres_result::field(notice, PG_DIAG_SEVERITY_NONLOCALIZED) != "WARNING") return;
+    auto& db = *static_cast<postgres_connection*>(self);
+    db.has_warned_ = true;
+    db.warning_.clear();
+    try {
+      db.warning_ = postgres_result::field(notice, PG_DIAG_MESSAGE_PRIMARY);
+    } catch (...) {  // nothing may be thrown through libpq
+    }
+  }
+
+  std::string escaped(char* text) const {
+    std::unique_ptr<char, decltype(&::PQfreemem)> const owned{text, ::PQfreemem};
+    if (text == nullptr)
+      throw error{{EINVAL, boost::system::system_category()}, "quote", {}, one_line(::PQerrorMessage(connection_))};
+    return text;
+  }
+
+  PGconn* connection_;
+  bool is_lost_ = false;
+  bool has_warned_ = false;
+  std::string warning_;  // what it last warned of
+};
+
+}  // namespace stash::inline v1::detail
