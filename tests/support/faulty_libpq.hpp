@@ -109,6 +109,12 @@ extern "C" {
   ::PQclear(result);
   return ::PQmakeEmptyPGresult(c, PGRES_FATAL_ERROR);
 }
+/// As where something between keeps a transaction open, or ended one.
+[[gnu::weak]] PGTransactionStatusType PQtransactionStatus(PGconn const* c) {
+  auto const status = REAL(PQtransactionStatus)(c);
+  if (!support::faulty_libpq::fails("PQtransactionStatus")) return status;
+  return status == PQTRANS_IDLE ? PQTRANS_INTRANS : PQTRANS_IDLE;
+}
 [[gnu::weak]] int PQputCopyData(PGconn* c, char const* bytes, int n) {
   return support::faulty_libpq::fails("PQputCopyData") ? -1 : REAL(PQputCopyData)(c, bytes, n);
 }

@@ -954,7 +954,7 @@ take_out("a failure that no server sent being a lost connection", "detail/postgr
          "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
 take_out("losing a connection that answers what was not asked", "detail/postgres/connection.hpp",
          "if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
-take_out("an end of what answers a COPY", "detail/postgres/connection.hpp", "if (status == PGRES_COPY_IN) break;", "",
+take_out("an end of what answers a COPY", "detail/postgres/connection.hpp", "if (status == PGRES_COPY_IN) return;", "",
          "postgres_datastore", may_hang=True)
 take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
@@ -997,6 +997,11 @@ take_out("a client that notices a dark server", "detail/postgres/connecting.hpp"
 take_out("a commit's warning being indeterminate", "detail/postgres/transaction.hpp",
          "the server rolled back\", op_); db_.refuse_warning(op_);", "the server rolled back\", op_);",
          "postgres_datastore")
+take_out("looking whether a transaction was left open", "detail/postgres/connection.hpp",
+         "bool const is_as_it_must = state == must_be_ ||", "bool const is_as_it_must = state != must_be_ || true ||",
+         "postgres_connection")
+take_out("no session in which a BEGIN was refused", "detail/postgres/connection.hpp",
+         "must_be_ = PQTRANS_IDLE; is_lost_ = true;", "must_be_ = PQTRANS_IDLE;", "postgres_connection")
 take_out("an unfinished mark in PostgreSQL", "ckan/postgres_datastore.hpp",
          "run(db, \"COMMENT ON TABLE \" + table + \" IS \" + db.literal(unfinished), op);", "", "postgres_datastore")
 take_out("a reload waiting for the disk", "ckan/postgres_datastore.hpp",

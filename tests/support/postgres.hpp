@@ -26,7 +26,10 @@ class client {
   explicit client(std::string const& info = server() + "?application_name=test")
       : db_(info, {"connect", "test"}, soon()) {}
   std::string operator()(std::string const& sql) {
-    auto const found = db_.run(sql, {}, {"test", "test"}, soon());
+    stash::detail::operation const op{"test", "test"};
+    if (sql == "BEGIN") return db_.begin(op, soon()), "";
+    if (sql == "COMMIT" || sql == "ROLLBACK") return db_.end(sql.c_str(), op, soon()), "";
+    auto const found = db_.run(sql, {}, op, soon());
     return found.rows() > 0 ? found.text(0, 0) : "";
   }
 

@@ -26,7 +26,8 @@ namespace stash::inline v1::detail {
 /// One connection, with a deadline on every call. Not thread safe.
 ///
 /// Where it is lost on the way, the error's code is of class 08 and `is_lost()`: then nobody knows whether what was
-/// asked was done.
+/// asked was done. After each answer it looks whether the server is in a transaction, and is lost where that is not so
+/// as it must be: what was written in a transaction that something between left open is not there yet.
 class postgres_connection {
  public:
   /// Tries each host of `info` in turn. The server's end of it is gone at most a minute after this machine is.
@@ -92,6 +93,23 @@ class postgres_connection {
   }
   void give_up() noexcept { is_lost_ = true; }
 
+  /// From here on each answer must come from within a transaction; after `end`, from outside of one.
+  void begin(operation const& op, deadline until) {
+    must_be_ = PQTRANS_INTRANS;
+    try {
+      run("BEGIN", {}, op, until);
+    } catch (...) {
+      must_be_ = PQTRANS_IDLE;
+      is_lost_ = true;  // who knows in what it is
+      throw;
+    }
+  }
+  /// `how` is COMMIT or ROLLBACK.
+  postgres_result end(char const* how, operation const& op, deadline until) {
+    must_be_ = PQTRANS_IDLE;
+    return run(how, {}, op, until);
+  }
+
   [[noreturn]] void fail(std::string_view state, std::string_view what, operation const& op) const {
     throw error{sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
   }
@@ -111,7 +129,8 @@ class postgres_connection {
       if (::PQconsumeInput(connection_) == 0) lose(op);
     }
   }
-  /// Calls `each` with the results of what was sent. Throws what is wrong with one of them, at the end.
+  /// Calls `each` with the results of what was sent. Throws what is wrong with one of them, at the end; and
+  /// `errc::indeterminate` where nothing is, but a transaction was left open.
   template <class Each>
   void receive(operation const& op, deadline until, Each each) {
     try {
@@ -140,9 +159,17 @@ class postgres_connection {
       } else {
         each(std::move(result));
       }
-      if (status == PGRES_COPY_IN) break;  // there is no other until the data has come
+      if (status == PGRES_COPY_IN) return;  // there is no other until the data has come
     }
+    auto const state = ::PQtransactionStatus(connection_);
+    bool const is_as_it_must = state == must_be_ || (failed && state == PQTRANS_INERROR && must_be_ == PQTRANS_INTRANS);
+    if (!is_as_it_must) is_lost_ = true;
     if (failed) fail(*failed, op);
+    if (!is_as_it_must) {
+      throw error{errc::indeterminate, std::string(op.name), std::string(op.subject),
+                  must_be_ == PQTRANS_IDLE ? "the server, or what is between, left a transaction open"
+                                           : "the server, or what is between, ended a transaction"};
+    }
   }
   void send(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op) {
     std::vector<char const*> values;
@@ -218,6 +245,7 @@ class postgres_connection {
   }
 
   PGconn* connection_;
+  PGTransactionStatusType must_be_ = PQTRANS_IDLE;
   bool is_lost_ = false;
   bool has_warned_ = false;
   std::string warning_;  // what it last warned of

@@ -16,14 +16,14 @@ class postgres_transaction {
  public:
   postgres_transaction(postgres_connection& db, operation const& op, std::function<deadline()> until)
       : db_(db), op_(op), until_(std::move(until)) {
-    db_.run("BEGIN", {}, op_, until_());
+    db_.begin(op_, until_());
   }
   postgres_transaction(postgres_transaction const&) = delete;
   postgres_transaction& operator=(postgres_transaction const&) = delete;
   ~postgres_transaction() {
     if (!open_ || db_.is_lost()) return;
     try {
-      db_.run("ROLLBACK", {}, op_, until_());
+      db_.end("ROLLBACK", op_, until_());
     } catch (...) {
       db_.give_up();
     }
@@ -31,7 +31,7 @@ class postgres_transaction {
   /// Throws `errc::indeterminate` where the server warns: it may have stopped waiting for a standby.
   void commit() {
     db_.forget_warning();
-    auto const done = db_.run("COMMIT", {}, op_, until_());
+    auto const done = db_.end("COMMIT", op_, until_());
     open_ = false;
     if (std::string_view(::PQcmdStatus(done.get())) != "COMMIT") db_.fail("40000", "the server rolled back", op_);
     db_.refuse_warning(op_);

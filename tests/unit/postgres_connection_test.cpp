@@ -1,0 +1,100 @@
+// What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
+#include <array>
+#include <stash/storage/postgres.hpp>
+
+#include "faulty_libpq.hpp"
+#include "postgres.hpp"
+#include "support.hpp"
+
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::record;
+using stash::sqlstate;
+using support::client;
+using support::code_of;
+using support::info;
+using support::message_of;
+using support::schema;
+using support::server;
+
+namespace {
+
+stash::detail::operation const op{"test", "test"};
+stash::detail::deadline soon() { return std::chrono::steady_clock::now() + 20s; }
+
+struct connection : stash::detail::postgres_connection {
+  explicit connection(std::string const& with = server()) : postgres_connection(with, op, soon()) {}
+  std::string operator()(std::string const& sql) {
+    auto const found = run(sql, {}, op, soon());
+    return found.rows() > 0 ? found.text(0, 0) : "";
+  }
+  /// Behind its back, as something between the two could.
+  void slip_in(char const* sql) { ::PQclear(::PQexec(get(), sql)); }
+};
+
+record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(postgres_connection, schema)
+
+BOOST_AUTO_TEST_CASE(what_is_written_in_a_transaction_that_was_left_open_is_not_acknowledged) {
+  std::string const table = quoted() + ".t";
+  client query;
+  query("CREATE TABLE " + table + " (n integer)");
+  for (char const* const statement : {"INSERT INTO $ VALUES (1)", "SELECT count(*)::text FROM $", "SELECT 1 / 0"}) {
+    std::string sql = statement;
+    if (auto const at = sql.find('$'); at != sql.npos) sql.replace(at, 1, table);
+    connection db;
+    db.slip_in("BEGIN");
+    bool const is_bad = sql == "SELECT 1 / 0";
+    BOOST_TEST(code_of([&] { db(sql); }) == (is_bad ? sqlstate("22012") : make_error_code(errc::indeterminate)), sql);
+    BOOST_TEST(db.is_lost());
+  }
+  BOOST_TEST(query("SELECT count(*)::text FROM " + table) == "0");
+}
+
+BOOST_AUTO_TEST_CASE(a_transaction_that_something_else_ended_is_none) {
+  for (char const* const how : {"COMMIT", "ROLLBACK"}) {
+    connection db;
+    stash::detail::postgres_transaction all{db, op, soon};
+    db("SELECT 'within'");
+    db.slip_in(how);
+    BOOST_TEST(code_of([&] { db("SELECT 'outside'"); }) == errc::indeterminate);
+    BOOST_TEST(db.is_lost());
+  }
+  connection db;
+  {
+    stash::detail::postgres_transaction all{db, op, soon};
+    BOOST_TEST(code_of([&] { db("SELECT 1 / 0"); }) == sqlstate("22012"));  // which is as it must be
+    BOOST_TEST(!db.is_lost());
+  }
+  BOOST_TEST(db("SELECT 'here'") == "here");
+}
+
+BOOST_AUTO_TEST_CASE(a_transaction_that_begins_in_another_is_none) {
+  connection db;
+  db.slip_in("BEGIN; SAVEPOINT s; SELECT 1 / 0");  // an error there: BEGIN is refused
+  BOOST_TEST(code_of([&] { stash::detail::postgres_transaction{db, op, soon}; }) == sqlstate("25P02"));
+  BOOST_TEST(db.is_lost());
+}
+
+BOOST_AUTO_TEST_CASE(a_save_that_a_transaction_keeps_open_is_written_again_and_else_indeterminate) {
+  stash::postgres_storage s{server(), {.schema = name, .timeout = 500ms}};
+  s.put("k", some("old"));
+  for (bool const is_once : {true, false}) {
+    bool is_sent = false, has_failed = false;
+    boost::system::error_code code;
+    {
+      support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+        is_sent = is_sent || sql.starts_with("INSERT");
+        return call == "PQtransactionStatus" && is_sent && !(std::exchange(has_failed, true) && is_once);
+      }};
+      code = code_of([&] { s.put("k", some("new")); });
+    }
+    BOOST_TEST(code == (is_once ? boost::system::error_code{} : make_error_code(errc::indeterminate)));
+    BOOST_TEST((s.get("k") == some("new")));
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
