@@ -2,7 +2,9 @@
 
 #include <dlfcn.h>
 #include <libpq-fe.h>
+#include <netdb.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <boost/system/error_code.hpp>
 #include <cerrno>
@@ -94,6 +96,9 @@ extern "C" {
   if (support::faulty_libpq::fails("PQsendQueryParams", sql)) return 0;
   return REAL(PQsendQueryParams)(c, sql, n, types, values, sizes, formats, format);
 }
+[[gnu::weak]] int PQsendQuery(PGconn* c, char const* sql) {
+  return support::faulty_libpq::fails("PQsendQuery", sql) ? 0 : REAL(PQsendQuery)(c, sql);
+}
 [[gnu::weak]] int PQflush(PGconn* c) {
   if (support::faulty_libpq::fails("PQflush")) return -1;
   int const rest = REAL(PQflush)(c);
@@ -120,6 +125,11 @@ extern "C" {
 }
 [[gnu::weak]] int PQputCopyEnd(PGconn* c, char const* why) {
   return support::faulty_libpq::fails("PQputCopyEnd") ? -1 : REAL(PQputCopyEnd)(c, why);
+}
+[[gnu::weak]] int getnameinfo(sockaddr const* at, socklen_t size, char* host, socklen_t n, char* port, socklen_t m,
+                              int how) {
+  if (support::faulty_libpq::fails("getnameinfo")) return EAI_FAIL;
+  return REAL(getnameinfo)(at, size, host, n, port, m, how);
 }
 [[gnu::weak]] int poll(pollfd* all, nfds_t n, int timeout) {
   if (!support::faulty_libpq::fails("poll")) return REAL(poll)(all, n, timeout);

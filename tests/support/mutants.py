@@ -917,9 +917,9 @@ take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
 
 take_out("a missing schema being an error", "detail/postgres_session.hpp", "if (found.text(0, 0) == \"0\")", "if (false)",
          "postgres_storage")
-take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (found.text(0, 3) == \"off\")", "if (false)",
+take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
          "postgres_storage")
-take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
+take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 1) == \"off\")", "if (false)",
          "postgres_storage")
 take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
          "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
@@ -987,11 +987,21 @@ take_out("a dark host's share of the time", "detail/postgres/connecting.hpp",
          "return i < all ? until : now;", "postgres_storage")
 take_out("the SQLSTATE of a refused connection", "detail/postgres/connecting.hpp",
          "::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);", "", "postgres_storage")
-take_out("an error where row security would hide a record", "detail/postgres/connection.hpp", "('row_security', 'off'),", "",
+take_out("an error where row security would hide a record", "detail/postgres/settings.hpp", "{\"row_security\", \"off\"},", "",
          "postgres_storage")
-take_out("a session that may be idle", "detail/postgres/connection.hpp", "('idle_session_timeout', '0'),", "", "postgres_storage")
-take_out("a server that notices a dark client", "detail/postgres/connection.hpp", "('tcp_user_timeout', '50000')",
-         "('tcp_user_timeout', '0')", "postgres_storage")
+take_out("a session that may be idle", "detail/postgres/settings.hpp", "{\"idle_session_timeout\", \"0\"},", "", "postgres_storage")
+take_out("a server that notices a dark client", "detail/postgres/settings.hpp", "{\"tcp_user_timeout\", \"50000\"},",
+         "{\"tcp_user_timeout\", \"0\"},", "postgres_storage")
+take_out("finding out a pooler that makes process ids up", "detail/postgres/connection.hpp",
+         "if (found.text(0, 0) != std::to_string(::PQbackendPID(connection_))) refuse(why, op);", "",
+         "postgres_connection")
+take_out("finding out a pooler that passes process ids on", "detail/postgres/connection.hpp",
+         "if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address())", "if (false)", "postgres_connection")
+take_out("finding a pooler out before anything is set", "detail/postgres/connection.hpp",
+         "refuse_pooler(op, until); run(set_session_settings(), {}, op, until);",
+         "run(set_session_settings(), {}, op, until); refuse_pooler(op, until);", "postgres_connection")
+take_out("not asking a server that sees us what only a pooler knows", "detail/postgres/connection.hpp",
+         "if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address())", "if (true)", "postgres_connection")
 take_out("a client that notices a dark server", "detail/postgres/connecting.hpp", "add(\"tcp_user_timeout\", \"50000\");", "",
          "postgres_storage")
 take_out("a commit's warning being indeterminate", "detail/postgres/transaction.hpp",

@@ -1,7 +1,9 @@
 // What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
 #include <array>
+#include <stash/ckan/postgres_datastore.hpp>
 #include <stash/storage/postgres.hpp>
 
+#include "fake_postgres.hpp"
 #include "faulty_libpq.hpp"
 #include "postgres.hpp"
 #include "support.hpp"
@@ -12,6 +14,7 @@ using stash::record;
 using stash::sqlstate;
 using support::client;
 using support::code_of;
+using fake = support::fake_server;
 using support::info;
 using support::message_of;
 using support::schema;
@@ -95,6 +98,50 @@ BOOST_AUTO_TEST_CASE(a_save_that_a_transaction_keeps_open_is_written_again_and_e
     BOOST_TEST(code == (is_once ? boost::system::error_code{} : make_error_code(errc::indeterminate)));
     BOOST_TEST((s.get("k") == some("new")));
   }
+}
+
+/// As pgbouncer, which makes a process id up, and as pgpool, which has the server's and answers a question of its own.
+BOOST_AUTO_TEST_CASE(a_pooler_is_found_out_before_anything_of_the_session_is_changed) {
+  std::vector<std::string> const pgbouncer{fake::welcome(4711), fake::row_of_query({"4712", "127.0.0.1", "5432"})},
+      pgpool{fake::welcome(4711), fake::row_of_query({"4711", "127.0.0.1", "1"}), fake::row({"4.3.5 (tamahomeboshi)"})};
+  for (auto const& answers : {pgbouncer, pgpool}) {
+    for (bool const is_storage : {true, false}) {
+      fake server{answers};
+      auto const told = message_of([&] {
+        if (is_storage) {
+          stash::postgres_storage{server.info}.try_lock("k");
+        } else {
+          stash::ckan::postgres_datastore{server.info};
+        }
+      });
+      server.end();
+      BOOST_TEST(told.find("there is a pooler between") != told.npos, told);
+      BOOST_TEST(server.asked.find("pg_backend_pid") != server.asked.npos);
+      BOOST_TEST(server.asked.find("set_config") == server.asked.npos);
+      BOOST_TEST(server.asked.find("SET") == server.asked.npos);
+      BOOST_TEST(server.asked.find("options") == server.asked.npos);  // these would be set by the welcome
+    }
+  }
+}
+
+/// The server has an error in its log for each time that it is asked what only a pooler knows.
+BOOST_AUTO_TEST_CASE(a_server_that_sees_us_is_not_asked_what_only_a_pooler_knows) {
+  for (bool const is_seen : {true, false}) {
+    bool is_asked = false;
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view) {
+      is_asked = is_asked || call == "PQsendQuery";
+      return !is_seen && call == "getnameinfo";
+    }};
+    connection db;
+    BOOST_TEST(is_asked == !is_seen);
+    BOOST_TEST(db("SELECT 'here'") == "here");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_server_that_cannot_say_whether_it_is_a_pooler_is_not_believed) {
+  fake server{{fake::welcome(4711), fake::row_of_query({"4711", "127.0.0.1", "1"}),
+               fake::fields('E', {"SERROR", "VERROR", "C57014", "Mcancelled"}) + fake::ready()}};
+  BOOST_TEST(code_of([&] { connection{server.info}; }) == sqlstate("57014"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -17,6 +17,7 @@
 #include <tuple>
 
 #include "conforming.hpp"
+#include "fake_postgres.hpp"
 #include "faulty_libpq.hpp"
 #include "figures.hpp"
 #include "postgres.hpp"
@@ -30,7 +31,9 @@ using stash::sqlstate;
 using support::client;
 using support::code_of;
 using support::code_of_any;
+using support::fake_server;
 using support::info;
+using support::listener;
 using support::message_of;
 using support::missing_standby;
 using support::schema;
@@ -48,28 +51,6 @@ struct servers {
 };
 
 record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
-
-/// A port of this machine at which calls are taken; one that waits for a call waits ten seconds.
-struct listener {
-  int const fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  std::string port;
-
-  listener() {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    timeval const longest{10, 0};
-    BOOST_REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) == 0);
-    BOOST_REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-    BOOST_REQUIRE(::listen(fd, 5) == 0);
-    BOOST_REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size) == 0);
-    port = std::to_string(ntohs(at.sin_port));
-  }
-  listener(listener const&) = delete;
-  listener& operator=(listener const&) = delete;
-  ~listener() { ::close(fd); }
-};
 
 struct fixture : schema {
   stash::postgres_storage s{server(), {.schema = name}};
@@ -602,11 +583,15 @@ BOOST_AUTO_TEST_CASE(a_call_ends_when_its_time_is_over_whatever_the_server_does)
 
 BOOST_AUTO_TEST_CASE(a_statement_that_the_server_ends_is_an_error_and_the_old_stands) {
   s.put("k", some("old"));
-  auto slow = other({}, info("options='-c statement_timeout=200'"));
-  BOOST_TEST((slow.get("k") == some("old")));
   query("BEGIN");
   query("LOCK TABLE " + table() + " IN SHARE MODE");
-  BOOST_TEST(code_of([&] { slow.put("k", some("new")); }) == sqlstate("57014"));
+  auto cancelled = std::async(std::launch::async, [&] { return code_of([&] { s.put("k", some("new")); }); });
+  client canceller;
+  while (canceller("SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                   " AND application_name = 'stash'") == "0") {
+    std::this_thread::sleep_for(5ms);
+  }
+  BOOST_TEST(cancelled.get() == sqlstate("57014"));
   query("ROLLBACK");
   auto reader = other({}, info("options='-c default_transaction_read_only=on'"));
   BOOST_TEST(code_of([&] { reader.put("k", some("new")); }) == sqlstate("25006"));
@@ -880,41 +865,6 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_old_or_the_new_records_st
   BOOST_TEST(done_again > 20U);
   support::figure("every call fails", "each call of libpq by the storage, and all later ones", tried, bad);
 }
-
-namespace {
-
-/// Says to each thing that it is sent the next of `answers`.
-struct fake_server {
-  listener const place;
-  std::string const info = "host=127.0.0.1 sslmode=disable gssencmode=disable user=postgres port=" + place.port;
-  std::thread answering;
-
-  explicit fake_server(std::vector<std::string> answers) {
-    answering = std::thread{[this, all = std::move(answers)] {
-      int const client = ::accept(place.fd, nullptr, nullptr);
-      char asked[10'000];
-      for (auto const& answer : all) {
-        if (::read(client, asked, sizeof asked) <= 0) break;
-        if (::write(client, answer.data(), answer.size()) < 0) break;
-      }
-      ::close(client);
-    }};
-  }
-  ~fake_server() { answering.join(); }
-  /// As the protocol frames it (https://www.postgresql.org/docs/15/protocol-message-formats.html).
-  static std::string message(char type, std::string const& body) {
-    std::string out(1, type);
-    for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>((body.size() + 4) >> shift & 0xff);
-    return out + body;
-  }
-  static std::string fields(char type, std::initializer_list<std::string> all) {
-    std::string body;
-    for (auto const& one : all) body += one + '\0';
-    return message(type, body + '\0');
-  }
-};
-
-}  // namespace
 
 BOOST_AUTO_TEST_CASE(what_a_server_says_that_is_none_is_an_error_all_the_same) {
   using fake = fake_server;

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <libpq-fe.h>
+#include <netdb.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <boost/system/errc.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
 #include <initializer_list>
@@ -13,6 +16,7 @@
 #include <stash/detail/directory.hpp>
 #include <stash/detail/postgres/connecting.hpp>
 #include <stash/detail/postgres/result.hpp>
+#include <stash/detail/postgres/settings.hpp>
 #include <stash/detail/postgres/sqlstate.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
@@ -35,7 +39,8 @@ class postgres_connection {
       : connection_(postgres_connecting::connect(info, op, until).release()) {
     ::PQsetNoticeReceiver(connection_, note, this);
     try {
-      set_up(op, until);
+      refuse_pooler(op, until);
+      run(set_session_settings(), {}, op, until);
     } catch (...) {
       ::PQfinish(connection_);
       throw;
@@ -183,6 +188,11 @@ class postgres_connection {
       lose(op);
     }
   }
+  /// By the simple protocol: pgpool looks for its own commands there only.
+  void ask(char const* sql, operation const& op, deadline until) {
+    if (::PQsendQuery(connection_, sql) == 0) lose(op);
+    receive(op, until, [](postgres_result const&) {});
+  }
   template <class Each>
   void run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op, deadline until,
            Each each) {
@@ -215,15 +225,43 @@ class postgres_connection {
     fail("08006", "the server did not answer in time", op);
   }
 
-  /// So that the session stays as long as this process, and no longer; and means by each name what we mean.
-  void set_up(operation const& op, deadline until) {
-    run("SELECT pg_catalog.set_config(s.name, w.value, false) FROM pg_catalog.pg_settings s JOIN (VALUES"
-        " ('search_path', 'pg_catalog'), ('default_transaction_isolation', 'read committed'),"
-        " ('row_security', 'off'),"  // an error where rows would be hidden
-        " ('idle_session_timeout', '0'), ('client_connection_check_interval', '1000'), ('tcp_keepalives_idle', '20'), "
-        "('tcp_keepalives_interval', '10'),"
-        " ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '50000')) w (name, value) ON s.name = w.name",
-        {}, op, until);
+  [[noreturn]] static void refuse(std::string_view why, operation const& op) {
+    throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
+                std::string(op.name), std::string(op.subject), std::string(why)};
+  }
+
+  /// Before anything of the session is changed, which a pooler would hand on to its next client.
+  void refuse_pooler(operation const& op, deadline until) {
+    constexpr auto why =
+        "there is a pooler between: settings and locks belong to a session of the server; connect to the server itself";
+    auto const found =
+        run("SELECT pg_catalog.pg_backend_pid()::pg_catalog.text, pg_catalog.host(pg_catalog.inet_client_addr()),"
+            " pg_catalog.inet_client_port()::pg_catalog.text",
+            {}, op, until);
+    // pgbouncer and most others make a process id up for their clients.
+    if (found.text(0, 0) != std::to_string(::PQbackendPID(connection_))) refuse(why, op);
+    // pgpool passes on the server's own. It has a connection of its own to the server, but so has what merely passes on
+    // bytes: only pgpool answers this. To a server it is an error, which its log tells; so not where the server sees
+    // us.
+    if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address()) {
+      try {
+        ask("SHOW pool_version", op, until);
+      } catch (error const& problem) {
+        if (problem.code() == sqlstate("42704")) return;
+        throw;
+      }
+      refuse(why, op);
+    }
+  }
+  /// Of our end: "127.0.0.1 40312"; of a Unix socket, nothing that is an address.
+  std::string own_address() const {
+    sockaddr_storage at{};
+    socklen_t size = sizeof at;
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    auto* const any = reinterpret_cast<sockaddr*>(&at);
+    ::getsockname(::PQsocket(connection_), any, &size);  // of which nothing is an address where it fails
+    int const failed = ::getnameinfo(any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    return failed != 0 ? "unknown" : std::string(host) + ' ' + port;
   }
 
   static void note(void* self, PGresult const* notice) noexcept {
