@@ -922,8 +922,7 @@ take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (
 take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 1) == \"off\")", "if (false)",
          "postgres_storage")
 take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
-         "set_config('synchronous_commit', current_setting('synchronous_commit'), false)",
-         "current_setting('synchronous_commit')", "postgres_storage")
+         "THEN 'on' ELSE c END, false)", "THEN 'on' ELSE c END, true)", "postgres_storage")
 take_out("writing again in another session", "detail/postgres_session.hpp",
          "catch (...) { if (!db.is_lost()) throw; }", "catch (...) { throw; }",
          "postgres_storage")
@@ -992,6 +991,27 @@ take_out("an error where row security would hide a record", "detail/postgres/set
 take_out("a session that may be idle", "detail/postgres/settings.hpp", "{\"idle_session_timeout\", \"0\"},", "", "postgres_storage")
 take_out("a server that notices a dark client", "detail/postgres/settings.hpp", "{\"tcp_user_timeout\", \"50000\"},",
          "{\"tcp_user_timeout\", \"0\"},", "postgres_storage")
+take_out("a warning that no setting hides", "detail/postgres/settings.hpp", "{\"client_min_messages\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("names that mean what we mean", "detail/postgres/settings.hpp", "{\"search_path\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("names of types as the server writes them", "detail/postgres/settings.hpp", "{\"quote_all_identifiers\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("a session that outlives an error", "detail/postgres/settings.hpp", "{\"exit_on_error\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("triggers that fire", "detail/postgres/settings.hpp", "{\"session_replication_role\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("a damaged page being an error", "detail/postgres/settings.hpp", "{\"zero_damaged_pages\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("a statement that may take its time", "detail/postgres/settings.hpp", "{\"statement_timeout\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("a lock that may be waited for", "detail/postgres/settings.hpp", "{\"lock_timeout\", ", "// ",
+         "postgres_settings/postgres_settings/each_session_is_set*")
+take_out("waiting for a standby whatever synchronous_commit says", "detail/postgres_session.hpp",
+         "c <> 'remote_apply' THEN 'on'", "c <> 'remote_apply' THEN c",
+         "postgres_settings/postgres_settings/a_standby_is_waited_for*")
+take_out("an operator that no search_path replaces", "detail/postgres/settings.hpp", "OPERATOR(pg_catalog.<>)", "<>",
+         "postgres_settings/postgres_settings/whatever_is_set_for_a_role*")
 take_out("finding out a pooler that makes process ids up", "detail/postgres/connection.hpp",
          "if (found.text(0, 0) != std::to_string(::PQbackendPID(connection_))) refuse(why, op);", "",
          "postgres_connection")

@@ -223,11 +223,14 @@ class postgres_session {
     db_.reset();
   }
 
+  /// Under `power_loss` commits wait for the disk, and for a synchronous standby where there is one, whatever the
+  /// settings say; otherwise as the settings said when the session began.
   void check_session(operation const& op, deadline until) {
     auto const found = db_->run(
-        "SELECT pg_is_in_recovery()::text, current_setting('fsync'),"
-        " set_config('synchronous_commit', current_setting('synchronous_commit'), false)",  // as it is now, for good
-        {}, op, until);
+        "SELECT pg_is_in_recovery()::text, current_setting('fsync'), c, set_config('synchronous_commit',"
+        " CASE WHEN $1 = 'durable' AND c <> 'remote_apply' THEN 'on' ELSE c END, false)"
+        " FROM current_setting('synchronous_commit') c",
+        {is_durable() ? "durable" : ""}, op, until);
     auto const refuse = [&](std::string const& why) {
       throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
                   std::string(op.name), std::string(op.subject), why};
