@@ -1054,15 +1054,15 @@ take_out("not passing over words that could not come back", "ckan/postgres_datas
 take_out("waiting for a drop that is under way", "ckan/postgres_datastore.hpp",
          "run(db, \"SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text\", {lock_id(id)}, op);", "",
          "postgres_datastore")
-take_out("a connection that outlives a load that was given up", "ckan/postgres_datastore.hpp",
+take_out("a connection that outlives a load that was given up", "detail/postgres_copy.hpp",
          "if (!is_done) db_.give_up();", "db_.give_up();", "postgres_datastore")
 take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype($1)::oid, -1)",
          "format_type(to_regtype($1)::oid, NULL)", "postgres_datastore")
-take_out("an empty text not being NULL in a load", "ckan/postgres_datastore.hpp", "if (!value.empty() && ", "if (",
+take_out("an empty text not being NULL in a load", "detail/postgres_copy.hpp", "if (!value.empty() && ", "if (",
          "postgres_datastore")
-take_out("quotes around what a load would take apart", "ckan/postgres_datastore.hpp",
+take_out("quotes around what a load would take apart", "detail/postgres_copy.hpp",
          "value.find_first_of(special) == value.npos", "true", "postgres_datastore")
-take_out("giving up a load that was not finished", "ckan/postgres_datastore.hpp", "end(\"given up\");", "",
+take_out("giving up a load that was not finished", "detail/postgres_copy.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
          "if (state_->given_up == id) refuse", "if (false) refuse", "postgres_datastore")
@@ -1080,7 +1080,7 @@ take_out("lost rows not being forgotten with another resource in PostgreSQL", "c
 take_out("lost rows not being forgotten with another resource", "ckan/sqlite_datastore.hpp",
          "if (given_up_ == id) given_up_.reset();", "given_up_.reset();", "sqlite_datastore")
 take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
-         "end(nullptr); all_->commit();", "end(nullptr);", "postgres_datastore")
+         "copy_->finish(); all_->commit();", "copy_->finish();", "postgres_datastore")
 
 take_out("the unfinished mark", "ckan/sqlite_datastore.hpp", "VALUES (?, 0)", "VALUES (?, 1)", "sqlite_datastore")
 take_out("transactions", "detail/sqlite.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")

@@ -18,6 +18,7 @@
 #include <stash/detail/directory.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/postgres_copy.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -377,29 +378,19 @@ class postgres_datastore::loader {
   /// For rows of `columns`, in this order, which may leave out some of the table's. The datastore must outlive it.
   /// Throws 42P01 where there is no such table, 42703 where it has no such field.
   loader(postgres_datastore& d, std::string_view id, fields const& columns, progress tell = {})
-      : datastore_(d), id_(id), columns_(columns.size()), tell_(std::move(tell)), db_(d.connected(op())) {
+      : datastore_(d), id_(id), columns_(columns.size()), db_(d.connected(op())) {
     all_.emplace(d, db_, op());
     std::string names;
     for (field const& f : columns) names += (names.empty() ? "" : ", ") + db_.identifier(f.id);
-    d.run(db_, "COPY " + d.name_of(db_, id) + " (" + names + ") FROM STDIN (FORMAT csv)", op());
-    is_open_ = true;
+    copy_.emplace(
+        db_, d.name_of(db_, id) + " (" + names + ')', op(), [&d] { return d.end(); }, std::move(tell));
   }
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
   /// Gives up what was not finished. Where rows were added, `postgres_datastore::finish` refuses the resource then,
   /// until another loader of it is finished.
   ~loader() {
-    if (!is_open_) return;
-    if (has_rows()) forget_rows();
-    if (db_.is_lost()) return;
-    bool is_done = false;
-    try {
-      end("given up");
-    } catch (error const& problem) {
-      is_done = problem.code() == sqlstate("57014");  // that is how the server says so
-    } catch (...) {
-    }
-    if (!is_done) db_.give_up();  // another connection is made
+    if (copy_->is_open() && copy_->has_rows()) forget_rows();
   }
 
   /// Adds one row. nullopt is NULL; else what the column's type reads from a text.
@@ -411,32 +402,21 @@ class postgres_datastore::loader {
       throw error{errc::mismatch, "load", id_,
                   std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
     }
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      if (i > 0) buffer_ += ',';
-      if (values[i]) append_field(*values[i]);
-    }
-    buffer_ += '\n';
-    if (buffer_.size() >= chunk) send();
+    copy_->add(values);
   }
 
   /// Rows as the server's COPY reads them (https://www.postgresql.org/docs/15/sql-copy.html): no header; nothing
   /// between two commas is NULL. They may be cut anywhere. Throws as `add`.
-  void add_csv(std::string_view bytes) {
-    for (; !bytes.empty(); bytes = bytes.substr(std::min(bytes.size(), chunk))) {
-      buffer_ += bytes.substr(0, chunk);
-      if (buffer_.size() >= chunk) send();
-    }
-  }
+  void add_csv(std::string_view bytes) { copy_->add_csv(bytes); }
 
   /// On return all rows survive a power cut. Nothing may be added after it.
   ///
   /// Throws the server's error (class 22, with the line, for a value that it refuses), or `errc::indeterminate`: then
   /// all rows are there or none.
   void finish() {
-    bool const has_rows = this->has_rows();
+    bool const has_rows = copy_->has_rows();
     try {
-      send();
-      end(nullptr);
+      copy_->finish();
       all_->commit();
     } catch (...) {
       all_.reset();
@@ -448,12 +428,8 @@ class postgres_datastore::loader {
   }
 
  private:
-  static constexpr std::size_t chunk = 64 << 10;
-  static constexpr std::string_view special = ",\"\r\n";
-
   operation op() const { return {"load", id_}; }
 
-  bool has_rows() const noexcept { return sent_ > 0 || !buffer_.empty(); }
   void forget_rows() noexcept {
     try {
       datastore_.state_->given_up = id_;
@@ -461,45 +437,12 @@ class postgres_datastore::loader {
     }
   }
 
-  /// In quotes where it would mean something else without: an empty text is not NULL, and "\." not the end.
-  void append_field(std::string_view value) {
-    if (!value.empty() && value.front() != '\\' && value.find_first_of(special) == value.npos) {
-      buffer_ += value;
-      return;
-    }
-    buffer_ += '"';
-    for (auto at = value.find('"'); at != value.npos; at = value.find('"')) {
-      (buffer_ += value.substr(0, at + 1)) += '"';
-      value.remove_prefix(at + 1);
-    }
-    (buffer_ += value) += '"';
-  }
-
-  void send() {
-    if (buffer_.empty()) return;
-    if (::PQputCopyData(db_.get(), buffer_.data(), static_cast<int>(buffer_.size())) <= 0) db_.lose(op());
-    sent_ += buffer_.size();
-    buffer_.clear();
-    db_.flush(op(), datastore_.end());
-    if (tell_) tell_(sent_);
-  }
-
-  /// Throws what the server says of the rows: it looks at them as they come, but is asked at the end only.
-  void end(char const* give_up) {
-    is_open_ = false;
-    if (::PQputCopyEnd(db_.get(), give_up) <= 0) db_.lose(op());
-    db_.receive(op(), datastore_.end(), [](result const&) {});
-  }
-
   postgres_datastore& datastore_;
   std::string id_;
   std::size_t columns_;
-  progress tell_;
   connection& db_;
   std::optional<transaction> all_;
-  std::string buffer_;
-  std::uint64_t sent_ = 0;
-  bool is_open_ = false;
+  std::optional<stash::detail::postgres_copy> copy_;
 };
 
 }  // namespace stash::inline v1::ckan
