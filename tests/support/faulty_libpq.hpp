@@ -19,8 +19,8 @@
 namespace support {
 
 /// While it lives, `before` is asked ahead of each call of libpq, and of poll, with the call's name and, where it sends
-/// one, its SQL: true makes it fail as it does when memory or the connection is gone. What `before` itself calls does
-/// not fail. One at a time.
+/// any, its SQL or its bytes: true makes it fail as it does when memory or the connection is gone. What `before` itself
+/// calls does not fail. One at a time.
 class faulty_libpq {
  public:
   using hook = std::function<bool(std::string_view call, std::string_view sql)>;
@@ -29,7 +29,7 @@ class faulty_libpq {
   faulty_libpq& operator=(faulty_libpq const&) = delete;
   ~faulty_libpq() { before_ = nullptr; }
 
-  static bool fails(char const* call, char const* sql = "") {
+  static bool fails(char const* call, std::string_view sql = "") {
     if (!before_) return false;
     hook const asked = std::exchange(before_, nullptr);
     struct again {
@@ -121,7 +121,9 @@ extern "C" {
   return status == PQTRANS_IDLE ? PQTRANS_INTRANS : PQTRANS_IDLE;
 }
 [[gnu::weak]] int PQputCopyData(PGconn* c, char const* bytes, int n) {
-  return support::faulty_libpq::fails("PQputCopyData") ? -1 : REAL(PQputCopyData)(c, bytes, n);
+  return support::faulty_libpq::fails("PQputCopyData", {bytes, static_cast<std::size_t>(n)})
+             ? -1
+             : REAL(PQputCopyData)(c, bytes, n);
 }
 [[gnu::weak]] int PQputCopyEnd(PGconn* c, char const* why) {
   return support::faulty_libpq::fails("PQputCopyEnd") ? -1 : REAL(PQputCopyEnd)(c, why);

@@ -1062,6 +1062,16 @@ take_out("an empty text not being NULL in a load", "detail/postgres_copy.hpp", "
          "postgres_datastore")
 take_out("quotes around what a load would take apart", "detail/postgres_copy.hpp",
          "value.find_first_of(special) == value.npos", "true", "postgres_datastore")
+take_out("comparing the rows that a load gave with those that the server took", "detail/postgres_copy.hpp",
+         "if (taken_ == std::to_string(given_.rows())) return;", "return;", "postgres_loader")
+take_out("a long row going to the server in pieces", "detail/postgres_copy.hpp",
+         "n = std::min(bytes.size(), chunk);", "n = bytes.size();", "postgres_loader")
+take_out("a row after CSV beginning a line", "detail/postgres_copy.hpp",
+         "if (given_.is_in_row()) append(\"\\n\");", "", "postgres_loader")
+take_out("no row within the quotes of the CSV before it", "detail/postgres_copy.hpp",
+         "if (given_.is_quoted()) refuse", "if (false) refuse", "postgres_loader")
+take_out("sizes that an int does not hold", "detail/int_size.hpp",
+         "if (std::in_range<int>(size)) return", "return", "postgres_loader/postgres_loader/a_size_that*")
 take_out("giving up a load that was not finished", "detail/postgres_copy.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",

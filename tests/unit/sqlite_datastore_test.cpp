@@ -7,6 +7,7 @@
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <thread>
 
+#include "huge_text.hpp"
 #include "support.hpp"
 
 using namespace std::string_literals;
@@ -170,6 +171,17 @@ BOOST_AUTO_TEST_CASE(what_sqlite_refuses_to_bind_or_to_do_is_an_error) {
   BOOST_TEST(code_of([&] {
                stash::detail::sqlite_statement{other, "INSERT INTO once VALUES (1)", "test", {}}.run();
              }).value() == SQLITE_CONSTRAINT_UNIQUE);
+}
+
+BOOST_AUTO_TEST_CASE(a_value_that_an_int_cannot_count_is_an_error_and_no_row_is_there) {
+  d.create("orders", columns);
+  support::huge_text const text;
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", columns};
+    std::optional<std::string_view> const row[] = {text.view(), text.view()};
+    BOOST_TEST(code_of([&] { rows.add(row); }).value() == SQLITE_TOOBIG);
+  }
+  BOOST_TEST(d.rows("orders") == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(names_may_have_anything_that_sql_would_take_apart) {

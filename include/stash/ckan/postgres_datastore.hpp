@@ -361,8 +361,8 @@ class postgres_datastore {
   json_serializer json_;
 };
 
-/// Adds rows to a table by COPY, as they come: what the server has not taken yet is at most some 64 KB. They are there,
-/// and durable, when `finish` returns; without it, none.
+/// Adds rows to a table by COPY, as they come: what the server has not taken yet is at most some 128 KB. They are
+/// there, and durable, when `finish` returns; without it, none.
 ///
 ///     stash::ckan::postgres_datastore::loader rows{d, "orders", fields, [](std::uint64_t bytes) { show(bytes); }};
 ///     rows.add({{"1", std::nullopt}});  // or rows.add_csv(bytes), as they stand in a file
@@ -395,8 +395,9 @@ class postgres_datastore::loader {
 
   /// Adds one row. nullopt is NULL; else what the column's type reads from a text.
   ///
-  /// Throws `errc::mismatch` where there are not as many values as fields: the row is not added. A value that the type
-  /// refuses is told by `finish`. After another error the loader is only to be destroyed.
+  /// Throws `errc::mismatch` where there are not as many values as fields, or CSV that was added before ends inside
+  /// quotes: the row is not added. A value that the type refuses is told by `finish`. After another error the loader is
+  /// only to be destroyed.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (values.size() != columns_) {
       throw error{errc::mismatch, "load", id_,
@@ -406,13 +407,15 @@ class postgres_datastore::loader {
   }
 
   /// Rows as the server's COPY reads them (https://www.postgresql.org/docs/15/sql-copy.html): no header; nothing
-  /// between two commas is NULL. They may be cut anywhere. Throws as `add`.
+  /// between two commas is NULL; in a table of one column, an empty line is a row of NULL; a byte order mark is data. A
+  /// line that is only `\.` is the end for a server before 18: `finish` throws then. They may be cut anywhere. Throws
+  /// as `add`.
   void add_csv(std::string_view bytes) { copy_->add_csv(bytes); }
 
   /// On return all rows survive a power cut. Nothing may be added after it.
   ///
-  /// Throws the server's error (class 22, with the line, for a value that it refuses), or `errc::indeterminate`: then
-  /// all rows are there or none.
+  /// Throws the server's error (class 22, with the line, for a value that it refuses); `errc::mismatch` where it took
+  /// fewer rows than it was given; or `errc::indeterminate`: then all rows are there or none.
   void finish() {
     bool const has_rows = copy_->has_rows();
     try {

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/int_size.hpp>
 #include <stash/detail/postgres/connecting.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/settings.hpp>
@@ -181,9 +182,9 @@ class postgres_connection {
     std::vector<int> sizes, formats(parameters.size(), 1);
     for (auto const& p : parameters) {
       values.push_back(!p ? nullptr : p->data() != nullptr ? p->data() : "");
-      sizes.push_back(p ? static_cast<int>(p->size()) : 0);
+      sizes.push_back(p ? int_size(p->size(), op) : 0);
     }
-    if (::PQsendQueryParams(connection_, sql.c_str(), static_cast<int>(parameters.size()), nullptr, values.data(),
+    if (::PQsendQueryParams(connection_, sql.c_str(), int_size(parameters.size(), op), nullptr, values.data(),
                             sizes.data(), formats.data(), 1) == 0) {
       lose(op);
     }
