@@ -1072,12 +1072,20 @@ take_out("no row within the quotes of the CSV before it", "detail/postgres_copy.
          "if (given_.is_quoted()) refuse", "if (false) refuse", "postgres_loader")
 take_out("sizes that an int does not hold", "detail/int_size.hpp",
          "if (std::in_range<int>(size)) return", "return", "postgres_loader/postgres_loader/a_size_that*")
+take_out("a load that is under way not being taken for a lost one", "detail/postgres_load_mark.hpp",
+         'if (alone.text(0, 0) == "true") comment.erase', "comment.erase", "postgres_loader")
+take_out("a load having a lock while it is under way", "detail/postgres_load_mark.hpp",
+         'run("SELECT pg_advisory_lock_shared($1::text::bigint)::text", {lock_}); try', "try", "postgres_loader")
+take_out("a later load making up for a lost one", "detail/postgres_load_mark.hpp",
+         'if (alone.text(0, 0) == "true") comment.erase', "if (false) comment.erase", "postgres_loader")
+take_out("a load that is finished leaving the mark of another", "detail/postgres_load_mark.hpp",
+         "comment.erase(at, line_.size());", "comment.erase(0, end_of_marks(comment));", "postgres_loader")
+take_out("what people wrote beside the mark of a load", "detail/postgres_load_mark.hpp",
+         "write(line_ + comment);", "write(line_);", "postgres_loader")
 take_out("giving up a load that was not finished", "detail/postgres_copy.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
-         "if (state_->given_up == id) refuse", "if (false) refuse", "postgres_datastore")
-take_out("remembering the rows of a finish that failed", "ckan/postgres_datastore.hpp",
-         "if (has_rows) forget_rows(); throw;", "throw;", "postgres_datastore")
+         "if (is_loaded_in_part(db, op))", "if (false)", "postgres_datastore", "postgres_loader")
 take_out("names for a rollback's report being there before the first restore", "delete_guards.hpp",
          "std::move(names[i])", "guarded_[i]->key()",
          "every_call_fails/*/a_rollback_of_many*")
@@ -1085,12 +1093,10 @@ take_out("in memory, setting aside what no file could be named after", "storage/
          "detail::kept_name(k, reason,", "detail::set_aside_name(k, \"set_aside\", reason,", "basic_stash")
 take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id) refuse", "if (false) refuse",
          "sqlite_datastore")
-take_out("lost rows not being forgotten with another resource in PostgreSQL", "ckan/postgres_datastore.hpp",
-         "if (state_->given_up == id) state_->given_up.reset();", "state_->given_up.reset();", "postgres_datastore")
 take_out("lost rows not being forgotten with another resource", "ckan/sqlite_datastore.hpp",
          "if (given_up_ == id) given_up_.reset();", "given_up_.reset();", "sqlite_datastore")
 take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
-         "copy_->finish(); all_->commit();", "copy_->finish();", "postgres_datastore")
+         "mark_->take_away(); all_->commit();", "mark_->take_away();", "postgres_datastore")
 
 take_out("the unfinished mark", "ckan/sqlite_datastore.hpp", "VALUES (?, 0)", "VALUES (?, 1)", "sqlite_datastore")
 take_out("transactions", "detail/sqlite.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")

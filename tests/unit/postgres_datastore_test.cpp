@@ -208,6 +208,7 @@ BOOST_AUTO_TEST_CASE(a_connection_that_breaks_fails_one_call_and_the_next_goes_o
   BOOST_TEST(d.rows("orders") == 0U);
   {
     ckan::postgres_datastore::loader rows{d, "orders", columns};
+    rows.add(row{"1", "2026-11-22"});
     end_all();
   }
   d.drop("orders");

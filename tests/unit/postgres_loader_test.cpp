@@ -178,6 +178,102 @@ BOOST_AUTO_TEST_CASE(rows_that_the_server_leaves_out_are_an_error_and_no_row_is_
   BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
 }
 
+/// Whoever is asked to finish the resource.
+BOOST_AUTO_TEST_CASE(a_load_that_was_given_up_is_known_to_the_table_and_not_to_one_object) {
+  auto const has_lost_rows = [&](std::string const& id) {
+    auto const code = code_of([&] { ckan::postgres_datastore{server(), {.schema = name}}.finish(id); });
+    BOOST_TEST((!code || code == errc::mismatch));
+    BOOST_TEST(!d.describe(id) == bool(code));
+    return code == errc::mismatch;
+  };
+  using loader = ckan::postgres_datastore::loader;
+  std::array<std::optional<std::string_view>, 2> const row{"1", "2"};
+  ckan::postgres_datastore e{server(), {.schema = name}};
+  for (char const* const id : {"a", "b"}) {
+    d.create(id, columns);
+    loader{d, id, columns}.add(row);
+  }
+  BOOST_TEST(code_of([&] { d.finish("a"); }) == errc::mismatch);
+  BOOST_TEST(has_lost_rows("a"));
+  BOOST_TEST(has_lost_rows("b"));
+  {
+    loader again{e, "a", columns};
+    again.add(row);
+    BOOST_TEST(has_lost_rows("a"));  // it is under way
+    again.finish();
+    BOOST_TEST(!has_lost_rows("a"));
+    again.add(row);
+    BOOST_TEST(code_of([&] { d.finish("a"); }) == errc::mismatch);
+    again.finish();
+  }
+  BOOST_TEST(d.rows("a") == 2U);
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_description WHERE description LIKE 'stash: a load%'") == "1");
+  d.drop("b");
+  d.create("b", columns);
+  BOOST_TEST(!has_lost_rows("b"));
+}
+
+BOOST_AUTO_TEST_CASE(a_load_that_is_finished_says_nothing_of_another_that_is_not) {
+  using loader = ckan::postgres_datastore::loader;
+  std::array<std::optional<std::string_view>, 2> const row{"1", "2"};
+  ckan::postgres_datastore e{server(), {.schema = name}}, f{server(), {.schema = name}};
+  query("CREATE TABLE " + table() + " (_id serial, a text, b text)");
+  query("COMMENT ON COLUMN " + table() + "._id IS 'counts\nfrom one'");
+  query("COMMENT ON TABLE " + table() + " IS 'stash: unfinished'");
+  auto const comment = [&] { return query("SELECT col_description('" + table() + "'::regclass, 1)"); };
+  std::optional<loader> one{std::in_place, d, "orders", columns}, other{std::in_place, e, "orders", columns};
+  one->add(row);
+  other->add(row);
+  one->finish();
+  BOOST_TEST(code_of([&] { f.finish("orders"); }) == errc::mismatch);
+  one->add(row);
+  one.reset();  // given up while another is under way, which began after it ...
+  other->finish();
+  BOOST_TEST(code_of([&] { f.finish("orders"); }) == errc::mismatch);
+  other->add(row);
+  loader{d, "orders", columns}.add(row);  // ... or before
+  other->finish();
+  BOOST_TEST(code_of([&] { f.finish("orders"); }) == errc::mismatch);
+  one.emplace(d, "orders", columns).add(row);
+  other->add(row);
+  one.reset();
+  other->finish();
+  BOOST_TEST(code_of([&] { f.finish("orders"); }) == errc::mismatch);
+  BOOST_TEST(comment().starts_with("stash: a load"));
+  query("COMMENT ON COLUMN " + table() + "._id IS 'stash: a load was begun and not finished: by hand'");
+  BOOST_TEST(code_of([&] { f.finish("orders"); }) == errc::mismatch);
+  {
+    loader again{f, "orders", columns};
+    again.add(row);
+    query("COMMENT ON COLUMN " + table() + "._id IS 'counts\nfrom one'");
+    again.finish();
+  }
+  loader again{f, "orders", columns};
+  again.finish();
+  BOOST_TEST(comment() == "counts\nfrom one");
+  f.finish("orders");
+  BOOST_TEST(f.rows("orders") == 5U);
+}
+
+BOOST_AUTO_TEST_CASE(a_load_whose_process_died_is_known_too) {
+  d.create("orders", columns);
+  BOOST_TEST(support::in_child([&] {
+               ckan::postgres_datastore mine{server(), {.schema = name}};
+               ckan::postgres_datastore::loader rows{mine, "orders", columns};
+               rows.add(std::array<std::optional<std::string_view>, 2>{"1", "2"});
+               ::_exit(7);
+               return 0;
+             }) == 7);
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+  while (query("SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'stash'") != "1") {
+  }
+  ckan::postgres_datastore::loader rows{d, "orders", columns};
+  rows.add(std::array<std::optional<std::string_view>, 2>{"1", "2"});
+  rows.finish();
+  d.finish("orders");
+  BOOST_TEST(d.rows("orders") == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(rows_are_counted_however_they_are_cut) {
   BOOST_TEST(rows_in("") == 0U);
   BOOST_TEST(rows_in("a") == 1U);

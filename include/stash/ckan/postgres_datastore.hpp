@@ -19,6 +19,7 @@
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/postgres.hpp>
 #include <stash/detail/postgres_copy.hpp>
+#include <stash/detail/postgres_load_mark.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -126,17 +127,18 @@ class postgres_datastore {
           op);
     }
     all.commit();
-    if (state_->given_up == id) state_->given_up.reset();
   }
 
   /// Takes the unfinished mark away; where there is none, does nothing. Throws `errc::mismatch` where there is no such
   /// resource, or rows were added to it by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
     operation const op{"finish", id};
-    if (state_->given_up == id) refuse(op, "rows were added by a loader that was not finished");
     auto& db = connected(op);
     change all{*this, db, op};
     if (!look(db, op)) refuse(op, "there is no such resource");
+    if (is_loaded_in_part(db, op)) {
+      refuse(op, "rows were added by a loader that was not finished: load them again, or drop it and create it anew");
+    }
     run(db, "COMMENT ON TABLE " + name_of(db, id) + " IS NULL", op);
     all.commit();
   }
@@ -196,7 +198,6 @@ class postgres_datastore {
     postgres_datastore_options const options;
     std::optional<connection> db;
     bool was_connected = false;
-    std::optional<std::string> given_up;  // whose rows a loader had, and lost
     std::mutex for_hook;
     stash::detail::at_fork hook{for_hook, [] {},
                                 [this] {
@@ -227,8 +228,8 @@ class postgres_datastore {
     }
   };
 
-  std::string lock_id(std::string_view id) const {
-    std::string const name = state_->options.schema + '\0' + std::string(id) + '\0' + "resource";
+  std::string lock_id(std::string_view id, char const* of = "resource") const {
+    std::string const name = state_->options.schema + '\0' + std::string(id) + '\0' + of;
     return std::to_string(static_cast<std::int64_t>(stash::detail::xxh64::hash(name)));
   }
 
@@ -261,6 +262,15 @@ class postgres_datastore {
 
   [[noreturn]] void refuse(operation const& op, std::string why) const {
     throw error{errc::mismatch, std::string(op.name), std::string(op.subject), std::move(why)};
+  }
+
+  /// Whether a load was begun that was not finished, by whomever.
+  bool is_loaded_in_part(connection& db, operation const& op) const {
+    auto const comment = run(db,
+                             "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = '_id' AND"
+                             " attrelid = $1::text::regclass",
+                             {name_of(db, op.subject)}, op);
+    return stash::detail::postgres_load_mark::is_in(comment.text(0, 0));
   }
 
   /// nullopt: nothing of that name.
@@ -368,6 +378,10 @@ class postgres_datastore {
 ///     rows.add({{"1", std::nullopt}});  // or rows.add_csv(bytes), as they stand in a file
 ///     rows.finish();
 ///
+/// That a load was begun and not finished stands in front of the comment of the column `_id`, so that no object and no
+/// process takes the table for whole: the role must own the table. Several loaders may add to one table at a time, each
+/// with a datastore of its own.
+///
 /// Until it is finished or destroyed, the datastore must not be used for anything else. Errors as the datastore's; then
 /// no row is there.
 class postgres_datastore::loader {
@@ -375,23 +389,23 @@ class postgres_datastore::loader {
   /// Called with the bytes of CSV that went to the server so far, each time that some went.
   using progress = std::function<void(std::uint64_t bytes)>;
 
-  /// For rows of `columns`, in this order, which may leave out some of the table's. The datastore must outlive it.
-  /// Throws 42P01 where there is no such table, 42703 where it has no such field.
+  /// For rows of `columns`, in this order, which may leave out some of the table's. Locks and marks nothing yet. The
+  /// datastore must outlive it. Throws 42P01 where there is no such table, 42703 where it has no such field.
   loader(postgres_datastore& d, std::string_view id, fields const& columns, progress tell = {})
-      : datastore_(d), id_(id), columns_(columns.size()), db_(d.connected(op())) {
-    all_.emplace(d, db_, op());
-    std::string names;
-    for (field const& f : columns) names += (names.empty() ? "" : ", ") + db_.identifier(f.id);
-    copy_.emplace(
-        db_, d.name_of(db_, id) + " (" + names + ')', op(), [&d] { return d.end(); }, std::move(tell));
+      : datastore_(d),
+        id_(id),
+        columns_(columns.size()),
+        tell_(std::move(tell)),
+        db_(d.connected(op())),
+        table_(d.name_of(db_, id)) {
+    for (field const& f : columns) names_ += (names_.empty() ? "" : ", ") + db_.identifier(f.id);
+    d.run(db_, "SELECT " + names_ + " FROM " + table_ + " LIMIT 0", op());
   }
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
   /// Gives up what was not finished. Where rows were added, `postgres_datastore::finish` refuses the resource then,
-  /// until another loader of it is finished.
-  ~loader() {
-    if (copy_->is_open() && copy_->has_rows()) forget_rows();
-  }
+  /// whoever calls it, until a later loader of it is finished.
+  ~loader() = default;
 
   /// Adds one row. nullopt is NULL; else what the column's type reads from a text.
   ///
@@ -403,47 +417,55 @@ class postgres_datastore::loader {
       throw error{errc::mismatch, "load", id_,
                   std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
     }
-    copy_->add(values);
+    copy().add(values);
   }
 
   /// Rows as the server's COPY reads them (https://www.postgresql.org/docs/15/sql-copy.html): no header; nothing
   /// between two commas is NULL; in a table of one column, an empty line is a row of NULL; a byte order mark is data. A
   /// line that is only `\.` is the end for a server before 18: `finish` throws then. They may be cut anywhere. Throws
   /// as `add`.
-  void add_csv(std::string_view bytes) { copy_->add_csv(bytes); }
+  void add_csv(std::string_view bytes) { copy().add_csv(bytes); }
 
-  /// On return all rows survive a power cut. Nothing may be added after it.
+  /// On return all rows survive a power cut. More may be added then, and finished again.
   ///
   /// Throws the server's error (class 22, with the line, for a value that it refuses); `errc::mismatch` where it took
   /// fewer rows than it was given; or `errc::indeterminate`: then all rows are there or none.
   void finish() {
-    bool const has_rows = copy_->has_rows();
     try {
-      copy_->finish();
+      copy().finish();
+      mark_->take_away();
       all_->commit();
     } catch (...) {
-      all_.reset();
-      if (has_rows) forget_rows();
+      end();
       throw;
     }
-    all_.reset();
-    if (datastore_.state_->given_up == id_) datastore_.state_->given_up.reset();
+    end();
   }
 
  private:
   operation op() const { return {"load", id_}; }
 
-  void forget_rows() noexcept {
-    try {
-      datastore_.state_->given_up = id_;
-    } catch (...) {  // out of memory
-    }
+  /// The table is marked before the first row: a load of which nothing is left must show, too.
+  stash::detail::postgres_copy& copy() {
+    if (copy_) return *copy_;
+    auto const until = [this] { return datastore_.end(); };
+    mark_.emplace(db_, table_, datastore_.lock_id(id_, "load"), op(), until);
+    all_.emplace(datastore_, db_, op());
+    return copy_.emplace(db_, table_ + " (" + names_ + ')', op(), until, tell_);
+  }
+  void end() noexcept {
+    copy_.reset();
+    all_.reset();
+    mark_.reset();
   }
 
   postgres_datastore& datastore_;
   std::string id_;
   std::size_t columns_;
+  progress tell_;
   connection& db_;
+  std::string table_, names_;
+  std::optional<stash::detail::postgres_load_mark> mark_;
   std::optional<transaction> all_;
   std::optional<stash::detail::postgres_copy> copy_;
 };

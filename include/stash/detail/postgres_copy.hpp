@@ -66,9 +66,6 @@ class postgres_copy {
     if (!is_done) db_.give_up();  // another connection is made
   }
 
-  bool is_open() const noexcept { return is_open_; }
-  bool has_rows() const noexcept { return sent_ > 0 || !buffer_.empty(); }
-
   /// Throws `errc::mismatch` where the CSV before it ends inside quotes.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (given_.is_quoted()) refuse("the CSV that was given before ends inside quotes");
