@@ -1091,10 +1091,28 @@ take_out("names for a rollback's report being there before the first restore", "
          "every_call_fails/*/a_rollback_of_many*")
 take_out("in memory, setting aside what no file could be named after", "storage/memory.hpp",
          "detail::kept_name(k, reason,", "detail::set_aside_name(k, \"set_aside\", reason,", "basic_stash")
-take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "if (given_up_ == id) refuse", "if (false) refuse",
+take_out("not finishing a resource whose rows were lost", "ckan/sqlite_datastore.hpp", "refuse_lost_rows(id);", "",
          "sqlite_datastore")
-take_out("lost rows not being forgotten with another resource", "ckan/sqlite_datastore.hpp",
-         "if (given_up_ == id) given_up_.reset();", "given_up_.reset();", "sqlite_datastore")
+take_out("a load being marked before its first row", "ckan/sqlite_datastore.hpp",
+         "load_ = ::sqlite3_last_insert_rowid(db_.get()); all.commit();", "load_ = 0; return;", "sqlite_datastore")
+take_out("rows of a lost load not being loaded a second time", "ckan/sqlite_datastore.hpp",
+         "AND has_rows = 0", "", "sqlite_datastore")
+take_out("a later load making up for one that left no rows", "ckan/sqlite_datastore.hpp",
+         "AND has_rows = 0", "AND has_rows = 2", "sqlite_datastore")
+take_out("looking for the mark of a load when the lock is ours", "ckan/sqlite_datastore.hpp",
+         ".bind(*load_).step()) return;", ".bind(*load_).step() || true) return;", "sqlite_datastore")
+take_out("not going on with a load whose resource was dropped", "ckan/sqlite_datastore.hpp",
+         "if (has_committed_) refuse(", "if (false) refuse(", "sqlite_datastore")
+take_out("the marks of loads going with their resource", "ckan/sqlite_datastore.hpp",
+         "if (has_loads()) statement", "if (false) statement", "sqlite_datastore")
+take_out("no affinity that changes numbers", "ckan/sqlite_datastore.hpp", 'f.type == "numeric" ? "" : " TEXT"',
+         'f.type == "numeric" ? " NUMERIC" : " TEXT"', "sqlite_datastore")
+take_out("numbers of no more digits than a double holds", "detail/exact_number.hpp", "most_digits = 15", "most_digits = 16",
+         "sqlite_datastore")
+take_out("powers of ten that a double holds", "detail/exact_number.hpp", "most_tens = 22", "most_tens = 23",
+         "sqlite_datastore")
+take_out("refusing what an older table would change", "ckan/sqlite_datastore.hpp", "if (c.keeps_texts || ", "if (true || ",
+         "sqlite_datastore")
 take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
          "mark_->take_away(); all_->commit();", "mark_->take_away();", "postgres_datastore")
 

@@ -1,8 +1,13 @@
+#include <array>
 #include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
 #include <future>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <random>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <thread>
@@ -171,6 +176,226 @@ BOOST_AUTO_TEST_CASE(what_sqlite_refuses_to_bind_or_to_do_is_an_error) {
   BOOST_TEST(code_of([&] {
                stash::detail::sqlite_statement{other, "INSERT INTO once VALUES (1)", "test", {}}.run();
              }).value() == SQLITE_CONSTRAINT_UNIQUE);
+}
+
+/// Whoever is asked to finish the resource.
+BOOST_AUTO_TEST_CASE(a_load_that_was_given_up_is_known_to_the_file_and_not_to_one_object) {
+  using loader = ckan::sqlite_datastore::loader;
+  std::array<std::optional<std::string_view>, 2> const row{"1", "x"};
+  auto const add = [&](loader& to, int count) {
+    for (int i = 0; i < count; ++i) to.add(row);
+  };
+  auto const has_lost_rows = [&](char const* id) {
+    auto const code = code_of([&] { ckan::sqlite_datastore{file}.finish(id); });
+    BOOST_TEST((!code || code == errc::mismatch));
+    return bool(code);
+  };
+  for (auto const& [id, count] : {std::pair{"a", 15'000}, {"b", 1}, {"c", 0}}) {
+    d.create(id, columns);
+    loader rows{d, id, columns};
+    add(rows, count);
+  }
+  BOOST_TEST(has_lost_rows("a"));
+  BOOST_TEST(has_lost_rows("b"));
+  BOOST_TEST(!has_lost_rows("c"));
+  BOOST_TEST(code_of([&] { d.finish("a"); }) == errc::mismatch);
+  BOOST_TEST(!d.describe("a"));
+  ckan::sqlite_datastore e{file};
+  {
+    loader again{e, "b", columns};
+    add(again, 1);
+    again.finish();
+    BOOST_TEST(!has_lost_rows("b"));
+    add(again, 1);
+  }
+  BOOST_TEST(has_lost_rows("b"));
+  {
+    loader again{e, "a", columns};  // after the 10,000 that are there
+    add(again, 15'000);
+    again.finish();
+  }
+  BOOST_TEST(has_lost_rows("a"));
+  d.drop("a");
+  d.create("a", columns);
+  {
+    loader rows{d, "a", columns};
+    add(rows, 10'000);
+    BOOST_TEST(has_lost_rows("a"));  // it is under way
+    loader other{e, "a", columns};
+    add(other, 1);
+    other.finish();
+    BOOST_TEST(has_lost_rows("a"));
+    rows.finish();
+    rows.finish();
+  }
+  BOOST_TEST(!has_lost_rows("a"));
+  BOOST_TEST(d.rows("a") == 10'001U);
+  BOOST_TEST((query("SELECT resource_id FROM _stash_load") == std::vector{"b"s}));
+}
+
+BOOST_AUTO_TEST_CASE(a_load_whose_process_died_is_known_too) {
+  d.create("orders", columns);
+  BOOST_TEST(support::in_child([&] {
+               ckan::sqlite_datastore mine{file};
+               ckan::sqlite_datastore::loader rows{mine, "orders", columns};
+               rows.add(std::array<std::optional<std::string_view>, 2>{"1", "2"});
+               ::_exit(7);
+               return 0;
+             }) == 7);
+  BOOST_TEST(code_of([&] { d.finish("orders"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_load_whose_place_another_took_before_its_first_row_takes_it_again) {
+  d.create("orders", columns);
+  std::string name = file;
+  auto const take_once = [](void* of, sqlite3* db, char const*, int) {
+    ::sqlite3_wal_hook(db, nullptr, nullptr);
+    stash::detail::sqlite_connection const other{*static_cast<std::string*>(of)};
+    other.execute("DELETE FROM _stash_load", "test", {});
+    return SQLITE_OK;
+  };
+  ckan::sqlite_datastore::loader rows{d, "orders", columns};
+  std::array<std::optional<std::string_view>, 2> const row{"1", "x"};
+  ::sqlite3_wal_hook(d.native_handle(), take_once, &name);  // when it was marked
+  for (int i = 0; i < 10'000; ++i) rows.add(row);
+  BOOST_TEST((query("SELECT has_rows FROM _stash_load") == std::vector{"1"s}));
+  ckan::sqlite_datastore other{file};
+  other.drop("orders");
+  other.create("orders", columns);
+  BOOST_TEST(code_of([&] { rows.add(row); }) == errc::mismatch);  // the first 10,000 are gone
+  BOOST_TEST(d.rows("orders") == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_numeric_field_never_changes_a_number) {
+  ckan::fields const numeric{{"n", "numeric", std::nullopt}};
+  struct sample {
+    std::string given, kept, type;
+  };
+  std::vector<sample> const samples{
+      {"1", "1", "integer"},
+      {"007", "7", "integer"},
+      {"+1", "1", "integer"},
+      {"-0", "0", "integer"},
+      {"-0.0", "0", "integer"},
+      {" \t1\n\v\f\r", "1", "integer"},
+      {"1.0", "1", "integer"},
+      {"1e5", "100000", "integer"},
+      {"1.e3", "1000", "integer"},
+      {"0e99999999999999999999", "0", "integer"},
+      {"9223372036854775807", "9223372036854775807", "integer"},
+      {"-9223372036854775808", "-9223372036854775808", "integer"},
+      {"0.1", "0.1", "real"},
+      {".5", "0.5", "real"},
+      {"-10.50", "-10.5", "real"},
+      {"000000000000000000000001.50", "1.5", "real"},
+      {"123456789.123456", "123456789.123456", "real"},
+      {"-0.00000123456789012345", "-1.23456789012345e-06", "real"},
+      {"100000000000000000000", "1.0e+20", "real"},
+      {"1E22", "1.0e+22", "real"},
+      {"1e-22", "1.0e-22", "real"},
+  };
+  std::vector<std::string> const texts{"12345678901234567890",
+                                       "-12345678901234567890",
+                                       "9223372036854775808",
+                                       "1234567890123456789012345678901234567890",
+                                       "0.1234567890123456",
+                                       "9007199254740993.0",
+                                       "3.14159265358979323846",
+                                       "1e23",
+                                       "1e-23",
+                                       "1e400",
+                                       "-1e400",
+                                       "1e-400",
+                                       "1e99999999999999999999",
+                                       "1e-99999999999999999999",
+                                       "0.30000000000000004",
+                                       "",
+                                       " ",
+                                       ".",
+                                       "-",
+                                       "+",
+                                       "e5",
+                                       "1e",
+                                       "1e+",
+                                       "1 2",
+                                       "1,5",
+                                       "0x10",
+                                       "1_000",
+                                       "--1",
+                                       "Infinity",
+                                       "nan",
+                                       "NULL",
+                                       "2026-11-28",
+                                       "1.2.3",
+                                       "1e5.5",
+                                       "\u0661",
+                                       "abc"};
+  d.create("orders", numeric);
+  {
+    ckan::sqlite_datastore::loader rows{d, "orders", numeric};
+    auto const add = [&](std::string_view text) { rows.add(std::array<std::optional<std::string_view>, 1>{text}); };
+    for (auto const& s : samples) add(s.given);
+    for (auto const& text : texts) add(text);
+    rows.finish();
+  }
+  auto const kept = query("SELECT n FROM orders ORDER BY _id");
+  auto const types = query("SELECT typeof(n) FROM orders ORDER BY _id");
+  BOOST_REQUIRE(kept.size() == samples.size() + texts.size());
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    bool const is_number = i < samples.size();
+    auto const& given = is_number ? samples[i].given : texts[i - samples.size()];
+    BOOST_TEST_INFO("of " << given);
+    BOOST_TEST(kept[i] == (is_number ? samples[i].kept : given));
+    BOOST_TEST_INFO("of " << given);
+    BOOST_TEST(types[i] == (is_number ? samples[i].type : "text"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_taken_for_a_number_is_printed_as_the_same_number) {
+  using namespace stash::detail;
+  auto const normal = [](std::string_view text) {
+    auto found = *read_decimal(text);
+    if (found.digits.empty() || found.digits == "-") return decimal{"0", 0};
+    for (; found.digits.ends_with('0'); ++found.tens) found.digits.pop_back();
+    return found;
+  };
+  std::mt19937 random{20'261'128};
+  int numbers = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string text = random() % 2 == 0 ? "-" : "";
+    for (auto n = 1 + random() % 20; n > 0; --n) text += static_cast<char>('0' + random() % 10);
+    if (random() % 2 == 0) text.insert(text.size() - random() % 2, 1, '.');
+    if (random() % 2 == 0) text += 'e' + std::to_string(static_cast<int>(random() % 61) - 30);
+    auto const found = exact_number(text);
+    char printed[64] = "";
+    if (auto const* const n = std::get_if<std::int64_t>(&found)) std::snprintf(printed, sizeof printed, "%" PRId64, *n);
+    if (auto const* const x = std::get_if<double>(&found)) {
+      std::snprintf(printed, sizeof printed, "%.15g", *x);
+      BOOST_TEST(std::strtod(text.c_str(), nullptr) == *x);
+    }
+    if (*printed == '\0') continue;
+    ++numbers;
+    auto const given = normal(text), kept = normal(printed);
+    BOOST_TEST_INFO(text << " is " << printed);
+    BOOST_TEST((kept.digits == given.digits && kept.tens == given.tens));
+  }
+  BOOST_TEST(numbers > 2'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_table_of_an_older_version_that_would_change_a_number_refuses_it_with_its_row) {
+  ckan::fields const numeric{{"n", "numeric", std::nullopt}};
+  d.create("orders", numeric);
+  query("DROP TABLE orders");
+  query("CREATE TABLE orders (_id INTEGER PRIMARY KEY, n NUMERIC)");
+  ckan::sqlite_datastore::loader rows{d, "orders", numeric};
+  auto const add = [&](std::string_view text) { rows.add(std::array<std::optional<std::string_view>, 1>{text}); };
+  add("0.5");
+  add("abc");
+  auto const said = support::message_of([&] { add("12345678901234567890"); });
+  BOOST_TEST(said.starts_with("load \"orders\": row 3, field \"n\": this table, of an older version, would change"));
+  add("7");
+  rows.finish();
+  BOOST_TEST((query("SELECT n FROM orders ORDER BY _id") == std::vector{"0.5"s, "abc"s, "7"s}));
 }
 
 BOOST_AUTO_TEST_CASE(a_value_that_an_int_cannot_count_is_an_error_and_no_row_is_there) {

@@ -4,10 +4,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/detail/error_context.hpp>
+#include <stash/detail/exact_number.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/detail/sqlite.hpp>
 #include <stash/error.hpp>
@@ -15,6 +17,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace stash::inline v1::ckan {
@@ -22,7 +25,7 @@ namespace stash::inline v1::ckan {
 /// Resources as tables of one SQLite file, each with its Data Dictionary. Link with sqlite3.
 ///
 /// A resource is a table of its name, with `_id INTEGER PRIMARY KEY` before its fields; `numeric` fields have
-/// NUMERIC affinity, all others TEXT. The fields, their dictionary and the unfinished mark are rows of
+/// no affinity, all others TEXT. The fields, their dictionary and the unfinished mark are rows of
 /// `_stash_field` and `_stash_resource`. The file is in WAL mode with synchronous=FULL (or in DELETE mode with
 /// EXTRA where WAL cannot be had), so what a call did survives a power cut when it returns.
 ///
@@ -112,7 +115,7 @@ class sqlite_datastore {
         "create", id);
     std::string sql = "CREATE TABLE " + stash::detail::sql_name(id) + " (_id INTEGER PRIMARY KEY";
     for (field const& f : columns) {
-      sql += ", " + stash::detail::sql_name(f.id) + (f.type == "numeric" ? " NUMERIC" : " TEXT");
+      sql += ", " + stash::detail::sql_name(f.id) + (f.type == "numeric" ? "" : " TEXT");
     }
     db_.execute(sql + ")", "create", id);
     statement{db_, "INSERT INTO _stash_resource VALUES (?, 0)", "create", id}.bind(id).run();
@@ -124,14 +127,13 @@ class sqlite_datastore {
       row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
     }
     all.commit();
-    if (given_up_ == id) given_up_.reset();
   }
 
   /// Takes the unfinished mark away; where there is none, does nothing. Throws `errc::mismatch` where there is no such
   /// resource, or rows were added to it by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
-    if (given_up_ == id) refuse("finish", id, "rows were added by a loader that was not finished");
     transaction all{db_, "finish", id};
+    refuse_lost_rows(id);
     if (!has_resources()) refuse("finish", id, "there is no such resource");
     statement{db_, "UPDATE _stash_resource SET finished = 1 WHERE id = ?", "finish", id}.bind(id).run();
     if (::sqlite3_changes(db_.get()) != 1) refuse("finish", id, "there is no such resource");
@@ -150,6 +152,7 @@ class sqlite_datastore {
         statement{db_, sql, "drop", id}.bind(id).run();
       }
     }
+    if (has_loads()) statement{db_, "DELETE FROM _stash_load WHERE resource_id = ?", "drop", id}.bind(id).run();
     all.commit();
   }
 
@@ -206,6 +209,19 @@ class sqlite_datastore {
   bool has_resources() const {
     return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = '_stash_resource'", "describe", {}}.step();
   }
+  bool has_loads() const {
+    return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = '_stash_load'", "load", {}}.step();
+  }
+
+  /// Whoever added them.
+  void refuse_lost_rows(std::string_view id) const {
+    if (!has_loads()) return;
+    statement lost{db_, "SELECT has_rows FROM _stash_load WHERE resource_id = ? ORDER BY has_rows DESC", "finish", id};
+    if (!lost.bind(id).step()) return;
+    refuse("finish", id,
+           lost.integer(0) != 0 ? "some rows of a loader that was not finished stand in it: drop it and create it anew"
+                                : "rows were added by a loader that was not finished: load them again");
+  }
 
   void refuse_foreign_table(std::string_view id, char const* operation) const {
     statement found{db_, "SELECT name FROM sqlite_schema WHERE name = ? COLLATE NOCASE", operation, id};
@@ -219,12 +235,14 @@ class sqlite_datastore {
 
   stash::detail::sqlite_connection db_;
   json_serializer json_;
-  std::optional<std::string> given_up_;  // whose rows a loader had, and lost
   stash::detail::owned_by_process owner_;
 };
 
 /// Adds rows to a table. They are durable when `finish` returns; without it those since the last 10,000th are not
 /// there. From the first row on until then, other writers of the file wait.
+///
+/// A load is a row of `_stash_load` from before its first row on until it is finished, so that no object and no process
+/// takes the table for whole in between.
 ///
 ///     stash::ckan::sqlite_datastore::loader rows{d, "orders", fields};
 ///     rows.add({{"1", std::nullopt}});
@@ -234,49 +252,61 @@ class sqlite_datastore::loader {
   /// For rows of `columns`, in this order, which may leave out some of the table's. Locks nothing yet. The datastore
   /// must outlive it. Throws SQLITE_ERROR where there is no such table or field.
   loader(sqlite_datastore& d, std::string_view id, fields const& columns)
-      : datastore_(d),
-        db_(d.db_),
-        id_(id),
-        columns_(columns.size()),
-        insert_(d.db_, insert_into(id, columns), "load", id) {}
+      : db_(d.db_), id_(id), insert_(d.db_, insert_into(id, columns), "load", id) {
+    std::map<std::string, bool> keeps_texts;  // of the numeric fields
+    statement numeric{db_, "SELECT name, type = '' FROM pragma_table_info(?) WHERE type IN ('', 'NUMERIC')", "load",
+                      id};
+    numeric.bind(id);
+    while (numeric.step()) keeps_texts.emplace(numeric.text(0).value_or(""), numeric.integer(1) != 0);
+    for (field const& f : columns) {
+      auto const found = keeps_texts.find(f.id);
+      columns_.push_back({f.id, found != keeps_texts.end(), found == keeps_texts.end() || found->second});
+    }
+  }
   loader(loader const&) = delete;
   loader& operator=(loader const&) = delete;
   /// Gives up what was not committed. Where rows were added, `sqlite_datastore::finish` refuses the resource then,
-  /// until another loader of it is finished.
-  ~loader() {
-    if (!has_rows_) return;
-    try {
-      datastore_.given_up_ = id_;
-    } catch (...) {  // out of memory
-    }
-  }
+  /// whoever calls it, until a later loader of it is finished; where 10,000 were, until it is dropped, for the later
+  /// one would add them again.
+  ~loader() = default;
 
-  /// Adds one row. nullopt is NULL; else the text, which a `numeric` field makes a number where it looks like one
-  /// (https://sqlite.org/datatype3.html).
+  /// Adds one row. nullopt is NULL; else the text, which a `numeric` field makes a number where it is one that comes
+  /// back exactly: an integer of 64 bits, or up to 15 significant digits times at most 10 to the 22nd (or by it). What
+  /// SQLite would change stays the text that it was.
   ///
-  /// Throws `errc::mismatch` where there are not as many values as fields: the row is not added. After SQLite's error
+  /// Throws `errc::mismatch` where there are not as many values as fields, and where a table of an older version, whose
+  /// `numeric` fields have NUMERIC affinity, would change a number: the row is not added. After SQLite's error
   /// the loader is only to be destroyed.
   void add(std::span<std::optional<std::string_view> const> values) {
-    if (values.size() != columns_) {
-      throw error{errc::mismatch, "load", id_,
-                  std::to_string(values.size()) + " values for " + std::to_string(columns_) + " fields"};
+    if (values.size() != columns_.size()) {
+      refuse(std::to_string(values.size()) + " values for " + std::to_string(columns_.size()) + " fields");
     }
-    if (!batch_) batch_.emplace(db_, "load", id_);
-    for (auto const& value : values) insert_.bind(value);
+    numbers_.clear();
+    for (std::size_t i = 0; i < values.size(); ++i) numbers_.push_back(number_of(values[i], columns_[i]));
+    if (!batch_) begin_batch();
+    for (std::size_t i = 0; i < values.size(); ++i) bind(values[i], numbers_[i]);
     insert_.run();
-    has_rows_ = true;
+    ++rows_;
     if (++in_batch_ == 10'000) commit_batch();
   }
 
   /// On return all rows survive a power cut. More may be added then, and finished again. Throws SQLite's error: then
   /// those since the last 10,000th are not there once it is destroyed.
   void finish() {
+    if (!load_) return;
+    if (!batch_) begin_batch();
+    statement{db_, "DELETE FROM _stash_load WHERE load = ?", "load", id_}.bind(*load_).run();
     commit_batch();
-    has_rows_ = false;
-    if (datastore_.given_up_ == id_) datastore_.given_up_.reset();
+    load_.reset();
+    has_committed_ = false;
   }
 
  private:
+  struct column {
+    std::string id;
+    bool is_numeric, keeps_texts;
+  };
+
   static std::string insert_into(std::string_view id, fields const& columns) {
     std::string names, marks;
     for (field const& f : columns) {
@@ -286,19 +316,68 @@ class sqlite_datastore::loader {
     return "INSERT INTO " + stash::detail::sql_name(id) + " (" + names + ") VALUES (" + marks + ")";
   }
 
-  void commit_batch() {
-    if (batch_) batch_->commit();
-    batch_.reset();
-    in_batch_ = 0;
+  [[noreturn]] void refuse(std::string why) const { throw error{errc::mismatch, "load", id_, std::move(why)}; }
+
+  using number = stash::detail::number;
+  number number_of(std::optional<std::string_view> const& value, column const& c) const {
+    if (!value || !c.is_numeric) return {};
+    number const found = stash::detail::exact_number(*value);
+    if (c.keeps_texts || !std::holds_alternative<stash::detail::inexact_number>(found)) return found;
+    refuse("row " + std::to_string(rows_ + 1) + ", field \"" + c.id +
+           "\": this table, of an older version, would change " + std::string(*value) + "; create it anew");
+  }
+  void bind(std::optional<std::string_view> const& value, number const& n) {
+    if (auto const* const integer = std::get_if<std::int64_t>(&n)) {
+      insert_.bind(*integer);
+    } else if (auto const* const real = std::get_if<double>(&n)) {
+      insert_.bind(*real);
+    } else {
+      insert_.bind(value);
+    }
   }
 
-  sqlite_datastore& datastore_;
+  /// Of a load whose rows are not there yet, another that begins takes the place: for it cannot be under way, or it
+  /// would have the file's lock. So it is looked for again when the lock is ours.
+  void begin_batch() {
+    for (;;) {
+      if (!load_) mark();
+      batch_.emplace(db_, "load", id_);
+      if (statement{db_, "SELECT 1 FROM _stash_load WHERE load = ?", "load", id_}.bind(*load_).step()) return;
+      batch_.reset();
+      load_.reset();
+      if (has_committed_) refuse("the resource was dropped while it was loaded");
+    }
+  }
+  void mark() {
+    stash::detail::sqlite_transaction all{db_, "load", id_};
+    db_.execute(
+        "CREATE TABLE IF NOT EXISTS _stash_load (load INTEGER PRIMARY KEY, resource_id TEXT NOT NULL,"
+        " has_rows INTEGER NOT NULL)",
+        "load", id_);
+    statement{db_, "DELETE FROM _stash_load WHERE resource_id = ? AND has_rows = 0", "load", id_}.bind(id_).run();
+    statement{db_, "INSERT INTO _stash_load VALUES (random(), ?, 0)", "load", id_}.bind(id_).run();
+    load_ = ::sqlite3_last_insert_rowid(db_.get());
+    all.commit();
+  }
+  void commit_batch() {
+    if (!has_committed_) {
+      statement{db_, "UPDATE _stash_load SET has_rows = 1 WHERE load = ?", "load", id_}.bind(*load_).run();
+    }
+    batch_->commit();
+    batch_.reset();
+    in_batch_ = 0;
+    has_committed_ = true;
+  }
+
   stash::detail::sqlite_connection const& db_;
-  bool has_rows_ = false;  // that no finish has confirmed
   std::string id_;
-  std::size_t columns_;
+  std::vector<column> columns_;
+  std::optional<std::int64_t> load_;  // its row of _stash_load
+  bool has_committed_ = false;        // some rows of it
   std::optional<stash::detail::sqlite_transaction> batch_;
   statement insert_;
+  std::vector<number> numbers_;
+  std::uint64_t rows_ = 0;
   std::size_t in_batch_ = 0;
 };
 

@@ -113,6 +113,7 @@ class sqlite_statement {
     return bound(::sqlite3_bind_blob64(statement_, ++bound_, bytes.data(), bytes.size(), SQLITE_STATIC));
   }
   sqlite_statement& bind(std::int64_t n) { return bound(::sqlite3_bind_int64(statement_, ++bound_, n)); }
+  sqlite_statement& bind(double x) { return bound(::sqlite3_bind_double(statement_, ++bound_, x)); }
   /// Whether there is a row.
   bool step() {
     int const result = ::sqlite3_step(statement_);
