@@ -1105,6 +1105,10 @@ take_out("not going on with a load whose resource was dropped", "ckan/sqlite_dat
          "if (has_committed_) refuse(", "if (false) refuse(", "sqlite_datastore")
 take_out("the marks of loads going with their resource", "ckan/sqlite_datastore.hpp",
          "if (has_loads()) statement", "if (false) statement", "sqlite_datastore")
+take_out("an address being no directory", "detail/absolute.hpp",
+         "if (auto const address = address_in(directory.native())) {", "if (auto const address = address_in({})) {", "address")
+take_out("an address being no file of a datastore", "ckan/sqlite_datastore.hpp", "if (!address) return file;",
+         "return file;", "address")
 take_out("no affinity that changes numbers", "ckan/sqlite_datastore.hpp", 'f.type == "numeric" ? "" : " TEXT"',
          'f.type == "numeric" ? " NUMERIC" : " TEXT"', "sqlite_datastore")
 take_out("numbers of no more digits than a double holds", "detail/exact_number.hpp", "most_digits = 15", "most_digits = 16",

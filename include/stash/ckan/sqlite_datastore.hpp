@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/system/error_category.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/address.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/exact_number.hpp>
 #include <stash/detail/process.hpp>
@@ -44,8 +47,9 @@ class sqlite_datastore {
   /// Opens the file, and makes it where there is none, in a directory that there is. Not "" and not ":memory:": what
   /// SQLite makes of these goes with the connection (https://sqlite.org/c3ref/open.html).
   ///
-  /// Throws SQLite's error: SQLITE_CANTOPEN, SQLITE_NOTADB, SQLITE_READONLY, ...
-  explicit sqlite_datastore(std::string const& file) : db_(file) {
+  /// Throws SQLite's error: SQLITE_CANTOPEN, SQLITE_NOTADB, SQLITE_READONLY, ...; EINVAL for what looks like a URL or a
+  /// connection string, and is no file.
+  explicit sqlite_datastore(std::string const& file) : db_(path_of(file)) {
     ::sqlite3_busy_timeout(db_.get(), 60'000);
     stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
     bool const wal = mode.step() && mode.text(0) == "wal";
@@ -188,6 +192,12 @@ class sqlite_datastore {
  private:
   using statement = stash::detail::sqlite_statement;
   using transaction = stash::detail::sqlite_transaction;
+
+  static std::string const& path_of(std::string const& file) {
+    auto const address = stash::detail::address_in(file);
+    if (!address) return file;
+    throw error{{EINVAL, boost::system::system_category()}, "open", {}, *address + "...: an address, and no file"};
+  }
 
   [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {
     throw error{errc::mismatch, operation, std::string(id), db_.file() + ": " + std::move(why)};

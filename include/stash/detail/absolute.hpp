@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
+#include <stash/detail/address.hpp>
 #include <stash/detail/directory.hpp>
 #include <string>
 #include <string_view>
@@ -13,11 +14,14 @@
 namespace stash::inline v1::detail {
 
 /// The directory that a storage was constructed with, from where the process is now. Throws EINVAL for one that is
-/// empty or has a NUL in it.
+/// empty, has a NUL in it, or looks like a URL or a connection string.
 inline boost::filesystem::path absolute(boost::filesystem::path directory, std::string_view operation_name) {
   operation const op{operation_name, {}};
   if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
   if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
+  if (auto const address = address_in(directory.native())) {
+    op.fail(EINVAL, "directory", *address + "...: an address, and no path");
+  }
   if (directory.native().front() != '/') {
     std::string here(256, '\0');
     while (::getcwd(here.data(), here.size()) == nullptr) {
