@@ -29,7 +29,9 @@ void keep_journal(stash::basic_journal_storage<stash::posix_file_ops>&);
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <stash/storage/journal.hpp>
@@ -472,7 +474,8 @@ static_assert(same_as<ckan::fields, std::vector<ckan::field>> && same_as<ckan::d
               same_as<ckan::type_mapping, std::map<std::string, std::string, std::less<>>>);
 static_assert(same_as<decltype(ckan::field::id), std::string> && same_as<decltype(ckan::field::type), std::string> &&
               same_as<decltype(ckan::field::info), maybe<boost::json::object>> &&
-              same_as<decltype(ckan::field::beside), boost::json::object>);
+              same_as<decltype(ckan::field::beside), boost::json::object> &&
+              same_as<decltype(ckan::field::comment), maybe<std::string>>);
 [[maybe_unused]] ckan::field const some_fields[] = {
     {.id = "a", .type = "text", .info = std::nullopt},
     {.id = "a", .type = "text", .info = boost::json::object{}, .beside = {}},
@@ -488,6 +491,9 @@ concept dictionary_functions = requires(ckan::fields& headers, ckan::fields cons
   { ckan::restored_fields(saved, types) } -> same_as<ckan::fields>;
 };
 static_assert(dictionary_functions<ckan::data_dictionary>);
+static_assert(same_as<decltype(ckan::parse_dictionary(std::string_view())), ckan::data_dictionary> &&
+              same_as<decltype(ckan::info_text(std::declval<ckan::field const&>())), std::string> &&
+              std::string_view(ckan::table_key).starts_with('_'));
 
 [[maybe_unused]] ckan::reload_options const some_reload_options[] = {
     {.types = {{"int", "integer"}}}, {.guard = {.best_effort = true}}, {.types = {}, .guard = {}}};

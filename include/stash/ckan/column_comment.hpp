@@ -1,0 +1,206 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/parse_options.hpp>
+#include <cstddef>
+#include <optional>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/json_serializer.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+/// The comments in which CKAN keeps a column's words (2.11's ckanext/datastore/backend/postgres.py). Since 2.11 a
+/// comment is ` {"_info":{...},"plugin":...}`, a space first. Before, it was the info alone, `{...}`, and 2.10 shows no
+/// other. Python writes and reads them, so that NaN and numbers of any size may stand there. And people write remarks.
+namespace stash::inline v1::ckan::detail {
+
+/// `text` with null for what Python's json has and JSON has not: NaN, Infinity, -Infinity.
+inline std::string without_nan(std::string_view text) {
+  constexpr std::array<std::string_view, 3> words{"NaN", "Infinity", "-Infinity"};
+  std::string result;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) {
+      result += text[i++];
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      auto const rest = text.substr(i);
+      auto const word = std::find_if(words.begin(), words.end(), [&](auto w) { return rest.starts_with(w); });
+      if (word != words.end()) {
+        result += "null";
+        i += word->size() - 1;
+        continue;
+      }
+    }
+    result += text[i];
+  }
+  return result;
+}
+
+/// nullopt: it is no JSON object, or one that is nested too deep.
+inline std::optional<boost::json::object> object_in(std::string_view text) {
+  boost::json::parse_options options;
+  options.max_depth = json_serializer::max_depth;
+  std::string const json = without_nan(text);
+  boost::json::basic_parser<stash::detail::json_builder> parser{options};
+  boost::system::error_code failed;
+  if (parser.write_some(false, json.data(), json.size(), failed) != json.size() || failed) return std::nullopt;
+  auto value = parser.handler().release();
+  if (!value.is_object()) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+/// What a comment says.
+struct column_words {
+  std::optional<boost::json::object> info;
+  boost::json::object beside;
+};
+
+/// Not where they are nested too deep, or have a name of ours.
+inline bool can_be_saved(column_words const& words) {
+  try {
+    static_cast<void>(json_serializer{}.serialize(dictionary_of({{"", "", words.info, words.beside}})));
+    return true;
+  } catch (error const&) {
+    return false;
+  }
+}
+
+/// As near as a `json::value` comes to it; nothing where it is no object of CKAN's, or could not be saved.
+inline column_words read_comment(std::string_view text) {
+  column_words found;
+  auto all = object_in(text);
+  if (!all) return found;
+  if (!text.starts_with(' ')) {
+    found.info = std::move(all);
+  } else {
+    for (auto const& member : *all) {
+      if (member.key() == "_info" && member.value().is_object()) {
+        found.info = member.value().get_object();
+      } else {
+        found.beside.emplace(member.key(), member.value());
+      }
+    }
+  }
+  return can_be_saved(found) ? found : column_words{};
+}
+
+/// What we write where there is no text of somebody's; nullopt: nothing. Throws `errc::unserializable`.
+inline std::optional<std::string> new_comment(field const& f) {
+  if (!f.info && f.beside.empty()) return std::nullopt;
+  boost::json::object all;
+  if (f.info) all.emplace("_info", *f.info);
+  for (auto const& member : f.beside) all.emplace(member.key(), member.value());
+  return ' ' + json_serializer{}.serialize(all);
+}
+
+/// Whether the field's comment still says what its info and beside say. An empty info says nothing.
+inline bool comment_holds(field const& f) {
+  if (!f.comment) return false;
+  auto const said = read_comment(*f.comment);
+  return said.info.value_or(boost::json::object{}) == f.info.value_or(boost::json::object{}) && said.beside == f.beside;
+}
+
+/// The comment to write; nullopt: none. Throws `errc::unserializable`.
+inline std::optional<std::string> comment_of(field const& f) { return comment_holds(f) ? f.comment : new_comment(f); }
+
+/// Gives `f` what the comment `text` says, and the text itself where we would write another.
+inline void take_comment(field& f, std::string text) {
+  auto said = read_comment(text);
+  f.info = std::move(said.info);
+  f.beside = std::move(said.beside);
+  bool const is_ambiguous = f.info && f.info->empty() && !f.beside.empty();  // a dictionary has no empty info then
+  if (is_ambiguous || new_comment(f) != text) f.comment = std::move(text);
+}
+
+/// Where the name or value that begins at `at` in a JSON object ends: at its colon, comma or brace.
+inline std::size_t end_of_part(std::string_view json, std::size_t at) {
+  bool in_string = false;
+  for (int depth = 0;; ++at) {
+    char const c = json[at];
+    if (in_string) {
+      if (c == '\\') ++at;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (depth == 0 && (c == ':' || c == ',' || c == '}')) {
+      return at;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+}
+
+/// Calls `f(name, begin, end)` with each name in a JSON object, and where its value stands.
+template <class F>
+void for_each_part(std::string_view json, F f) {
+  for (std::size_t at = json.find('{') + 1;; ++at) {
+    std::size_t const colon = end_of_part(json, at);
+    if (json[colon] != ':') return;  // {}
+    auto const name = boost::json::parse(json.substr(at, colon - at));
+    at = end_of_part(json, colon + 1);
+    f(std::string_view(name.get_string()), colon + 1, at);
+    if (json[at] == '}') return;
+  }
+}
+
+/// `comment` with another info, `json`; all else in it stays byte for byte, and so does its form. Where it is no object
+/// of CKAN's, a new one.
+inline std::string with_info(std::string_view comment, std::string const& json) {
+  if (!object_in(comment)) return " {\"_info\":" + json + '}';
+  if (!comment.starts_with(' ')) return json;
+  std::string result(comment);
+  bool is_empty = true;
+  std::size_t from = 0, to = 0;  // of several infos the last one counts
+  for_each_part(comment, [&](std::string_view name, std::size_t begin, std::size_t end) {
+    is_empty = false;
+    if (name == "_info") from = begin, to = end;
+  });
+  if (to > 0) return result.replace(from, to - from, json);
+  return result.insert(result.find('{') + 1, "\"_info\":" + json + (is_empty ? "" : ","));
+}
+
+/// The info to write for an entry of the dictionary that `annotate` is given. Throws `errc::mismatch` for an entry that
+/// is none, and `errc::unserializable`.
+inline std::string info_to_write(boost::json::value const& entry) {
+  field f;
+  apply(f, entry, {}, {});
+  if (!f.beside.empty()) fail(errc::mismatch, {}, {}, "\"_beside\" is reserved");
+  if (!f.comment) return json_serializer{}.serialize(entry);
+  if (!f.comment->starts_with('{') || !comment_holds(f)) {
+    fail(errc::mismatch, {}, {}, "its \"_verbatim\" does not say what stands beside it");
+  }
+  return *f.comment;
+}
+
+}  // namespace stash::inline v1::ckan::detail
+
+namespace stash::inline v1::ckan {
+
+/// The info of a field as JSON: as somebody wrote it, where its text stands and is JSON. "null": it has none. Throws
+/// `errc::unserializable`.
+inline std::string info_text(field const& f) {
+  if (!f.info) return "null";
+  std::string text;
+  if (detail::comment_holds(f)) {
+    if (f.comment->starts_with(' ')) {
+      detail::for_each_part(*f.comment, [&](std::string_view name, std::size_t begin, std::size_t end) {
+        if (name == "_info") text = f.comment->substr(begin, end - begin);
+      });
+    } else {
+      text = *f.comment;
+    }
+  }
+  if (text.empty() || detail::without_nan(text) != text) return json_serializer{}.serialize(*f.info);
+  return text;
+}
+
+}  // namespace stash::inline v1::ckan
