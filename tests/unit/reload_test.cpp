@@ -339,6 +339,88 @@ BOOST_AUTO_TEST_CASE(two_reloads_of_one_resource_exclude_each_other) {
   BOOST_TEST((table()->rows == 9 && table()->fields[1].info == words));
 }
 
+namespace {
+/// Has a place for what was written on a table itself.
+struct with_remarks : fake_datastore {
+  json::object written;
+  json::object remarks(std::string_view id) { return tables.contains(id) ? written : json::object{}; }
+  void create(std::string_view id, ckan::fields const& f, json::object const& remarks = {}) {
+    fake_datastore::create(id, f);
+    written = remarks;
+  }
+};
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(what_was_written_on_the_table_itself_is_carried_over_by_a_datastore_that_has_a_place_for_it) {
+  json::object const on_table{{"comment", "made by hand"}, {"columns", {{"_id", "key"}, {"_full_text", "search"}}}};
+  for (bool const has_words : {false, true}) {
+    with_remarks b;
+    make_live(has_words);
+    b.tables = d.tables;
+    b.written = on_table;
+    auto const run = [&](char const* fail) {
+      b.fail_before = fail;
+      return ckan::reload(b, store, "orders", headers, [&](ckan::fields const& created) {
+        BOOST_TEST(created.size() == 2U);
+        b.run("load", [] {});
+      });
+    };
+    BOOST_TEST(run("").unplaced.empty());
+    BOOST_TEST((b.written == on_table));
+    BOOST_CHECK_THROW(run("load"), std::runtime_error);
+    BOOST_TEST((b.written == on_table));
+    BOOST_TEST(b.tables["orders"].fields.size() == (has_words ? 1U : 0U));
+    b.tables.clear();
+    b.written.clear();
+    auto const report = run("");
+    BOOST_TEST((report.origin == origin::adopted && report.unplaced.empty()));
+    BOOST_TEST((b.written == on_table));
+    store.clear("orders");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_was_written_on_what_the_new_table_does_not_have_is_reported_and_set_aside) {
+  with_remarks b;
+  make_live(true);
+  b.tables = d.tables;
+  b.written = {{"columns", {{"_id", "key"}, {"_other", "of a trigger"}}}};
+  auto const saved = *ckan::detail::words_of(b, "orders");
+  auto const report = ckan::reload(b, store, "orders", headers, [](ckan::fields const&) {});
+  BOOST_TEST((report.unplaced == std::vector{"_other"s}));
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+  BOOST_TEST(code_of([&] { ckan::recreate(b, "orders", saved); }) == errc::mismatch);  // a recover keeps the record
+  BOOST_TEST(b.tables["orders"].finished);
+  d.tables.clear();
+  store.save("orders", saved);  // of another datastore
+  BOOST_TEST((reload(headers).unplaced == std::vector<std::string>{ckan::table_key}));
+  BOOST_TEST(code_of([&] { ckan::recreate(d, "orders", saved); }) == errc::mismatch);
+  BOOST_TEST(
+      support::message_of([&] { ckan::recreate(d, "orders", saved); }).starts_with("recreate \"orders\": there is no"));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_saved_of_the_table_in_another_form_is_a_mismatch_before_anything_is_touched) {
+  for (json::object const& bad :
+       {json::object{{ckan::table_key, 1}}, json::object{{ckan::table_key, {{"columns", 1}}}}}) {
+    with_remarks b;
+    store.save("orders", bad);
+    auto const run = [&] { ckan::reload(b, store, "orders", headers, [](ckan::fields const&) {}); };
+    BOOST_TEST(code_of(run) == errc::mismatch);
+    BOOST_TEST(b.calls == "describe ");
+    BOOST_TEST(record_stands());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_plain_remark_is_a_word_of_a_persons) {
+  make_live(false);
+  d.tables["orders"].fields[0].comment = "From SAP field VBELN";
+  d.fail_before = "load";
+  BOOST_TEST(fails(headers));
+  BOOST_TEST((table()->fields[0].comment == "From SAP field VBELN"));
+  BOOST_TEST((reload(headers).origin == origin::live));
+  BOOST_TEST((table()->fields[0].comment == "From SAP field VBELN"));
+  BOOST_TEST((reload({{"day", "text", std::nullopt}}).unplaced == std::vector{"id"s}));
+}
+
 BOOST_AUTO_TEST_CASE(recreate_is_the_restore_for_recover_and_can_run_twice) {
   store.save("orders", json::object{{"day", words}});
   d.tables["orders"] = {headers, false, 3};

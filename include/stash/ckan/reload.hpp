@@ -8,6 +8,7 @@
 #include <stash/delete_guard.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,8 @@ namespace stash::inline v1::ckan {
 /// | `d.finish(id)`         | takes the mark away; durable                                                         |
 /// | `d.drop(id)`           | removes the table, marked or not, with its dictionary; idempotent                    |
 /// | `d.check(id, fields)`  | optional: throws where `create` would refuse the fields; changes nothing             |
+/// | `d.remarks(id)`        | optional, with the next: what was written on a whole table itself, a `json::object`  |
+/// | `d.create(id, fields, remarks)` | `create`, with these                                                        |
 ///
 /// It is as durable as the stash: a committed reload that a power cut takes back would be a loss.
 template <class D>
@@ -31,6 +34,61 @@ concept datastore = requires(D& d, std::string_view id, fields const& f) {
   d.finish(id);
   d.drop(id);
 };
+
+namespace detail {
+
+template <class D>
+concept keeps_remarks = requires(D& d, std::string_view id, fields const& f, boost::json::object const& remarks) {
+  { d.remarks(id) } -> std::same_as<boost::json::object>;
+  d.create(id, f, remarks);
+};
+
+/// All that people wrote; nullopt: there is no whole table.
+template <class Datastore>
+std::optional<data_dictionary> words_of(Datastore& d, std::string_view id) {
+  std::optional<fields> const all = d.describe(id);
+  if (!all) return std::nullopt;
+  data_dictionary dictionary = dictionary_of(*all);
+  if constexpr (keeps_remarks<Datastore>) {
+    if (boost::json::object remarks = d.remarks(id); !remarks.empty())
+      dictionary.emplace(table_key, std::move(remarks));
+  }
+  return dictionary;
+}
+
+/// What the dictionary has for the table itself. Throws `errc::mismatch` where it is no object.
+inline boost::json::object remarks_in(data_dictionary const& dictionary, std::string_view id) {
+  auto const* const remarks = dictionary.if_contains(table_key);
+  if (remarks == nullptr) return {};
+  if (!remarks->is_object()) fail(errc::mismatch, "remarks", id, "what is saved for the table is not an object");
+  return remarks->get_object();
+}
+
+/// The columns that a new table does not have, with a remark; `table_key`: the datastore has no place for any.
+template <class Datastore>
+std::vector<std::string> remarks_without_place(boost::json::object const& remarks) {
+  if (remarks.empty()) return {};
+  if (!keeps_remarks<Datastore>) return {table_key};
+  std::vector<std::string> result;
+  auto const* const columns = remarks_on_columns(remarks);
+  if (columns == nullptr) return result;
+  for (auto const& member : *columns) {
+    bool const is_own = std::find(own_columns.begin(), own_columns.end(), member.key()) != own_columns.end();
+    if (!is_own) result.emplace_back(member.key());
+  }
+  return result;
+}
+
+template <class Datastore>
+void create_with(Datastore& d, std::string_view id, fields const& all, boost::json::object const& remarks) {
+  if constexpr (keeps_remarks<Datastore>) {
+    d.create(id, all, remarks);
+  } else {
+    d.create(id, all);
+  }
+}
+
+}  // namespace detail
 
 /// For `reload`.
 struct reload_options {
@@ -42,18 +100,27 @@ struct reload_options {
 struct reload_report {
   stash::origin origin;                          ///< where the dictionary came from; none: there was nothing to keep
   std::optional<std::chrono::microseconds> age;  ///< of an adopted record
-  std::vector<std::string> unplaced;  ///< fields with info that the new headers do not have; their record was set aside
+  /// Fields with info that the new headers do not have, and other columns of the old table with a remark; `table_key`
+  /// where the datastore has no place for what was written on the table itself. Their record was set aside.
+  std::vector<std::string> unplaced;
 };
 
 /// Makes an empty whole table that has the dictionary, in place of a missing or unfinished one: what `reload`
-/// does on failure, and the restore to give to `stash::recover`. Idempotent. Throws what the datastore throws, and
-/// `errc::mismatch` where an entry of the dictionary is no object (then the table stands).
+/// does on failure, and the restore to give to `stash::recover`. Idempotent.
+///
+/// Throws what the datastore throws, and `errc::mismatch` where an entry of the dictionary is no object (then nothing
+/// was done) or something that was written on the old table has no place in this one (which is made all the same).
 template <datastore Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types = {}) {
   fields const restored = restored_fields(dictionary, types);
+  boost::json::object const remarks = detail::remarks_in(dictionary, id);
   d.drop(id);
-  d.create(id, restored);
+  detail::create_with(d, id, restored, remarks);
   d.finish(id);
+  auto const left = detail::remarks_without_place<Datastore>(remarks);
+  if (left.empty()) return;
+  throw error{errc::mismatch, "recreate", std::string(id),
+              "there is no place for what was written on \"" + left[0] + '"'};
 }
 
 namespace detail {
@@ -66,29 +133,27 @@ class reloading {
 
   /// nullopt: no table, or one in which nobody typed anything.
   std::optional<data_dictionary> live() {
-    std::optional<fields> const now = datastore_.describe(id_);
-    if (!now) return std::nullopt;
-    data_dictionary dictionary = dictionary_of(*now);
-    if (dictionary.empty()) return std::nullopt;
-    return dictionary;
+    std::optional<data_dictionary> now = words_of(datastore_, id_);
+    if (now && now->empty()) return std::nullopt;
+    return now;
   }
 
   /// A live table is never touched: either the drop threw and dropped nothing, or `finish` threw and had finished.
   /// Then the words must be in it, or this throws, so that their record is kept.
   void restore(data_dictionary const& dictionary) {
-    std::optional<fields> const now = datastore_.describe(id_);
+    std::optional<data_dictionary> const now = words_of(datastore_, id_);
     if (!now) {
       recreate(datastore_, id_, dictionary, types_);
-    } else if (!has_words(dictionary_of(*now), dictionary)) {
+    } else if (!has_words(*now, dictionary)) {
       throw error{errc::mismatch, "restore", std::string(id_), "the table is live, but without these words"};
     }
   }
 
   template <class Load>
-  void rebuild(fields const& headers, Load& load) {
+  void rebuild(fields const& headers, boost::json::object const& remarks, Load& load) {
     drop_was_attempted_ = true;
     datastore_.drop(id_);
-    datastore_.create(id_, headers);
+    create_with(datastore_, id_, headers, remarks);
     load(headers);
     datastore_.finish(id_);
   }
@@ -117,11 +182,15 @@ class reloading {
   bool drop_was_attempted_ = false;
 };
 
-inline std::vector<std::string> missing_from(fields const& headers, data_dictionary const& dictionary) {
-  std::vector<std::string> result;
+/// The names of what the new table has no place for.
+template <class Datastore>
+std::vector<std::string> missing_from(fields const& headers, data_dictionary const& dictionary,
+                                      boost::json::object const& remarks) {
+  std::unordered_set<std::string_view> names{table_key};
+  for (field const& f : headers) names.insert(f.id);
+  std::vector<std::string> result = remarks_without_place<Datastore>(remarks);
   for (auto const& member : dictionary) {
-    auto const same = [&](field const& f) { return f.id == member.key(); };
-    if (std::none_of(headers.begin(), headers.end(), same)) result.emplace_back(member.key());
+    if (!names.contains(member.key())) result.emplace_back(member.key());
   }
   return result;
 }
@@ -157,13 +226,15 @@ reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields 
                      [&](data_dictionary const& dictionary) { job.restore(dictionary); }, options.guard};
   reload_report report{guard.origin(), guard.age(), {}};
   try {
+    boost::json::object remarks;
     if (data_dictionary const* const dictionary = guard.value()) {
       annotate(headers, *dictionary, options.types);
-      report.unplaced = detail::missing_from(headers, *dictionary);
+      remarks = detail::remarks_in(*dictionary, resource_id);
+      report.unplaced = detail::missing_from<Datastore>(headers, *dictionary, remarks);
       if (!report.unplaced.empty()) stash::detail::guard_access::require_saved(guard);  // their only place to be
     }
     if constexpr (requires { d.check(resource_id.str(), headers); }) d.check(resource_id.str(), headers);
-    job.rebuild(headers, load);
+    job.rebuild(headers, remarks, load);
   } catch (...) {
     if (!job.drop_was_attempted()) {
       guard.release();
