@@ -841,26 +841,83 @@ take_out("no array around a value", "json_serializer.hpp", "serialize(boost::jso
 
 # --- ckan
 
-take_out("\"_beside\" being reserved", "ckan/data_dictionary.hpp", "if (saved.contains(detail::beside_key))",
+take_out("\"_beside\" being reserved", "ckan/data_dictionary.hpp", 
+         "if (char const* const key = detail::reserved_key(saved))", "if (char const* const key = nullptr)",
+         "data_dictionary")
+take_out("a plain remark being words of a person's", "ckan/data_dictionary.hpp", "&& !f.comment) continue;", ") continue;",
+         "reload")
+take_out("a person's text travelling beside what it says", "ckan/data_dictionary.hpp",
+         "if (f.comment) saved.emplace(detail::comment_key, *f.comment);", "", "data_dictionary")
+take_out("a text without info replacing the info", "ckan/data_dictionary.hpp", "f.info.reset();", "", "data_dictionary")
+take_out("what is written on the table being no field", "ckan/data_dictionary.hpp",
+         "if (member.key() == table_key) continue;", "", "data_dictionary")
+take_out("a text of somebody's being kept", "ckan/column_comment.hpp",
+         "if (is_ambiguous || new_comment(f) != text) f.comment = std::move(text);", "", "data_dictionary")
+take_out("an empty info beside other words", "ckan/column_comment.hpp", "if (is_ambiguous || new_comment", "if (new_comment",
+         "data_dictionary")
+take_out("a text that says something else not being written", "ckan/column_comment.hpp",
+         "return comment_holds(f) ? f.comment : new_comment(f);", "return f.comment ? f.comment : new_comment(f);",
+         "data_dictionary")
+take_out("reading what Python writes", "ckan/column_comment.hpp", "std::string const json = without_nan(text);",
+         "std::string const json(text);", "data_dictionary")
+take_out("words of a comment that could not be saved being its text only", "ckan/column_comment.hpp",
+         "return can_be_saved(found) ? found : column_words{};", "return found;", "data_dictionary")
+take_out("new info in the last of several", "ckan/column_comment.hpp", "if (name == \"_info\") from = begin, to = end;",
+         "if (name == \"_info\" && to == 0) from = begin, to = end;", "data_dictionary")
+take_out("a quote in a text not ending it", "ckan/column_comment.hpp", "if (c == '\\\\') ++at;", "", "data_dictionary",
+         may_hang=True)
+take_out("a text beside an info that says the same", "ckan/column_comment.hpp", "|| !comment_holds(f)) {", ") {",
+         "data_dictionary")
+take_out("info shown as somebody wrote it", "ckan/column_comment.hpp",
+         "if (text.empty() || detail::without_nan(text) != text)", "if (true)", "data_dictionary")
+take_out("digits that somebody typed", "ckan/parse_dictionary.hpp", "if (!read.inexact.contains(name)) return;",
+         "return;", "data_dictionary")
+take_out("names of ours in what somebody typed", "ckan/parse_dictionary.hpp",
+         "if (char const* const key = detail::reserved_key(*info))", "if (char const* const key = nullptr)", "data_dictionary")
+take_out("a name that stands twice being refused", "detail/exact_json.hpp", "if (!names_.back().insert(name_).second)",
          "if (false)", "data_dictionary")
+take_out("a minus before a zero", "detail/exact_json.hpp", "is_negative = true;", "", "data_dictionary")
+take_out("CKAN's reserved names", "ckan/field_names.hpp", "if (name.front() == '_') return", "if (false) return",
+         "data_dictionary")
+take_out("no double quote in a field name", "ckan/field_names.hpp", "if (name.find('\"') != name.npos) return",
+         "if (false) return", "data_dictionary")
+take_out("no white space at the ends of a field name", "ckan/field_names.hpp",
+         "if (std::any_of(ends.begin(), ends.end(), is_white))", "if (is_white(ends[0]))", "data_dictionary")
+take_out("a restored field keeping its name", "ckan/field_names.hpp", "if (!had_words || f.id.front() == '_')", "if (true)",
+         "sqlite_datastore")
+take_out("reserved names not being restored", "ckan/field_names.hpp", "if (!had_words || f.id.front() == '_')",
+         "if (!had_words)", "sqlite_datastore")
 take_out("keeping what is beside the info", "ckan/data_dictionary.hpp",
          "if (!f.beside.empty()) saved.emplace(detail::beside_key, f.beside);", "", "data_dictionary")
-take_out("a table without words not being live", "ckan/reload.hpp", "if (dictionary.empty()) return std::nullopt;", "",
+take_out("a table without words not being live", "ckan/reload.hpp", "if (now && now->empty()) return std::nullopt;", "",
          "reload")
 take_out("not touching a live table", "ckan/reload.hpp", "if (!now) { recreate", "if (true) { recreate", "reload")
-take_out("the words being in a live table", "ckan/reload.hpp", "!has_words(dictionary_of(*now), dictionary)", "false",
+take_out("the words being in a live table", "ckan/reload.hpp", "!has_words(*now, dictionary)", "false",
          "reload")
 take_out("noting the drop before it", "ckan/reload.hpp", "drop_was_attempted_ = true; datastore_.drop(id_);",
          "datastore_.drop(id_); drop_was_attempted_ = true;", "reload")
-take_out("the drop before the create", "ckan/reload.hpp", "datastore_.drop(id_); datastore_.create(id_, headers);",
-         "datastore_.create(id_, headers);", "reload")
+take_out("the drop before the create", "ckan/reload.hpp", 
+         "datastore_.drop(id_); create_with(datastore_, id_, headers, remarks);",
+         "create_with(datastore_, id_, headers, remarks);", "reload")
+take_out("what was written on the table being on the new one", "ckan/reload.hpp",
+         "create_with(datastore_, id_, headers, remarks);", "create_with(datastore_, id_, headers, {});", "reload")
+take_out("what was written on the table being on one made anew", "ckan/reload.hpp",
+         "detail::create_with(d, id, restored, remarks);", "detail::create_with(d, id, restored, {});", "reload")
+take_out("what was written on the table being in the record", "ckan/reload.hpp",
+         "dictionary.emplace(table_key, std::move(remarks));", ";", "reload")
+take_out("remarks without a place being reported", "ckan/reload.hpp",
+         "std::vector<std::string> result = remarks_without_place<Datastore>(remarks);", "std::vector<std::string> result;",
+         "reload")
+take_out("remarks without a place keeping their record", "ckan/reload.hpp", "if (left.empty()) return;", "return;", "reload")
 take_out("the finish", "ckan/reload.hpp", "datastore_.finish(id_);", "", "reload")
 take_out("the finish only after the load", "ckan/reload.hpp", "load(headers); datastore_.finish(id_);",
          "datastore_.finish(id_); load(headers);", "reload")
 take_out("the drop of a half-built table before it is made anew", "ckan/reload.hpp",
-         "d.drop(id); d.create(id, restored);", "d.create(id, restored);", "reload")
-take_out("the finish of a table made anew", "ckan/reload.hpp", "d.create(id, restored); d.finish(id);",
-         "d.create(id, restored);", "reload")
+         "d.drop(id); detail::create_with(d, id, restored, remarks);", "detail::create_with(d, id, restored, remarks);",
+         "reload")
+take_out("the finish of a table made anew", "ckan/reload.hpp", 
+         "detail::create_with(d, id, restored, remarks); d.finish(id);", "detail::create_with(d, id, restored, remarks);",
+         "reload")
 take_out("the release before the drop", "ckan/reload.hpp", "guard.release();", "", "reload")
 take_out("removing a half-built first table", "ckan/reload.hpp", "job.remove_half_built();", "", "reload")
 take_out("not removing a first table that was finished", "ckan/reload.hpp",
@@ -1032,8 +1089,26 @@ take_out("looking whether a transaction was left open", "detail/postgres/connect
          "postgres_connection")
 take_out("no session in which a BEGIN was refused", "detail/postgres/connection.hpp",
          "must_be_ = PQTRANS_IDLE; is_lost_ = true;", "must_be_ = PQTRANS_IDLE;", "postgres_connection")
-take_out("an unfinished mark in PostgreSQL", "ckan/postgres_datastore.hpp",
-         "run(db, \"COMMENT ON TABLE \" + table + \" IS \" + db.literal(unfinished), op);", "", "postgres_datastore")
+take_out("an unfinished mark in PostgreSQL", "ckan/postgres_datastore.hpp", "std::string mark(unfinished);",
+         "std::string mark;", "postgres_datastore")
+take_out("what was written on a table behind its mark", "ckan/postgres_datastore.hpp",
+         "if (auto const kept = detail::remark_on_table(remarks)) mark += '\\n' + *kept;", "", "postgres_datastore")
+take_out("what was written on a table after its mark", "ckan/postgres_datastore.hpp",
+         "(text ? db.literal(*text) : \"NULL\")", "\"NULL\"", "postgres_datastore")
+take_out("a remark that begins as the mark being none", "ckan/postgres_datastore.hpp",
+         "found.is_unfinished = rest.empty() || rest.front() == '\\n';", "found.is_unfinished = true;", "postgres_datastore")
+take_out("comments on CKAN's own columns", "ckan/postgres_datastore.hpp",
+         "if (auto const text = detail::remark_on(remarks, name)) sql += comment_on(db, table, name, *text);", "",
+         "postgres_datastore")
+take_out("one round trip for all columns", "ckan/postgres_datastore.hpp", "sql += comment_on(db, table, f.id, *text);",
+         "run(db, \"SELECT 1::text\", op), sql += comment_on(db, table, f.id, *text);", "postgres_datastore")
+take_out("what else stands in a comment that is annotated", "ckan/postgres_datastore.hpp",
+         "detail::with_info(detail::comment_of(*f->second).value_or(\"\"), info)", "detail::with_info(\"\", info)",
+         "postgres_datastore")
+take_out("as many columns as PostgreSQL can have", "ckan/postgres_datastore.hpp", "if (columns.size() > most)", "if (false)",
+         "postgres_datastore")
+take_out("a comment that libpq would cut", "ckan/postgres_datastore.hpp", "if (f.comment) check_text", "if (false) check_text",
+         "postgres_datastore")
 take_out("a reload waiting for the disk", "ckan/postgres_datastore.hpp",
          "d.run(db, \"SELECT set_config('synchronous_commit', 'on', true)\", op);", "", "postgres_datastore")
 take_out("a datastore refusing fsync off", "ckan/postgres_datastore.hpp", "if (found.text(0, 1) != \"off\") return;",
@@ -1042,22 +1117,21 @@ take_out("not taking any table for a resource", "ckan/postgres_datastore.hpp", "
          "postgres_datastore")
 take_out("names that PostgreSQL would cut", "ckan/postgres_datastore.hpp", "if (name.size() > longest)", "if (false)",
          "postgres_datastore")
-take_out("CKAN's reserved names", "ckan/postgres_datastore.hpp", "if (f.id.front() == '_')", "if (false)",
-         "postgres_datastore")
-take_out("keeping what is beside the words in PostgreSQL", "ckan/postgres_datastore.hpp",
+take_out("a field name that CKAN refuses, in PostgreSQL", "ckan/postgres_datastore.hpp",
+         "for (field const& f : columns) detail::refuse_field_name(f, op.name, id);", "", "postgres_datastore")
+take_out("a new field name that CKAN refuses, in PostgreSQL", "ckan/postgres_datastore.hpp",
+         "detail::refuse_new_field_name(f, op.name, op.subject);", "", "postgres_datastore")
+take_out("keeping what is beside the words in PostgreSQL", "ckan/column_comment.hpp",
          "for (auto const& member : f.beside) all.emplace(member.key(), member.value());", "", "postgres_datastore")
-take_out("CKAN's space before a comment", "ckan/postgres_datastore.hpp", "db.literal(' ' + text)", "db.literal(text)", "postgres_datastore")
-take_out("passing over comments that are no JSON", "ckan/postgres_datastore.hpp",
-         "if (is_json_object(text)) refuse", "refuse", "postgres_datastore")
-take_out("not passing over words that could not come back", "ckan/postgres_datastore.hpp",
-         "if (is_json_object(text)) refuse", "if (false) refuse", "postgres_datastore")
+take_out("CKAN's space before a comment", "ckan/column_comment.hpp", "return ' ' + json_serializer{}.serialize(all);",
+         "return json_serializer{}.serialize(all);", "postgres_datastore")
 take_out("waiting for a drop that is under way", "ckan/postgres_datastore.hpp",
          "run(db, \"SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text\", {lock_id(id)}, op);", "",
          "postgres_datastore")
 take_out("a connection that outlives a load that was given up", "detail/postgres_copy.hpp",
          "if (!is_done) db_.give_up();", "db_.give_up();", "postgres_datastore")
-take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype($1)::oid, -1)",
-         "format_type(to_regtype($1)::oid, NULL)", "postgres_datastore")
+take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype(t)::oid, -1)",
+         "format_type(to_regtype(t)::oid, NULL)", "postgres_datastore")
 take_out("an empty text not being NULL in a load", "detail/postgres_copy.hpp", "if (!value.empty() && ", "if (",
          "postgres_datastore")
 take_out("quotes around what a load would take apart", "detail/postgres_copy.hpp",
@@ -1144,14 +1218,31 @@ take_out("an SQLite file that cannot be looked at being an error", "detail/sqlit
          "if (errno == ENOENT) return std::nullopt;", "return std::nullopt;", "sqlite_storage")
 take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
-take_out("annotating with a \"_beside\" being refused", "ckan/sqlite_datastore.hpp",
-         "if (words.contains(detail::beside_key)) refuse(\"annotate\"", "if (false) refuse(\"annotate\"",
-         "sqlite_datastore")
+take_out("annotating with a \"_beside\" being refused", "ckan/column_comment.hpp", "if (!f.beside.empty()) fail(",
+         "if (false) fail(", "sqlite_datastore")
+take_out("a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",
+         "bool const is_verbatim = detail::comment_holds(f);", "bool const is_verbatim = false;", "sqlite_datastore")
+take_out("finding a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",
+         "if (!is_ours) f.comment = std::move(*info);", "", "sqlite_datastore")
+take_out("digits beside other words in SQLite", "ckan/sqlite_datastore.hpp",
+         "return f.comment || (!f.beside.empty() && annotated", "return f.comment || (false && annotated", "sqlite_datastore")
+take_out("digits that would not come back from SQLite", "ckan/sqlite_datastore.hpp", "if (!read.inexact.empty())",
+         "if (false)", "sqlite_datastore")
+take_out("what is beside an annotated info in SQLite", "ckan/sqlite_datastore.hpp",
+         "beside = text_of(f->second->beside, \"annotate\", id, name);", "", "sqlite_datastore")
+take_out("what was written on a table in SQLite", "ckan/sqlite_datastore.hpp", "if (!remarks.empty()) { std::string const text",
+         "if (false) { std::string const text", "sqlite_datastore")
+take_out("words that are no UTF-8 in SQLite", "ckan/sqlite_datastore.hpp", "if (!stash::detail::is_utf8(*info)) refuse",
+         "if (false) refuse", "sqlite_datastore")
+take_out("a field name that CKAN refuses, in SQLite", "ckan/sqlite_datastore.hpp",
+         "for (field const& f : columns) detail::refuse_field_name(f, \"check\", id);", "", "sqlite_datastore")
+take_out("a new field name that CKAN refuses, in SQLite", "ckan/sqlite_datastore.hpp",
+         "detail::refuse_new_field_name(f, \"check\", id);", "", "sqlite_datastore")
 take_out("finishing only what is there", "ckan/sqlite_datastore.hpp",
          "if (::sqlite3_changes(db_.get()) != 1) refuse(\"finish\"", "if (false) refuse(\"finish\"",
          "sqlite_datastore")
 take_out("annotating only fields that are there", "ckan/sqlite_datastore.hpp",
-         "if (::sqlite3_changes(db_.get()) != 1) refuse(\"annotate\"", "if (false) refuse(\"annotate\"",
+         "if (f == by_name.end()) refuse(\"annotate\"", "if (f == by_name.end()) continue; if (false) refuse(\"annotate\"",
          "sqlite_datastore")
 take_out("a forked child leaving the connection alone", "ckan/sqlite_datastore.hpp",
          "if (!owner_.is_current()) db_.abandon();", "", "sqlite_datastore")

@@ -36,6 +36,18 @@ struct fixture : schema {
       {"day", "date", std::nullopt}};
 
   std::string table(std::string const& of = "orders") const { return quoted() + ".\"" + of + '"'; }
+  void write(std::string const& column, std::string const& text) {
+    query("COMMENT ON COLUMN " + table() + ".\"" + column + "\" IS " + quoted_text(text));
+  }
+  void write(std::string const& text) { query("COMMENT ON TABLE " + table() + " IS " + quoted_text(text)); }
+  std::string comment() {
+    return query("SELECT coalesce(obj_description('" + table() + "'::regclass, 'pg_class'), '-')");
+  }
+  static std::string quoted_text(std::string const& text) {
+    std::string out = "'";
+    for (char const c : text) out += c == '\'' ? "''" : std::string(1, c);
+    return out + '\'';
+  }
   std::string comment(std::string const& column) {
     return query("SELECT coalesce(col_description(attrelid, attnum), '-') FROM pg_attribute WHERE attrelid = '" +
                  table() + "'::regclass AND attname = '" + column + "'");
@@ -82,17 +94,214 @@ BOOST_AUTO_TEST_CASE(the_words_are_in_the_columns_comments_as_ckan_writes_them) 
 
 BOOST_AUTO_TEST_CASE(comments_of_all_times_are_read) {
   make();
-  auto const info_of = [&](char const* text) {
-    query("COMMENT ON COLUMN " + table() + ".day IS '" + std::string(text) + "'");
+  auto const found = [&](char const* text) {
+    write("day", text);
     return d.describe("orders")->at(1);
   };
-  BOOST_TEST((info_of("{\"label\":\"old\"}").info == json::object{{"label", "old"}}));
-  BOOST_TEST((info_of(" {\"_info\":{\"label\":\"new\"},\"x\":[1]}") ==
+  auto const old_form = found("{\"label\":\"old\"}");
+  BOOST_TEST((old_form == ckan::field{"day", "date", json::object{{"label", "old"}}, {}, "{\"label\":\"old\"}"}));
+  BOOST_TEST((found(" {\"_info\":{\"label\":\"new\"},\"x\":[1]}") ==
               ckan::field{"day", "date", json::object{{"label", "new"}}, {{"x", json::array{1}}}}));
-  BOOST_TEST((info_of(" {\"x\":1}") == ckan::field{"day", "date", std::nullopt, {{"x", 1}}}));
-  BOOST_TEST((info_of(" {\"_info\":7}") == ckan::field{"day", "date", std::nullopt, {{"_info", 7}}}));
+  BOOST_TEST((found(" {\"x\":1}") == ckan::field{"day", "date", std::nullopt, {{"x", 1}}}));
+  BOOST_TEST((found(" {\"_info\":7}") == ckan::field{"day", "date", std::nullopt, {{"_info", 7}}}));
   for (char const* const none : {"typed by hand", "{half", "[]", "7", " ", "{\"a\":1} {}"}) {
-    BOOST_TEST((info_of(none) == ckan::field{"day", "date", std::nullopt, {}}), none);
+    BOOST_TEST((found(none) == ckan::field{"day", "date", std::nullopt, {}, none}), none);
+  }
+}
+
+namespace {
+std::vector<std::string> const written{
+    "From SAP field VBELN",
+    " it's  a remark\n\t",
+    "\\",
+    "stash: unfinished",
+    "{half",
+    "{'label':'T'}",
+    "\xef\xbb\xbf{\"label\":\"T\"}",
+    R"({"label":"old form"})",
+    R"({ "label": "spaced" })",
+    R"({"label":"T","max":NaN})",
+    R"({"n":1e99999999999})",
+    R"( {"_info":{"label":"Sum","sum":12345678901234567890123},"plugin":{"x":1.10}})",
+    R"( {"_info":{"a":1,"a":2}})",
+    R"( {"plugin":-0,"_info":{}})",
+    R"( {"_info":{"label":"x"}} and so on)",
+    " {\"x\":" + std::string(70, '[') + std::string(70, ']') + '}',
+    R"( {"_info":{"_beside":1}})",
+    R"( {"_info":{"n":1e400}})"};
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_comment_of_a_person_is_there_byte_for_byte_after_a_reload_a_failure_and_a_kill) {
+  ckan::fields headers;
+  for (std::size_t i = 0; i < written.size(); ++i) headers.push_back({"c" + std::to_string(i), "text", std::nullopt});
+  d.create("orders", headers);
+  d.finish("orders");
+  auto const all_stand = [&](char const* when) {
+    for (std::size_t i = 0; i < written.size(); ++i) BOOST_TEST(comment("c" + std::to_string(i)) == written[i], when);
+    BOOST_TEST(comment("_id") == "our own key");
+    BOOST_TEST(comment("_full_text") == "{\"label\":\"for the search\"}");
+    BOOST_TEST(comment() == "stash: unfinished business\nof a person's");
+  };
+  for (std::size_t i = 0; i < written.size(); ++i) write("c" + std::to_string(i), written[i]);
+  write("_id", "our own key");
+  write("_full_text", "{\"label\":\"for the search\"}");
+  write("stash: unfinished business\nof a person's");
+  stash::memory_stash store;
+  auto const reload = [&](auto load) { return ckan::reload(d, store, "orders", headers, load); };
+  auto const report = reload([&](auto const&) { BOOST_TEST(!d.describe("orders")); });
+  BOOST_TEST(report.unplaced.empty());
+  all_stand("after a reload");
+  d.finish("orders");
+  all_stand("after a second finish");
+  BOOST_CHECK_THROW(reload([](auto const&) { throw std::runtime_error("no"); }), std::runtime_error);
+  all_stand("after a load that failed");
+  {
+    stash::delete_guard killed{store, "orders", [&] { return ckan::detail::words_of(d, "orders"); },
+                               [](auto const&) {}};
+    d.drop("orders");
+    killed.release();
+  }
+  BOOST_TEST(reload([](auto const&) {}).origin == stash::origin::adopted);
+  all_stand("after a retry");
+  store.save("orders", *ckan::detail::words_of(d, "orders"));
+  d.drop("orders");
+  auto const restored = stash::recover<json::object>(
+      store, [&](auto const& k) { return d.describe(k).has_value(); },
+      [&](auto const& k, auto const& saved) { ckan::recreate(d, k, saved); });
+  BOOST_TEST(restored.restored == 1U);
+  all_stand("after recover");
+}
+
+BOOST_AUTO_TEST_CASE(a_table_whose_only_words_are_remarks_has_a_live_value) {
+  make();
+  ckan::fields const bare{{"a", "text", std::nullopt}};
+  for (std::string const place : {"", "a", "_id", "_full_text"}) {
+    d.drop("orders");
+    d.create("orders", bare);
+    d.finish("orders");
+    place.empty() ? write("a remark") : write(place, "a remark");
+    stash::memory_stash store;
+    auto const failing = [](auto const&) { throw std::runtime_error("no"); };
+    BOOST_CHECK_THROW(ckan::reload(d, store, "orders", bare, failing), std::runtime_error);
+    BOOST_TEST((place.empty() ? comment() : comment(place)) == "a remark", place);
+    BOOST_TEST(ckan::reload(d, store, "orders", bare, [](auto const&) {}).origin == stash::origin::live);
+    BOOST_TEST((place.empty() ? comment() : comment(place)) == "a remark", place);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_remark_on_a_column_that_goes_is_reported_and_set_aside) {
+  query("CREATE TABLE " + table() + " (_id serial, _full_text tsvector, _other int, a text, b text)");
+  write("_other", "of a trigger");
+  write("b", "From SAP field VBELN");
+  stash::memory_stash store;
+  auto const report = ckan::reload(d, store, "orders", {{"a", "text", std::nullopt}}, [](auto const&) {});
+  BOOST_TEST((report.unplaced == std::vector<std::string>{"_other", "b"}));
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+  json::object const saved{{"a", json::object{}}, {ckan::table_key, {{"columns", {{"_other", "of a trigger"}}}}}};
+  BOOST_TEST(code_of([&] { ckan::recreate(d, "orders", saved); }) ==
+             errc::mismatch);  // so that recover keeps the record
+  BOOST_TEST(d.describe("orders")->size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(annotating_keeps_the_form_of_a_comment_and_what_else_stands_in_it) {
+  make();
+  auto const annotated = [&](char const* before) {
+    write("day", before);
+    d.annotate("orders", {{"day", json::object{{"label", "Day"}}}});
+    return comment("day");
+  };
+  BOOST_TEST(annotated("{\"label\":\"old\"}") == "{\"label\":\"Day\"}");
+  BOOST_TEST(annotated(R"( {"p":12345678901234567890123,"_info":{"n":NaN},"q":1.10})") ==
+             R"( {"p":12345678901234567890123,"_info":{"label":"Day"},"q":1.10})");
+  BOOST_TEST(annotated("From SAP field VBELN") == R"( {"_info":{"label":"Day"}})");
+  for (char const* const reserved : {"_beside", "_verbatim"}) {
+    BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", json::object{{reserved, 1}}}}); }) == errc::mismatch);
+  }
+  d.annotate("orders", {});
+  BOOST_TEST(comment("day") == R"( {"_info":{"label":"Day"}})");
+}
+
+BOOST_AUTO_TEST_CASE(a_mark_with_a_remark_behind_it_is_a_mark_and_one_of_an_older_version_too) {
+  d.create("orders", columns, {{"comment", "made by hand"}, {"columns", {{"_id", "key"}, {"_other", "no place"}}}});
+  BOOST_TEST(comment() == "stash: unfinished\nmade by hand");
+  BOOST_TEST(!d.describe("orders"));
+  BOOST_TEST(d.remarks("orders").empty());
+  d.finish("orders");
+  BOOST_TEST((d.remarks("orders") == json::object{{"comment", "made by hand"}, {"columns", {{"_id", "key"}}}}));
+  write("stash: unfinished");
+  BOOST_TEST(!d.describe("orders"));
+  d.finish("orders");
+  BOOST_TEST(comment() == "-");
+  BOOST_TEST(d.remarks("none").empty());
+  for (json::object const& bad :
+       {json::object{{"comment", 1}}, json::object{{"columns", 1}}, json::object{{"columns", {{"_id", 1}}}}}) {
+    BOOST_TEST(code_of([&] { d.create("other", columns, bad); }) == errc::mismatch);
+  }
+  BOOST_TEST(!d.describe("other"));
+}
+
+BOOST_AUTO_TEST_CASE(the_number_of_statements_does_not_depend_on_how_many_columns_there_are) {
+  auto const statements = [&](int size) {
+    ckan::fields many;
+    ckan::data_dictionary words;
+    for (int i = 0; i < size; ++i) {
+      std::string const id = "c" + std::to_string(i);
+      many.push_back({id, i % 2 == 0 ? "text" : "numeric", json::object{{"label", i}}});
+      words.emplace(id, json::object{{"label", -i}});
+    }
+    std::string all;
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      if (call.starts_with("PQsend")) all.append(sql.substr(0, 12)) += '\n';
+      return false;
+    }};
+    stash::memory_stash store;
+    d.create("orders", many);
+    d.finish("orders");
+    d.annotate("orders", words);
+    ckan::reload(d, store, "orders", many, [](auto const&) {});
+    auto const failing = [](auto const&) { throw std::runtime_error("no"); };
+    BOOST_CHECK_THROW(ckan::reload(d, store, "orders", many, failing), std::runtime_error);
+    BOOST_TEST((ckan::dictionary_of(*d.describe("orders")) == words));
+    d.drop("orders");
+    return all;
+  };
+  auto const few = statements(3);
+  BOOST_TEST(statements(300) == few);
+  BOOST_TEST(std::count(few.begin(), few.end(), '\n') > 50);
+}
+
+BOOST_AUTO_TEST_CASE(more_columns_than_a_table_can_have_are_refused_at_once_and_in_words) {
+  ckan::fields many;
+  for (int i = 0; i < 1598; ++i) many.push_back({"c" + std::to_string(i), "text", std::nullopt});
+  d.create("orders", many);
+  many.push_back({"one more", "text", std::nullopt});
+  BOOST_TEST(message_of([&] { d.check("wide", many); }).starts_with("check \"wide\": more than 1598 fields"));
+  BOOST_TEST(code_of([&] { d.create("wide", many); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_field_name_that_ckan_refuses_is_refused_before_anything_but_a_restored_one_stays) {
+  for (std::string const bad : {"quo\"te", " a", "a ", "\ta", "a\u00a0"}) {
+    ckan::fields const named{{bad, "text", std::nullopt}};
+    BOOST_TEST(code_of([&] { d.check("orders", named); }) == errc::mismatch, bad);
+    BOOST_TEST(code_of([&] { d.create("orders", named); }) == errc::mismatch, bad);
+    ckan::fields const with_words{{bad, "text", json::object{{"label", "of old"}}}};
+    BOOST_TEST(message_of([&] { d.check("orders", with_words); }).find("CKAN takes no") != std::string::npos, bad);
+    d.create("orders", with_words);
+    d.finish("orders");
+    BOOST_TEST((d.describe("orders") == with_words));
+    stash::memory_stash store;
+    BOOST_TEST(code_of([&] { ckan::reload(d, store, "orders", named, [](auto const&) {}); }) == errc::mismatch);
+    BOOST_TEST((d.describe("orders") == with_words));
+    d.drop("orders");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_text_that_could_not_be_stored_or_saved_is_refused) {
+  for (std::string const& bad : {std::string("a\0b", 3), std::string("\xff")}) {
+    ckan::fields const typed{{"a", "text", std::nullopt, {}, bad}};
+    BOOST_TEST(message_of([&] {
+                 d.check("orders", typed);
+               }).starts_with("check \"orders\": the comment of field \"a\" is no text"));
   }
 }
 
@@ -424,12 +633,16 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_a_step_is_done_whole_or_not_a
   support::figure("every call fails", "each call of libpq by the datastore", tried, bad);
 }
 
-BOOST_AUTO_TEST_CASE(words_that_could_not_come_back_as_they_are_are_an_error_and_not_lost) {
-  make();
-  for (std::string const& value : {std::string(70, '[') + std::string(70, ']'), std::string("1e400")}) {
-    query("COMMENT ON COLUMN " + table() + ".day IS ' {\"_info\":{\"label\":\"typed\",\"x\":" + value + "}}'");
-    BOOST_TEST(code_of([&] { d.describe("orders"); }) == errc::mismatch);
+BOOST_AUTO_TEST_CASE(a_comment_that_is_no_utf8_in_a_database_without_an_encoding_is_an_error) {
+  query("CREATE DATABASE any_bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'");
+  {
+    client bytes{info("dbname=any_bytes")};
+    ckan::postgres_datastore there{info("dbname=any_bytes")};
+    bytes("CREATE TABLE public.orders (_id int, a text)");
+    bytes("COMMENT ON COLUMN public.orders.a IS E'caf\\xe9'");
+    BOOST_TEST(code_of([&] { there.describe("orders"); }) == sqlstate("22021"));  // as the server says it
   }
+  query("DROP DATABASE any_bytes WITH (FORCE)");
 }
 
 BOOST_AUTO_TEST_CASE(types_come_back_without_a_length_of_one) {

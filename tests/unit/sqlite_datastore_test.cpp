@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <thread>
@@ -435,6 +436,98 @@ BOOST_AUTO_TEST_CASE(fields_that_sqlite_would_refuse_are_refused_before_anything
   }
   BOOST_TEST(code_of([&] { d.check("sqlite_x", columns); }) == errc::mismatch);
   BOOST_TEST(query("SELECT name FROM sqlite_schema").empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_field_name_that_ckan_refuses_is_refused_before_anything_but_a_restored_one_stays) {
+  for (std::string const bad : {"quo\"te", " a", "a ", "\ta", "a\u00a0"}) {
+    ckan::fields const named{{bad, "text", std::nullopt}};
+    BOOST_TEST(code_of([&] { d.check("orders", named); }) == errc::mismatch, bad);
+    BOOST_TEST(code_of([&] { d.create("orders", named); }) == errc::mismatch, bad);
+    ckan::fields const with_words{{bad, "text", json::object{{"label", "of old"}}}};
+    BOOST_TEST(support::message_of([&] { d.check("orders", with_words); }).find("CKAN takes no") != std::string::npos);
+    d.create("orders", with_words);
+    d.finish("orders");
+    BOOST_TEST((d.describe("orders") == with_words));
+    stash::memory_stash store;
+    BOOST_TEST(code_of([&] { ckan::reload(d, store, "orders", named, [](ckan::fields const&) {}); }) == errc::mismatch);
+    BOOST_TEST((d.describe("orders") == with_words));
+    d.drop("orders");
+  }
+  BOOST_TEST(code_of([&] { d.create("orders", {{"_a", "text", json::object{}}}); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { d.create("orders", {{"\xff", "text", std::nullopt}}); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_person_wrote_into_the_dictionary_is_there_byte_for_byte_after_a_reload) {
+  for (std::string const text :
+       {R"({"label":"Sum","sum":12345678901234567890123})", "From SAP field VBELN", R"({"a":1,"a":2})",
+        R"({ "n": 1.10 })", R"({"label":"T","max":NaN})", R"( {"_info":{"n":-0},"plugin":1.10})", "{half", " "}) {
+    d.drop("orders");
+    d.create("orders", columns);
+    d.finish("orders");
+    query("UPDATE _stash_field SET info = '" + text + "' WHERE id = 'day'");
+    stash::memory_stash store;
+    auto const reload = [&](auto load) { return ckan::reload(d, store, "orders", columns, load); };
+    BOOST_TEST((reload([](ckan::fields const&) {}).origin == stash::origin::live));
+    BOOST_TEST((query("SELECT info FROM _stash_field WHERE id = 'day'") == std::vector{text}), text);
+    BOOST_CHECK_THROW(reload([](ckan::fields const&) { throw std::runtime_error("no"); }), std::runtime_error);
+    BOOST_TEST((query("SELECT info FROM _stash_field WHERE id = 'day'") == std::vector{text}), text);
+    BOOST_TEST((d.describe("orders")->at(0).info == columns[0].info));
+    BOOST_TEST((d.describe("orders")->at(0).beside == columns[0].beside));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(annotating_keeps_what_is_beside_the_info_byte_for_byte) {
+  d.create("orders", {{"day", "date", json::object{{"n", 1}}, {{"p", {1.1}}}, R"( {"_info":{"n":1},"p":[1.10]})"}});
+  d.finish("orders");
+  d.annotate("orders", {{"day", {{"label", "Day"}}}});
+  BOOST_TEST((query("SELECT info FROM _stash_field") == std::vector{R"( {"_info":{"label":"Day"},"p":[1.10]})"s}));
+  BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", {{"_verbatim", 1}}}}); }) == errc::mismatch);
+  d.create("two", columns);
+  d.finish("two");
+  std::string const digits = R"({"n":12345678901234567890123})";
+  d.annotate("two", ckan::parse_dictionary(R"({"id":)" + digits + R"(,"day":)" + digits + "}"));
+  auto const live = *d.describe("two");
+  BOOST_TEST(ckan::info_text(live[0]) == digits);
+  BOOST_TEST(ckan::info_text(live[1]) == digits);
+  BOOST_TEST((live[0].beside == columns[0].beside));
+  d.annotate("two", {{"id", {{"label", "N"}}}});
+  BOOST_TEST((d.describe("two")->at(0).beside == columns[0].beside));
+}
+
+BOOST_AUTO_TEST_CASE(what_would_not_come_back_is_an_error_that_names_the_field) {
+  d.create("orders", columns);
+  d.finish("orders");
+  auto const refused = [&](std::string const& set) {
+    query("UPDATE _stash_field SET " + set + " WHERE id = 'id'");
+    return support::message_of([&] { d.describe("orders"); });
+  };
+  auto const says = [&](std::string const& set, char const* what) {
+    return refused(set).find(what) != std::string::npos;
+  };
+  BOOST_TEST(says("beside = '{\"n\":12345678901234567890123}'",
+                  "words of field \"id\": a number under \"n\" would not come back"));
+  BOOST_TEST(says("beside = '{}', info = '{\"n\":1,\"n\":2}'", "field \"id\": \"n\" stands there twice"));
+  BOOST_TEST(refused("beside = '{}', info = NULL") == "");
+  BOOST_TEST(says("beside = NULL, info = CAST(x'22ff22' AS TEXT)", "\"id\" are no UTF-8"));
+}
+
+BOOST_AUTO_TEST_CASE(remarks_on_a_table_are_kept_with_it) {
+  json::object const remarks{{"comment", "made by hand"}};
+  BOOST_TEST(d.remarks("orders").empty());
+  d.create("orders", columns, remarks);
+  BOOST_TEST(d.remarks("orders").empty());
+  d.finish("orders");
+  BOOST_TEST((d.remarks("orders") == remarks));
+  BOOST_TEST((d.describe("orders") == columns));
+  stash::memory_stash store;
+  ckan::reload(d, store, "orders", columns, [](ckan::fields const&) {});
+  BOOST_TEST((d.remarks("orders") == remarks));
+  d.create("empty", {}, remarks);
+  d.finish("empty");
+  BOOST_TEST(d.describe("empty")->empty());
+  d.create("bare", columns);
+  d.finish("bare");
+  BOOST_TEST(d.remarks("bare").empty());
 }
 
 BOOST_AUTO_TEST_CASE(as_many_fields_as_a_table_can_have_are_accepted) {

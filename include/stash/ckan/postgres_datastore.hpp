@@ -1,19 +1,22 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/parse.hpp>
-#include <boost/json/parse_options.hpp>
+#include <boost/json/serialize.hpp>
 #include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/field_names.hpp>
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/error_context.hpp>
@@ -25,6 +28,7 @@
 #include <stash/json_serializer.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -40,10 +44,11 @@ struct postgres_datastore_options {
 ///
 /// A resource is a table of its name: `_id serial primary key`, `_full_text tsvector` (with CKAN's trigger, where the
 /// database has its function), then the fields. A field's info is in its column's comment, ` {"_info":{...}}`, beside
-/// what other plugins keep there (`field::beside`); comments of older CKANs, the info alone, are read, and what is no
-/// JSON is no dictionary. The unfinished mark is the table's comment. (So it is in CKAN 2.11, in the DataStore's
-/// backend/postgres.py.) Commits wait for the disk, and for a synchronous standby where there is one, whatever the
-/// settings say; a server with `fsync` off is refused.
+/// what other plugins keep there (`field::beside`); comments of older CKANs, the info alone, are read. (So it is in
+/// CKAN 2.11, in the DataStore's backend/postgres.py.) A comment that we would write otherwise, a plain remark too, is
+/// carried over as it stands: `field::comment`; for the table, `_id` and `_full_text`: `remarks`. The unfinished mark
+/// is the first line of the table's comment, `stash: unfinished`. Commits wait for the disk, and for a synchronous
+/// standby where there is one, whatever the settings say; a server with `fsync` off is refused.
 ///
 /// One thread at a time may use an object. The connection string is libpq's; a connection that broke is made anew by
 /// the next call. In a forked child an inherited one must not be used; destroying it does nothing.
@@ -77,55 +82,76 @@ class postgres_datastore {
   /// names, with the schema where that is not pg_catalog. Waits for a change of the resource that is under way.
   ///
   /// Throws `errc::mismatch` where a table, or something else, of that name stands there that has no `_id`, and so is
-  /// no resource; and where a column's comment is a JSON object that could not be written again as it is.
+  /// no resource; 22021 where a comment is no UTF-8, in a database that has no encoding.
   std::optional<fields> describe(std::string_view id) const {
     operation const op{"describe", id};
     auto& db = connected(op);
     // A change whose connection broke may be under way in the server still, and does not show before it is done.
     run(db, "SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text", {lock_id(id)}, op);
-    auto const found = look(db, op);
+    auto found = look(db, op);
     if (!found || found->is_unfinished) return std::nullopt;
-    return found->all;
+    return std::move(found->all);
+  }
+
+  /// What stands in the comments of a whole table itself (`"comment"`), and of its columns that are no fields
+  /// (`"columns"`, by name), to give to `create`. Empty: nothing. Throws as `describe`.
+  boost::json::object remarks(std::string_view id) const {
+    operation const op{"remarks", id};
+    auto found = look(connected(op), op);
+    if (!found || found->is_unfinished) return {};
+    return std::move(found->remarks);
   }
 
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
-  /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; no fields; field names that begin with
-  /// "_" (CKAN reserves these), or two that are equal; a type that the server does not have. Throws 42601 for what
+  /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; two fields of one name; no fields, or
+  /// more than 1,598; a comment that is no text; a type that the server does not have. And for a field name that CKAN
+  /// refuses: one that begins with "_", begins or ends with white space, or has a double quote. Throws 42601 for what
   /// cannot be a type's name. Changes nothing.
   void check(std::string_view id, fields const& columns) const {
     operation const op{"check", id};
     auto& db = connected(op);
-    check(db, op, columns);
+    check(db, op, columns, {});
+    for (field const& f : columns) detail::refuse_field_name(f, op.name, id);
     look(db, op);
   }
 
-  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, 42P07 where the
-  /// resource exists, 3F000 where the schema does not, and `errc::unserializable` for a dictionary that JSON cannot
-  /// bring back.
-  void create(std::string_view id, fields const& columns) {
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction; on the table and on `_id` and
+  /// `_full_text`, what `remarks` has for them. Fields that have words keep the name that they had, though CKAN would
+  /// refuse it now. The number of statements does not depend on how many fields there are.
+  ///
+  /// Throws as `check`, 42P07 where the resource exists, 3F000 where the schema does not, and `errc::unserializable`
+  /// for a dictionary that JSON cannot bring back. No fields at all are allowed where there are remarks.
+  void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
     operation const op{"create", id};
     auto& db = connected(op);
     change all{*this, db, op};
-    auto const types = check(db, op, columns);
+    auto const types = check(db, op, columns, remarks);
     look(db, op);
     std::string const table = name_of(db, id);
     std::string sql = "CREATE TABLE " + table + " (_id serial primary key, _full_text tsvector";
-    for (std::size_t i = 0; i < columns.size(); ++i) sql += ", " + db.identifier(columns[i].id) + ' ' + types[i];
-    run(db, sql + ')', op);
+    for (field const& f : columns) sql += ", " + db.identifier(f.id) + ' ' + types.at(f.type);
+    sql += ')';
     for (field const& f : columns) {
-      if (f.info || !f.beside.empty()) comment(db, table, f, op);
+      if (auto const text = stash::detail::about(
+              id, op.name, [&] { return detail::comment_of(f); }, [&] { return "field \"" + f.id + '"'; })) {
+        sql += comment_on(db, table, f.id, *text);
+      }
     }
-    run(db, "COMMENT ON TABLE " + table + " IS " + db.literal(unfinished), op);
+    for (char const* const name : detail::own_columns) {
+      if (auto const text = detail::remark_on(remarks, name)) sql += comment_on(db, table, name, *text);
+    }
+    std::string mark(unfinished);
+    if (auto const kept = detail::remark_on_table(remarks)) mark += '\n' + *kept;
+    sql += "; COMMENT ON TABLE " + table + " IS " + db.literal(mark);
     auto const trigger = run(db,
                              "SELECT 1::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
                              " WHERE n.nspname = $1::text AND p.proname = 'populate_full_text_trigger'",
                              {state_->options.schema}, op);
     if (trigger.rows() > 0) {
-      run(db,
-          "CREATE TRIGGER zfulltext BEFORE INSERT OR UPDATE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " +
-              db.identifier(state_->options.schema) + ".populate_full_text_trigger()",
-          op);
+      sql += "; CREATE TRIGGER zfulltext BEFORE INSERT OR UPDATE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " +
+             db.identifier(state_->options.schema) + ".populate_full_text_trigger()";
     }
+    run_all(db, sql, op);
     all.commit();
   }
 
@@ -135,11 +161,13 @@ class postgres_datastore {
     operation const op{"finish", id};
     auto& db = connected(op);
     change all{*this, db, op};
-    if (!look(db, op)) refuse(op, "there is no such resource");
+    auto const found = look(db, op);
+    if (!found) refuse(op, "there is no such resource");
     if (is_loaded_in_part(db, op)) {
       refuse(op, "rows were added by a loader that was not finished: load them again, or drop it and create it anew");
     }
-    run(db, "COMMENT ON TABLE " + name_of(db, id) + " IS NULL", op);
+    auto const text = detail::remark_on_table(found->remarks);
+    run(db, "COMMENT ON TABLE " + name_of(db, id) + " IS " + (text ? db.literal(*text) : "NULL"), op);
     all.commit();
   }
 
@@ -153,26 +181,30 @@ class postgres_datastore {
     all.commit();
   }
 
-  /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays. Throws
-  /// `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is no
-  /// object or has a "_beside".
+  /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte,
+  /// and so does the form of the comment. A comment that is none of CKAN's is replaced.
+  ///
+  /// Throws `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is
+  /// no object, has a "_beside", or has a "_verbatim" that says something else (see `parse_dictionary`).
   void annotate(std::string_view id, data_dictionary const& dictionary) {
     operation const op{"annotate", id};
     auto& db = connected(op);
     change all{*this, db, op};
-    auto found = look(db, op);
+    auto const found = look(db, op);
     if (!found || found->is_unfinished) refuse(op, "the resource is not live");
+    std::unordered_map<std::string_view, field const*> by_name;
+    for (field const& f : found->all) by_name.emplace(f.id, &f);
+    std::string sql;
     for (auto const& member : dictionary) {
       std::string const name(member.key());
-      if (!member.value().is_object()) refuse(op, "what is given for field \"" + name + "\" is not an object");
-      auto const& words = member.value().get_object();
-      if (words.contains(detail::beside_key)) refuse(op, "field \"" + name + "\": \"_beside\" is reserved");
-      auto const f =
-          std::find_if(found->all.begin(), found->all.end(), [&](field const& one) { return one.id == name; });
-      if (f == found->all.end()) refuse(op, "there is no field \"" + name + "\"");
-      f->info = words;
-      comment(db, name_of(db, id), *f, op);
+      auto const info = stash::detail::about(
+          id, op.name, [&] { return detail::info_to_write(member.value()); }, [&] { return "field \"" + name + '"'; });
+      auto const f = by_name.find(name);
+      if (f == by_name.end()) refuse(op, "there is no field \"" + name + "\"");
+      auto const text = detail::with_info(detail::comment_of(*f->second).value_or(""), info);
+      sql += comment_on(db, name_of(db, id), name, text);
     }
+    if (!sql.empty()) run_all(db, sql.substr(2), op);
     all.commit();
   }
 
@@ -210,6 +242,7 @@ class postgres_datastore {
   struct found_table {
     bool is_unfinished = false;
     fields all;
+    boost::json::object remarks;
   };
 
   /// Commits wait for the disk.
@@ -256,6 +289,17 @@ class postgres_datastore {
     return db.run(sql, parameters, op, end());
   }
 
+  /// Statements without parameters, in one round trip; one that fails is the last. For a transaction.
+  void run_all(connection& db, std::string const& statements, operation const& op) const {
+    if (::PQsendQuery(db.get(), statements.c_str()) == 0) db.lose(op);
+    db.receive(op, end(), [](result const&) {});
+  }
+  /// A further one of these.
+  static std::string comment_on(connection const& db, std::string const& table, std::string_view column,
+                                std::string_view text) {
+    return "; COMMENT ON COLUMN " + table + '.' + db.identifier(column) + " IS " + db.literal(text);
+  }
+
   std::string name_of(connection const& db, std::string_view id) const {
     return db.identifier(state_->options.schema) + '.' + db.identifier(id);
   }
@@ -286,89 +330,83 @@ class postgres_datastore {
                           {state_->options.schema, op.subject}, op);
     if (rows.rows() == 0) return std::nullopt;
     found_table found;
-    found.is_unfinished = rows.text(0, 4) == unfinished;
+    if (!rows.is_null(0, 4)) take_table_comment(found, rows.text(0, 4));
     bool has_id = false;
+    boost::json::object others;
     for (int i = 0; i < rows.rows(); ++i) {
       std::string const name = rows.text(i, 0);
       has_id = has_id || name == "_id";
-      if (name.empty() || name.starts_with('_')) continue;
+      std::optional<std::string> text;
+      if (!rows.is_null(i, 2)) text = rows.text(i, 2);
+      if (name.empty() || name.starts_with('_')) {
+        if (text) others.emplace(name, *text);
+        continue;
+      }
       found.all.push_back({name, rows.text(i, 1), std::nullopt, {}});
-      if (!rows.is_null(i, 2)) read_comment(found.all.back(), rows.text(i, 2), op);
+      if (text) detail::take_comment(found.all.back(), std::move(*text));
     }
+    if (!others.empty()) found.remarks.emplace("columns", std::move(others));
     bool const is_table = rows.text(0, 3) == "r" || rows.text(0, 3) == "p";
     if (!is_table || !has_id) refuse(op, "what has its name there is no resource: it is no table with an _id");
     return found;
   }
-
-  /// What is no JSON object is nobody's dictionary. Throws `errc::mismatch` for one that cannot be kept as it is.
-  void read_comment(field& f, std::string const& text, operation const& op) const {
-    boost::json::object all;
-    try {
-      all = json_.deserialize<boost::json::object>(text);
-    } catch (error const&) {
-      if (is_json_object(text)) refuse(op, "the words of field \"" + f.id + "\" could not come back as they are");
-      return;
+  /// The mark alone, or the mark and behind it what `finish` leaves.
+  static void take_table_comment(found_table& found, std::string_view text) {
+    if (text.starts_with(unfinished)) {
+      auto const rest = text.substr(unfinished.size());
+      found.is_unfinished = rest.empty() || rest.front() == '\n';
+      if (rest.empty()) return;
+      if (found.is_unfinished) text = rest.substr(1);
     }
-    if (!text.starts_with(' ')) {  // CKAN's mark of the form since 2.11
-      f.info = std::move(all);
-      return;
-    }
-    for (auto const& member : all) {
-      if (member.key() == "_info" && member.value().is_object()) {
-        f.info = member.value().get_object();
-      } else {
-        f.beside.emplace(member.key(), member.value());
-      }
-    }
-  }
-  /// As JSON is, without the limits that our own values have.
-  static bool is_json_object(std::string const& text) {
-    boost::json::parse_options options;
-    options.max_depth = 1000;  // a value's destructor calls itself
-    boost::system::error_code failed;
-    auto const value = boost::json::parse(text, failed, {}, options);
-    return !failed && value.is_object();
-  }
-  void comment(connection& db, std::string const& table, field const& f, operation const& op) const {
-    boost::json::object all;
-    if (f.info) all.emplace("_info", *f.info);
-    for (auto const& member : f.beside) all.emplace(member.key(), member.value());
-    std::string const text = stash::detail::about(
-        op.subject, op.name, [&] { return json_.serialize(all); }, [&] { return "field \"" + f.id + '"'; });
-    run(db, "COMMENT ON COLUMN " + table + '.' + db.identifier(f.id) + " IS " + db.literal(' ' + text), op);
+    found.remarks.emplace("comment", text);
   }
 
-  /// The columns' types as the server writes them.
-  std::vector<std::string> check(connection& db, operation const& op, fields const& columns) const {
-    constexpr std::size_t longest = 63;  // bytes: PostgreSQL would cut it there
+  using type_names = std::map<std::string, std::string, std::less<>>;
+
+  /// The types as the server writes them, by the names that the fields have for them.
+  type_names check(connection& db, operation const& op, fields const& columns,
+                   boost::json::object const& remarks) const {
+    constexpr std::size_t longest = 63;     // bytes: PostgreSQL would cut it there
+    constexpr std::size_t most = 1600 - 2;  // PostgreSQL's MaxHeapAttributeNumber, and there are _id and _full_text
     auto const check_name = [&](std::string_view name, std::string const& what) {
       if (name.empty()) refuse(op, what + " is empty");
       if (name.size() > longest) refuse(op, what + " has more than 63 bytes");
-      if (name.find('\0') != name.npos || !stash::detail::is_utf8(name)) refuse(op, what + " is no text");
+      check_text(name, what, op);
     };
     check_name(op.subject, "the resource id");
-    if (columns.empty()) refuse(op, "no fields");
-    std::vector<std::string> names, types;
+    if (columns.empty() && remarks.empty()) refuse(op, "no fields");
+    if (columns.size() > most) refuse(op, "more than " + std::to_string(most) + " fields");
+    std::vector<std::string> names;
     for (field const& f : columns) {
-      std::string const what = "field \"" + f.id + "\"";
-      check_name(f.id, what);
-      if (f.id.front() == '_') refuse(op, what + ": names that begin with _ are reserved");
+      check_name(f.id, "field \"" + f.id + '"');
+      detail::refuse_new_field_name(f, op.name, op.subject);
+      if (f.comment) check_text(*f.comment, "the comment of field \"" + f.id + '"', op);
       names.push_back(f.id);
-      types.push_back(type_of(db, f, op));
     }
-    std::sort(names.begin(), names.end());
-    auto const twice = std::adjacent_find(names.begin(), names.end());
-    if (twice != names.end()) refuse(op, "field \"" + *twice + "\" stands there twice");
-    return types;
+    detail::refuse_equal_names(names, op.name, op.subject);
+    return types_of(db, columns, op);
   }
-  std::string type_of(connection& db, field const& f, operation const& op) const {
-    auto const known = run(db, "SELECT format_type(to_regtype($1)::oid, -1)", {f.type}, op);
-    if (known.is_null(0, 0)) refuse(op, "field \"" + f.id + "\": the server has no type \"" + f.type + "\"");
-    return known.text(0, 0);
+  void check_text(std::string_view text, std::string const& what, operation const& op) const {
+    if (text.find('\0') != text.npos || !stash::detail::is_utf8(text)) refuse(op, what + " is no text");
+  }
+  type_names types_of(connection& db, fields const& columns, operation const& op) const {
+    type_names types;
+    boost::json::array names;
+    for (field const& f : columns) {
+      if (types.try_emplace(f.type).second) names.emplace_back(f.type);
+    }
+    auto const known = run(db,
+                           "SELECT t, format_type(to_regtype(t)::oid, -1)"
+                           " FROM json_array_elements_text($1::text::json) t",
+                           {boost::json::serialize(names)}, op);
+    for (int i = 0; i < known.rows(); ++i) types[known.text(i, 0)] = known.text(i, 1);
+    for (field const& f : columns) {
+      if (types[f.type].empty()) refuse(op, "field \"" + f.id + "\": the server has no type \"" + f.type + "\"");
+    }
+    return types;
   }
 
   std::unique_ptr<state> state_;
-  json_serializer json_;
 };
 
 /// Adds rows to a table by COPY, as they come: what the server has not taken yet is at most some 128 KB. They are

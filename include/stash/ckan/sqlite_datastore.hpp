@@ -9,9 +9,12 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/field_names.hpp>
 #include <stash/detail/address.hpp>
 #include <stash/detail/error_context.hpp>
+#include <stash/detail/exact_json.hpp>
 #include <stash/detail/exact_number.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/detail/sqlite.hpp>
@@ -19,6 +22,7 @@
 #include <stash/json_serializer.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -29,8 +33,9 @@ namespace stash::inline v1::ckan {
 ///
 /// A resource is a table of its name, with `_id INTEGER PRIMARY KEY` before its fields; `numeric` fields have
 /// no affinity, all others TEXT. The fields, their dictionary and the unfinished mark are rows of
-/// `_stash_field` and `_stash_resource`. The file is in WAL mode with synchronous=FULL (or in DELETE mode with
-/// EXTRA where WAL cannot be had), so what a call did survives a power cut when it returns.
+/// `_stash_field` and `_stash_resource`; a text of somebody's that we would write otherwise (`field::comment`) stands
+/// in the column `info`. The file is in WAL mode with synchronous=FULL (or in DELETE mode with EXTRA where WAL cannot
+/// be had), so what a call did survives a power cut when it returns.
 ///
 /// One thread at a time may use an object; several objects and processes may use a file, and wait up to a
 /// minute for each other. In a forked child an inherited one must not be used; destroying it does nothing.
@@ -64,53 +69,50 @@ class sqlite_datastore {
   }
 
   /// The fields of a whole table, in column order; nullopt: none, or an unfinished one. Throws
-  /// `errc::mismatch` where a table of that name, in any letter case, stands there that is not this resource's.
+  /// `errc::mismatch` where a table of that name, in any letter case, stands there that is not this resource's, and
+  /// where somebody wrote something that would not come back into the columns `info` and `beside`.
   std::optional<fields> describe(std::string_view id) const {
     refuse_foreign_table(id, "describe");
     if (!has_resources()) return std::nullopt;
     statement state{db_, "SELECT finished FROM _stash_resource WHERE id = ?", "describe", id};
     if (!state.bind(id).step() || state.integer(0) == 0) return std::nullopt;
     fields result;
-    statement row{db_, "SELECT id, type, info, beside FROM _stash_field WHERE resource_id = ? ORDER BY position",
+    statement row{db_,
+                  "SELECT id, type, info, beside FROM _stash_field WHERE resource_id = ? AND position >= 0"
+                  " ORDER BY position",
                   "describe", id};
     row.bind(id);
     while (row.step()) {
       field f{row.text(0).value_or(""), row.text(1).value_or(""), std::nullopt, {}};
-      if (auto const info = row.text(2)) f.info = json_.deserialize<boost::json::object>(*info);
-      if (auto const beside = row.text(3)) f.beside = json_.deserialize<boost::json::object>(*beside);
+      take_words(f, row.text(2), row.text(3), id);
       result.push_back(std::move(f));
     }
     return result;
   }
 
-  /// Throws `errc::mismatch` for what `create` would refuse: a table that is not ours, a reserved resource id, no
-  /// or too many fields, a field name that is empty, begins with "_" (CKAN reserves these) or has a NUL, or two that
-  /// are equal when their ASCII letters are folded to one case, as SQLite does. Changes nothing.
-  void check(std::string_view id, fields const& columns) const {
-    refuse_foreign_table(id, "check");
-    for (char const* const reserved : {"sqlite_", "_stash_"}) {
-      if (folded(id).starts_with(reserved))
-        refuse("check", id, "names that begin with " + std::string(reserved) + " are reserved");
-    }
-    auto const most = static_cast<std::size_t>(::sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, -1)) - 1;
-    if (columns.empty()) refuse("check", id, "no fields");
-    if (columns.size() > most) refuse("check", id, "more than " + std::to_string(most) + " fields");
-    std::vector<std::string> names;
-    for (field const& f : columns) {
-      if (f.id.empty()) refuse("check", id, "a field without a name");
-      if (f.id.front() == '_') refuse("check", id, "field \"" + f.id + "\": names that begin with _ are reserved");
-      if (f.id.find('\0') != f.id.npos) refuse("check", id, "a field name with a NUL byte");
-      names.push_back(folded(f.id));
-    }
-    std::sort(names.begin(), names.end());
-    auto const twice = std::adjacent_find(names.begin(), names.end());
-    if (twice != names.end()) refuse("check", id, "field \"" + *twice + "\" stands there twice");
+  /// What `create` was given with a table that is whole now. Empty: nothing. Throws as `describe`.
+  boost::json::object remarks(std::string_view id) const {
+    if (!describe(id)) return {};
+    statement row{db_, "SELECT info FROM _stash_field WHERE resource_id = ? AND position = -1", "remarks", id};
+    if (!row.bind(id).step()) return {};
+    return json_.deserialize<boost::json::object>(row.text(0).value_or(""));
   }
 
-  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Throws as `check`, SQLITE_ERROR where
-  /// the resource exists, and `errc::unserializable` for a dictionary that JSON cannot bring back.
-  void create(std::string_view id, fields const& columns) {
-    check(id, columns);
+  /// Throws `errc::mismatch` for what `create` would refuse: a table that is not ours, a reserved resource id, no
+  /// or too many fields, a field name that is empty or has a NUL, or two that are equal when their ASCII letters are
+  /// folded to one case, as SQLite does. And for a field name that CKAN refuses: one that begins with "_", begins or
+  /// ends with white space, or has a double quote. Changes nothing.
+  void check(std::string_view id, fields const& columns) const {
+    check_for_table(id, columns, {});
+    for (field const& f : columns) detail::refuse_field_name(f, "check", id);
+  }
+
+  /// Makes the table, marked unfinished, and its dictionary, in one transaction. Fields that have words keep the name
+  /// that they had, though CKAN would refuse it now. Throws as `check`, SQLITE_ERROR where the resource exists, and
+  /// `errc::unserializable` for a dictionary that JSON cannot bring back. `remarks` are kept as they are; no fields at
+  /// all are allowed where there are some.
+  void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
+    check_for_table(id, columns, remarks);
     transaction all{db_, "create", id};
     db_.execute(
         "CREATE TABLE IF NOT EXISTS _stash_resource (id TEXT PRIMARY KEY, finished INTEGER NOT NULL);"
@@ -126,9 +128,15 @@ class sqlite_datastore {
     statement row{db_, "INSERT INTO _stash_field VALUES (?, ?, ?, ?, ?, ?)", "create", id};
     std::int64_t position = 0;
     for (field const& f : columns) {
-      auto const info = f.info ? std::optional(text_of(*f.info, "create", id, f.id)) : std::nullopt;
-      auto const beside = f.beside.empty() ? std::nullopt : std::optional(text_of(f.beside, "create", id, f.id));
+      bool const is_verbatim = detail::comment_holds(f);
+      std::optional<std::string> info = f.comment, beside;
+      if (!is_verbatim) info = f.info ? std::optional(text_of(*f.info, "create", id, f.id)) : std::nullopt;
+      if (!is_verbatim && !f.beside.empty()) beside = text_of(f.beside, "create", id, f.id);
       row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
+    }
+    if (!remarks.empty()) {
+      std::string const text = text_of(remarks, "create", id, table_key);
+      row.bind(id).bind(std::int64_t{-1}).bind(table_key).bind("").bind(text).bind(std::nullopt).run();
     }
     all.commit();
   }
@@ -160,21 +168,32 @@ class sqlite_datastore {
     all.commit();
   }
 
-  /// Replaces the info of the fields that the dictionary names, all or none. Throws `errc::mismatch` where the
-  /// resource is not live, has no such field, or the dictionary has something that is no object or has a "_beside".
+  /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte. A
+  /// text that is no words of CKAN's is replaced.
+  ///
+  /// Throws `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is
+  /// no object, has a "_beside", or has a "_verbatim" that says something else (see `parse_dictionary`).
   void annotate(std::string_view id, data_dictionary const& dictionary) {
     transaction all{db_, "annotate", id};
-    if (!describe(id)) refuse("annotate", id, "the resource is not live");
-    statement row{db_, "UPDATE _stash_field SET info = ? WHERE resource_id = ? AND id = ?", "annotate", id};
+    auto const live = describe(id);
+    if (!live) refuse("annotate", id, "the resource is not live");
+    std::unordered_map<std::string_view, field const*> by_name;
+    for (field const& f : *live) by_name.emplace(f.id, &f);
+    statement row{db_, "UPDATE _stash_field SET info = ?, beside = ? WHERE resource_id = ? AND id = ?", "annotate", id};
     for (auto const& member : dictionary) {
       std::string const name(member.key());
-      if (!member.value().is_object())
-        refuse("annotate", id, "what is given for field \"" + name + "\" is not an object");
-      auto const& words = member.value().get_object();
-      if (words.contains(detail::beside_key)) refuse("annotate", id, "field \"" + name + "\": \"_beside\" is reserved");
-      std::string const info = text_of(words, "annotate", id, name);
-      row.bind(info).bind(id).bind(name).run();
-      if (::sqlite3_changes(db_.get()) != 1) refuse("annotate", id, "there is no field \"" + name + "\"");
+      auto const f = by_name.find(name);
+      if (f == by_name.end()) refuse("annotate", id, "there is no field \"" + name + "\"");
+      std::string info = stash::detail::about(
+          id, "annotate", [&] { return detail::info_to_write(member.value()); },
+          [&] { return "field \"" + name + '"'; });
+      std::optional<std::string> beside;
+      if (is_one_text(*f->second, member.value())) {
+        info = detail::with_info(*detail::comment_of(*f->second), info);
+      } else if (!f->second->beside.empty()) {
+        beside = text_of(f->second->beside, "annotate", id, name);
+      }
+      row.bind(info).bind(beside).bind(id).bind(name).run();
     }
     all.commit();
   }
@@ -206,6 +225,62 @@ class sqlite_datastore {
                       std::string const& field) const {
     return stash::detail::about(
         id, operation, [&] { return json_.serialize(words); }, [&] { return "field \"" + field + '"'; });
+  }
+
+  void check_for_table(std::string_view id, fields const& columns, boost::json::object const& remarks) const {
+    refuse_foreign_table(id, "check");
+    for (char const* const reserved : {"sqlite_", "_stash_"}) {
+      if (folded(id).starts_with(reserved))
+        refuse("check", id, "names that begin with " + std::string(reserved) + " are reserved");
+    }
+    auto const most = static_cast<std::size_t>(::sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, -1)) - 1;
+    if (columns.empty() && remarks.empty()) refuse("check", id, "no fields");
+    if (columns.size() > most) refuse("check", id, "more than " + std::to_string(most) + " fields");
+    std::vector<std::string> names;
+    for (field const& f : columns) {
+      if (f.id.empty()) refuse("check", id, "a field without a name");
+      if (f.id.find('\0') != f.id.npos) refuse("check", id, "a field name with a NUL byte");
+      if (!stash::detail::is_utf8(f.id)) refuse("check", id, "a field name that is no UTF-8");
+      detail::refuse_new_field_name(f, "check", id);
+      names.push_back(folded(f.id));
+    }
+    detail::refuse_equal_names(names, "check", id);
+  }
+
+  /// Gives `f` what stands in the columns `info` and `beside`.
+  void take_words(field& f, std::optional<std::string> info, std::optional<std::string> const& beside,
+                  std::string_view id) const {
+    if (beside) {
+      f.beside = exactly(*beside, id, f.id);
+      if (info) f.info = exactly(*info, id, f.id);
+      return;
+    }
+    if (!info) return;
+    if (!stash::detail::is_utf8(*info)) refuse("describe", id, "the words of field \"" + f.id + "\" are no UTF-8");
+    auto said = detail::read_comment(*info);
+    bool const is_ours = said.info && said.beside.empty() && json_.serialize(*said.info) == *info;
+    f.info = std::move(said.info);
+    f.beside = std::move(said.beside);
+    if (!is_ours) f.comment = std::move(*info);
+  }
+  /// A field has a place for one text only, not for two.
+  boost::json::object exactly(std::string const& text, std::string_view id, std::string const& field) const {
+    std::string const what = "the words of field \"" + field + "\": ";
+    stash::detail::exact_object read;
+    try {
+      read = stash::detail::read_exactly(text);
+    } catch (error const& problem) {
+      refuse("describe", id, what + problem.detail());
+    }
+    if (!read.inexact.empty()) {
+      refuse("describe", id, what + "a number under \"" + *read.inexact.begin() + "\" would not come back");
+    }
+    return std::move(read.value);
+  }
+
+  /// Whether the words, new info and what is beside it, stand in one text, as CKAN has them.
+  static bool is_one_text(field const& f, boost::json::value const& annotated) {
+    return f.comment || (!f.beside.empty() && annotated.get_object().contains(detail::comment_key));
   }
 
   static std::string folded(std::string_view name) {
