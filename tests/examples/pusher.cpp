@@ -10,6 +10,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
@@ -17,6 +18,7 @@
 #include <stash/storage/journal.hpp>
 #include <stash/storage/postgres.hpp>
 #include <stash/storage/sqlite.hpp>
+#include <unordered_set>
 
 #include "csv_file.hpp"
 
@@ -56,7 +58,9 @@ class any_datastore {
   virtual ~any_datastore() = default;
   virtual std::optional<ckan::fields> describe(std::string_view id) = 0;
   virtual void check(std::string_view id, ckan::fields const&) = 0;
-  virtual void create(std::string_view id, ckan::fields const&) = 0;
+  virtual json::object remarks(std::string_view id) = 0;
+  virtual void create(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
+  void create(std::string_view id, ckan::fields const& f) { create(id, f, {}); }
   virtual void finish(std::string_view id) = 0;
   virtual void drop(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
@@ -71,7 +75,10 @@ class datastore_of final : public any_datastore {
   explicit datastore_of(std::string const& where) : datastore_(where) {}
   std::optional<ckan::fields> describe(std::string_view id) override { return datastore_.describe(id); }
   void check(std::string_view id, ckan::fields const& f) override { datastore_.check(id, f); }
-  void create(std::string_view id, ckan::fields const& f) override { datastore_.create(id, f); }
+  json::object remarks(std::string_view id) override { return datastore_.remarks(id); }
+  void create(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
+    datastore_.create(id, f, remarks);
+  }
   void finish(std::string_view id) override { datastore_.finish(id); }
   void drop(std::string_view id) override { datastore_.drop(id); }
   void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
@@ -96,9 +103,10 @@ class faulty_datastore {
     fault_.at("before-drop");
   }
   void drop(std::string_view id) { datastore_.drop(id); }
-  void create(std::string_view id, ckan::fields const& f) {
+  json::object remarks(std::string_view id) { return datastore_.remarks(id); }
+  void create(std::string_view id, ckan::fields const& f, json::object const& remarks = {}) {
     fault_.at("after-drop");
-    datastore_.create(id, f);
+    datastore_.create(id, f, remarks);
   }
   void finish(std::string_view id) {
     fault_.at("before-commit");
@@ -208,11 +216,10 @@ survey look_through(std::string const& file) {
       ++result.records;
       return;
     }
+    std::unordered_set<std::string> names;
     for (auto const& name : row) {
       if (!name || name->empty()) fail("column " + std::to_string(result.headers.size() + 1) + " has no name");
-      for (auto const& other : result.headers) {
-        if (other.id == *name) fail("two columns are named " + in_quotes(*name));
-      }
+      if (!names.emplace(*name).second) fail("two columns are named " + in_quotes(*name));
       result.headers.push_back({std::string(*name), "text", std::nullopt, {}});
     }
   });
@@ -241,7 +248,7 @@ template <class Stash>
 bool dictionary_is_safe(any_datastore& d, Stash const& store, arguments const& a, bool had_words) {
   try {
     auto const live = d.describe(a.resource);
-    if (live && !ckan::dictionary_of(*live).empty()) return true;
+    if (live && !(ckan::dictionary_of(*live).empty() && d.remarks(a.resource).empty())) return true;
     return !had_words && store.template look_up<ckan::data_dictionary>(a.resource).state == stash::record_state::absent;
   } catch (std::exception const&) {
     return false;
@@ -300,7 +307,7 @@ exit_code annotate(arguments const& a) {
     return failed;
   }
   try {
-    datastore->annotate(a.resource, stash::json_serializer{}.deserialize<json::object>(text));
+    datastore->annotate(a.resource, ckan::parse_dictionary(text));
   } catch (stash::error const& problem) {
     if (problem.code() != stash::errc::mismatch) throw;
     throw input_error(a.file + ": " + problem.what());
@@ -315,13 +322,14 @@ exit_code show(arguments const& a) {
     log("resource " + in_quotes(a.resource) + " is not live");
     return failed;
   }
-  json::array described;
+  std::cout << "{\"resource_id\":" << json::serialize(json::value(a.resource))
+            << ",\"rows\":" << datastore->rows_of(a.resource) << ",\"fields\":[";
+  char const* separator = "";
   for (auto const& f : *fields) {
-    described.push_back(
-        {{"id", f.id}, {"type", f.type}, {"info", f.info ? json::value(*f.info) : json::value(nullptr)}});
+    std::cout << std::exchange(separator, ",") << "{\"id\":" << json::serialize(json::value(f.id))
+              << ",\"type\":" << json::serialize(json::value(f.type)) << ",\"info\":" << ckan::info_text(f) << '}';
   }
-  json::object const all{{"resource_id", a.resource}, {"rows", datastore->rows_of(a.resource)}, {"fields", described}};
-  std::cout << json::serialize(all) << '\n';
+  std::cout << "]}\n";
   return done;
 }
 

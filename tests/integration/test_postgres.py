@@ -134,16 +134,42 @@ def test_what_other_plugins_keep_beside_the_words_survives_a_reload_and_a_crash(
     assert comments() == before
 
 
-def test_comments_of_older_ckans_are_read_and_others_are_no_dictionary(job):
+REMARKS = {
+    "wind": '{"label":"old form"}', "date": "typed in psql", "precipitation": "{half", "temp_max": "[1]", "temp_min": " ",
+    "weather": ' {"_info":{"label":"Sum","sum":12345678901234567890123},"plugin":{"x":1.10}}',
+}
+MORE_REMARKS = {
+    "wind": '{"label": "of Python", "max": NaN}', "date": "{'label': 'T'}", "precipitation": '{"n":1e99999999999}',
+    "temp_max": ' {"_info":{"a":1,"a":2}}', "temp_min": "\ufeff{}", "weather": "From SAP field VBELN",
+}
+
+
+@pytest.mark.parametrize("remarks", [REMARKS, MORE_REMARKS], ids=["forms", "more"])
+def test_every_comment_is_carried_over_byte_for_byte(job, remarks):
     job.push(WEATHER)
-    job.change("""COMMENT ON COLUMN weather.wind IS '{"label":"old form"}'""")
-    for n, comment in enumerate(["typed in psql", "{half", "[1]", " ", ""]):
-        job.change(f"COMMENT ON COLUMN weather.{['date', 'weather', 'precipitation', 'temp_max', 'temp_min'][n]}"
-                   f" IS '{comment}'")
-    assert job.show().infos == NO_WORDS | {"wind": '{"label":"old form"}'}
+    remarks = remarks | {"_id": "the key", "_full_text": '{"label":"search"}'}
+    for column, comment in remarks.items():
+        job.change(f"COMMENT ON COLUMN weather.{column} IS '" + comment.replace("'", "''") + "'")
+    job.change("COMMENT ON TABLE weather IS 'stash: unfinished work'")
+
+    def found():
+        return json.loads(job.cluster.sql(
+            "SELECT json_object_agg(coalesce(attname, ''), description) FROM pg_description LEFT JOIN pg_attribute"
+            " ON attrelid = objoid AND attnum = objsubid WHERE objoid = 'weather'::regclass", job.database))
+    expected = remarks | {"": "stash: unfinished work"}
+    assert found() == expected
+    infos = job.show().infos
+    assert infos["wind"] != "null"
+    job.push(WEATHER)
+    assert found() == expected and job.show().infos == infos
     strike(job, "kill", "mid-load")
     job.push(WEATHER)
-    assert job.show().infos == NO_WORDS | {"wind": '{"label":"old form"}'}
+    assert found() == expected and job.show().infos == infos
+    strike(job, "fail", "mid-load")
+    assert found() == expected
+    strike(job, "kill", "after-drop")
+    assert job.recover()["restored"] == 1
+    assert found() == expected
 
 
 def test_the_full_text_trigger_of_ckan_is_set_where_there_is_its_function(pg_annotated):

@@ -9,6 +9,7 @@ import resource
 import signal
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -350,8 +351,8 @@ def test_a_file_loads_right_wherever_a_block_of_it_ends(job, length):
 
 
 ODD_NAMES = [
-    "two words", " edges ", 'quo"te', "apo'strophe", "d.o.t", "100%", "%s", "comma,", "semi;colon", "new\nline", "[a]",
-    "`b`", "select", "rowid", "oid", "?1", ":x", "$y", "\\", 'x" TEXT); DROP TABLE "weather"; --', "日本", "é", "É",
+    "two words", "apo'strophe", "d.o.t", "100%", "%s", "comma,", "semi;colon", "new\nline", "[a]",
+    "`b`", "select", "rowid", "oid", "?1", ":x", "$y", "\\", "x' TEXT); DROP TABLE weather; --", "日本", "é", "É",
     "e\u0301", "🎉", "a-b", "-", "1", "null", "label", "info", "constructor", "x" * 300,
 ]
 
@@ -459,6 +460,10 @@ BAD_FILES = {  # and the line that is named; None: there is none to name
     "name again in another case": ("a,b,A\n1,2,3\n", None),
     "reserved name": ("a,_id\n1,2\n", None),
     "another reserved name": ("a,_b\n1,2\n", None),
+    "a name with a quote, which CKAN refuses": ('a,"b""c"\n1,2\n', None),
+    "a name with a space before it": ("a, b\n1,2\n", None),
+    "a name with a space behind it": ("a ,b\n1,2\n", None),
+    "a name with a no-break space behind it": ("a\u00a0,b\n1,2\n", None),
     "too many names": (",".join(f"c{n}" for n in range(2000)) + "\n" + "," * 1999 + "\n", None),
     "no end of quotes": ('a,b\n1,2\n"3,4\n5,6\n', 3),
     "no end of quotes of the last field": ('a,b\n1,2\n3,"4\n5,6\n', 3),
@@ -757,6 +762,46 @@ def test_a_value_survives_crash_and_retry_byte_for_byte(job, text):
     assert job.show().infos == {"b": infos["b"]}
     job.push(two)
     assert job.show().infos == infos
+
+
+NUMBERS = ["12345678901234567890123", "18446744073709551616", "-0", "0.1000000000000000055511151231257827", "1.10",
+           "[1e-7, 9007199254740993.0]", '{"}": 123456789012345678901234567890.0}', "1e400", "1e99999999999", "NaN"]
+
+
+def signed(number):
+    return number.startswith("-"), Decimal(number)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=short)
+def test_a_number_that_is_annotated_comes_back_with_all_its_digits_or_is_refused(job, number):
+    two = job.file("two.csv", "a,b\n1,2\n")
+    job.push(two)
+    job.annotate({"b": {"label": "before"}})
+    before = job.everything()[1]
+    refused = job.annotate(f'{{"b": {{"label": "Sum", "n": {number}}}}}', exits=(0, 2))
+    if refused.returncode == 2:
+        assert '"b"' in refused.stderr or "NaN" in number and "byte" in refused.stderr
+        assert job.everything()[1] == before
+        return
+
+    def value(text):
+        return json.loads(text, parse_int=signed, parse_float=signed)
+
+    def shown():
+        return value(job.show().infos["b"])["n"]
+    assert shown() == value(number)
+    job.push(two)
+    assert shown() == value(number)
+    strike(job, "kill", "mid-load", two)
+    job.push(two)
+    assert shown() == value(number)
+    strike(job, "fail", "mid-load", two)
+    assert shown() == value(number)
+
+
+def test_very_many_columns_are_refused_in_words_and_at_once(job):
+    wide = job.file("wide.csv", ",".join(f"c{n}" for n in range(100_000)) + "\n" + ",".join("1" * 100_000) + "\n")
+    assert "more than" in job.push(wide, exits=2).stderr
 
 
 EXTREME_INFOS = {f"{n} levels": nested(n) for n in range(60, 68)} | {
