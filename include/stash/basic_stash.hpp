@@ -8,9 +8,9 @@
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/error_context.hpp>
-#include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
+#include <stash/detail/parts.hpp>
 #include <stash/detail/policy_checks.hpp>
 #include <stash/detail/time.hpp>
 #include <stash/error.hpp>

@@ -58,6 +58,9 @@ class [[nodiscard]] delete_guard {
   /// | any        | corrupt        | set aside (`corrupt`), then as if there were none                 |
   /// | no         | none           | origin `none`                                                     |
   ///
+  /// The same: the same bytes, or of a T with an unordered container an equal value. The value is what comes back from
+  /// the bytes that are saved, in memory of its own.
+  ///
   /// Throws what `live` throws; `errc::busy`; for a record that cannot be read, is no T or is too large, what
   /// reading it throws; what saving or setting aside throws. Then nothing was restored, no record was
   /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
@@ -67,7 +70,7 @@ class [[nodiscard]] delete_guard {
         options_(std::move(options)),
         key_(stash, std::move(k), options_, "delete_guard") {
     key_.lock(options_.wait_for_lock);
-    key_.inspect(std::forward<Live>(live)());
+    key_.inspect(detail::live_value<T>(std::forward<Live>(live)()));
     key_.make_way();
     key_.put();
   }
@@ -139,7 +142,8 @@ class [[nodiscard]] delete_guard {
   detail::owned_by_process owner_;
 };
 
-/// `T` is what `live` returns, or what the optional holds that it returns.
+/// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
+/// `has_value()`).
 template <class Stash, std::invocable Live, class Restore>
 delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
     -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <stash/detail/guarded_key.hpp>
 #include <stash/detail/live_value.hpp>
+#include <stash/detail/parts.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/error.hpp>
 #include <stash/guard_options.hpp>
@@ -67,7 +68,7 @@ class [[nodiscard]] delete_guards {
     for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
     detail::lock_all(names_, options_.wait_for_lock, "delete_guards",
                      [&](std::size_t i, std::chrono::milliseconds wait) { guarded_[i]->lock(wait); });
-    for (auto const& one : guarded_) one->inspect(live(one->key()));
+    for (auto const& one : guarded_) one->inspect(detail::live_value<T>(live(one->key())));
     for (auto const& one : guarded_) one->make_way();
     put_all();
   }
@@ -220,7 +221,8 @@ class [[nodiscard]] delete_guards {
   detail::owned_by_process owner_;
 };
 
-/// `T` is what `live` returns, or what the optional holds that it returns.
+/// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
+/// `has_value()`).
 template <class Stash, class Keys, std::invocable<key const&> Live, class Restore>
 delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
     -> delete_guards<Stash, detail::live_value_t<Live, key const&>, Restore>;

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <stash/detail/live_value.hpp>
+#include <stash/detail/parts.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -82,11 +82,6 @@ class json_builder {
   boost::json::value_stack stack_;
   std::string digits_;
 };
-
-/// The four types of Boost.JSON that need no conversion.
-template <class T>
-concept json_native = std::same_as<T, boost::json::value> || std::same_as<T, boost::json::object> ||
-    std::same_as<T, boost::json::array> || std::same_as<T, boost::json::string>;
 
 template <class T>
 inline constexpr bool json_converts_both_ways =

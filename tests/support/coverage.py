@@ -55,7 +55,7 @@ BRANCHES = [
 
 
 # Declarations, templates' parameters and concepts alone.
-WITHOUT_CODE = {"concepts.hpp", "detail/live_value.hpp", "detail/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
+WITHOUT_CODE = {"concepts.hpp", "detail/parts.hpp", "detail/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
                 "guard_options.hpp", "stash.hpp", "version.hpp"}
 
 

@@ -541,14 +541,31 @@ take_out("rescuing only where no record stands", "detail/lock.hpp",
 # --- The guard: delete_guard.hpp
 
 take_out("asking for the live value under the lock", "delete_guard.hpp",
-         "key_.lock(options_.wait_for_lock); key_.inspect(std::forward<Live>(live)());",
-         "std::optional<T> early = std::forward<Live>(live)(); key_.lock(options_.wait_for_lock); key_.inspect(early);",
+         "key_.lock(options_.wait_for_lock); key_.inspect(detail::live_value<T>(std::forward<Live>(live)()));",
+         "auto early = detail::live_value<T>(std::forward<Live>(live)()); key_.lock(options_.wait_for_lock);"
+         " key_.inspect(std::move(early));",
          "delete_guard")
 take_out("live, none: saved", "detail/guarded_key.hpp",
          "stash_.storage().put(key_, *r);",
          "if (origin_ != stash::origin::live) stash_.storage().put(key_, *r);", "delete_guard")
 take_out("live, the same: not set aside", "detail/guarded_key.hpp",
-         "if (old_ && old_->payload == r.payload) old_.reset();", "", "delete_guard")
+         "if (old.payload == pending_->payload) return false;", "", "delete_guard")
+take_out("live, the same in another order: not set aside", "detail/guarded_key.hpp",
+         "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);", "return true;", "delete_guard")
+take_out("live, equal but for what its == does not look at: set aside", "detail/guarded_key.hpp",
+         "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);", "return !(value == *value_);",
+         "delete_guard")
+take_out("live, the same bytes in another order, but not equal: set aside", "detail/guarded_key.hpp",
+         "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);",
+         "return sorted(old.payload) != sorted(pending_->payload);", "delete_guard")
+take_out("the value in memory of its own", "detail/guarded_key.hpp",
+         "value_.emplace(deserialize(r));", "value_.emplace(std::move(*live));", "delete_guard")
+take_out("an unsaved value in memory of its own", "detail/guarded_key.hpp",
+         "value_.emplace(in_own_memory(std::move(live)));", "value_.emplace(std::move(live));", "delete_guard")
+take_out("not forgiving a value that was not saved and may be in another's memory", "detail/guarded_key.hpp",
+         "std::rethrow_exception(save_error_); } else {", "value_.emplace(std::move(live)); } else {", "delete_guard")
+take_out("an optional of another library being one", "detail/live_value.hpp",
+         "if (!result.has_value()) return std::nullopt;", "", "delete_guard")
 take_out("live, another: set aside", "detail/guarded_key.hpp",
          "std::string const where = record_.set_aside(\"superseded\", guard_);", "std::string const where;", "delete_guard")
 take_out("not live, intact: adopted", "detail/guarded_key.hpp",
@@ -563,9 +580,9 @@ take_out("corrupt: set aside", "detail/guarded_key.hpp",
          "std::string const where = record_.set_aside(\"corrupt\", guard_);", "std::string const where;",
          "delete_guard")
 take_out("unreadable: throws", "detail/guarded_key.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
-take_out("another type: throws", "detail/guarded_key.hpp", "if (old_) static_cast<void>(deserialize(*old_));", "",
+take_out("another type: throws", "detail/guarded_key.hpp", "T const value = deserialize(old); if constexpr", "T const& value = *value_; if constexpr",
          "delete_guard")
-take_out("too large: throws before anything is moved", "detail/guarded_key.hpp", "check_put(stash_.storage(), key_, r);", "",
+take_out("too large: throws before anything is moved", "detail/guarded_key.hpp", "check_put(stash_.storage(), key_, *pending_);", "",
          "delete_guard")
 take_out("believing \"not live\" only under a lock that was never lost", "detail/guarded_key.hpp",
          "pending_ = look(); record_.require_held(guard_);", "pending_ = look();", "locks")
@@ -1263,8 +1280,8 @@ take_out("refusing a key that is given twice", "detail/lock.hpp",
          "twice != order.end())", "twice != order.end() && false)", "delete_guards")
 take_out("many locks waiting together", "detail/lock.hpp", "std::max(wait - waited,", "std::max(wait,", "delete_guards")
 take_out("looking at all before any record is moved", "delete_guards.hpp",
-         "one->inspect(live(one->key())); for (auto const& one : guarded_) one->make_way();",
-         "{ one->inspect(live(one->key())); one->make_way(); }", "delete_guards")
+         "one->inspect(detail::live_value<T>(live(one->key()))); for (auto const& one : guarded_) one->make_way();",
+         "{ one->inspect(detail::live_value<T>(live(one->key()))); one->make_way(); }", "delete_guards")
 take_out("no delete before all are saved", "delete_guards.hpp",
          "if (first) std::rethrow_exception(first); for (std::size_t i", "for (std::size_t i", "delete_guards")
 take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp",

@@ -1,5 +1,14 @@
+#include <boost/describe/class.hpp>
+#include <boost/json/monotonic_resource.hpp>
+#include <boost/optional/optional.hpp>
+#include <cmath>
 #include <csetjmp>
 #include <csignal>
+#include <map>
+#include <memory>
+#include <memory_resource>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "support.hpp"
 
@@ -55,6 +64,55 @@ struct fixture : support::scratch {
     *ops.before = [](std::string_view) { return 0; };
   }
   std::size_t aside() { return store.set_aside_entries().size(); }
+};
+
+/// The resource's memory: what was in it is overwritten when the resource goes.
+struct arena {
+  unsigned char bytes[4096] = {};
+  json::monotonic_resource resource{bytes, sizeof bytes};
+  std::pmr::monotonic_buffer_resource pmr{4096};
+  json::storage_ptr storage() { return &resource; }
+  void go() { std::memset(bytes, 0x5a, sizeof bytes); }
+};
+
+/// What a guard of `live` restores after the resource's memory is gone, as JSON.
+template <class Store, class Live>
+std::string restored_after_it_went(Store& store, arena& memory, Live live, stash::guard_options options = {}) {
+  std::string result;
+  store.clear("orders");
+  {
+    stash::delete_guard g{store, "orders", live,
+                          [&](auto const& saved) { result = json::serialize(json::value_from(saved)); },
+                          std::move(options)};
+    memory.go();
+  }
+  return result;
+}
+
+struct column {
+  std::string name;
+  json::value words;
+};
+BOOST_DESCRIBE_STRUCT(column, (), (name, words))
+
+/// An optional of a library that we do not know.
+struct maybe {
+  std::string text;
+  bool is_there;
+  bool has_value() const { return is_there; }
+  explicit operator bool() const { return is_there; }
+  std::string operator*() const { return text; }
+};
+
+/// Looks at the id only.
+struct row {
+  int id;
+  int amount;
+  friend bool operator==(row const& a, row const& b) { return a.id == b.id; }
+};
+BOOST_DESCRIBE_STRUCT(row, (), (id, amount))
+struct hash_of_row {
+  std::size_t operator()(row const& r) const { return static_cast<std::size_t>(r.id); }
 };
 
 }  // namespace
@@ -217,6 +275,95 @@ BOOST_AUTO_TEST_CASE(a_live_value_and_an_optional_one_have_the_same_guard) {
   static_assert(std::is_nothrow_destructible_v<decltype(plain)>);
   static_assert(!std::is_copy_constructible_v<decltype(plain)> && !std::is_move_constructible_v<decltype(plain)>);
   static_assert(!std::is_copy_assignable_v<decltype(plain)> && !std::is_move_assignable_v<decltype(plain)>);
+}
+
+BOOST_AUTO_TEST_CASE(any_optional_that_is_empty_is_no_live_value) {
+  store.save("orders", "words"s);
+  auto const adopted = [&](auto const& live_value) {
+    stash::delete_guard g{store, "orders", [&] { return live_value; }, [](std::string const&) {}};
+    g.release();
+    return g.origin() == origin::adopted;
+  };
+  BOOST_TEST(adopted(boost::optional<std::string>()));
+  BOOST_TEST(adopted(maybe{"", false}));
+  BOOST_TEST(!adopted(boost::optional<std::string>("words")));
+  BOOST_TEST(!adopted(maybe{"words", true}));
+  store.save("orders", json::value("words"));
+  stash::delete_guard g{store, "orders", [] { return boost::optional<json::value>(); }, [](json::value const&) {}};
+  BOOST_TEST((g.origin() == origin::adopted && *g.value() == "words"));
+}
+
+BOOST_AUTO_TEST_CASE(the_value_is_in_memory_of_its_own) {
+  // Longer than what a string keeps in itself.
+  std::string const words = "words, words, words, words, words, words";
+  arena memory;
+  auto const object = [&] {
+    json::object o(memory.storage());
+    o["words"] = words;
+    return o;
+  };
+  std::string const expected = json::serialize(object());
+  BOOST_TEST(restored_after_it_went(store, memory, object) == expected);
+  arena of_value, of_array, of_string, of_map, of_column, of_pmr;
+  BOOST_TEST(restored_after_it_went(store, of_value, [&] { return json::value(object(), of_value.storage()); }) ==
+             expected);
+  BOOST_TEST(restored_after_it_went(store, of_array, [&] { return json::array({words}, of_array.storage()); }) ==
+             "[\"" + words + "\"]");
+  BOOST_TEST(restored_after_it_went(store, of_string, [&] { return json::string(words, of_string.storage()); }) ==
+             "\"" + words + "\"");
+  BOOST_TEST(restored_after_it_went(store, of_map, [&] {
+               return std::map<std::string, json::value>{{"a", json::value(words, of_map.storage())}};
+             }) == "{\"a\":\"" + words + "\"}");
+  BOOST_TEST(restored_after_it_went(store, of_column, [&] {
+               return std::optional(column{"a", json::value(words, of_column.storage())});
+             }) == R"({"name":"a","words":")" + words + "\"}");
+
+  stash::delete_guard g{store, "pmr", [&] { return std::pmr::vector<std::pmr::string>({words.c_str()}, &of_pmr.pmr); },
+                        [](auto const&) {}};
+  BOOST_TEST((g.value()->get_allocator().resource() == std::pmr::get_default_resource()));
+  BOOST_TEST((g.value()->front() == words.c_str()));
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_forgives_a_value_that_cannot_be_saved_unless_it_may_be_in_anothers_memory) {
+  auto const as_we_can = [&] { return options({.best_effort = true}); };
+  auto const nan = std::nan("");
+  arena memory;
+  auto const array = [&] { return json::array({nan, "words, words, words, words, words"}, memory.storage()); };
+  BOOST_TEST(restored_after_it_went(store, memory, array, as_we_can()).find("words, words") != std::string::npos);
+  BOOST_TEST(log.kinds == "save_failed restored");
+  BOOST_TEST(restored_after_it_went(
+                 store, memory, [&] { return std::vector{nan}; }, as_we_can()) != "");
+  auto const map = [&] { return std::map<std::string, json::value>{{"a", nan}}; };
+  BOOST_TEST(code_of([&] { restored_after_it_went(store, memory, map, as_we_can()); }) == errc::unserializable);
+  BOOST_TEST(names(dir()).size() <= 1U);  // the lock file
+}
+
+BOOST_AUTO_TEST_CASE(an_unordered_value_is_the_same_in_another_order_and_another_one_is_not) {
+  using set = std::unordered_set<std::string>;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 50; ++i) texts.push_back(std::to_string(i));
+  auto const guarded = [&](auto const& value, std::size_t kept) {
+    stash::delete_guard g{store, "orders", [&] { return value; }, [](auto const&) {}};
+    g.release();
+    BOOST_TEST(aside() == kept);
+  };
+  set one(texts.begin(), texts.end()), other(texts.rbegin(), texts.rend(), 1000);
+  BOOST_REQUIRE(json::serialize(json::value_from(one)) != json::serialize(json::value_from(other)));
+  guarded(one, 0);
+  guarded(other, 0);
+  BOOST_TEST(json::serialize(*store.load("orders")) == json::serialize(json::value_from(other)));
+  other.insert("another");
+  guarded(other, 1);
+  guarded(std::vector(texts.begin(), texts.end()), 2);
+  guarded(std::vector(texts.rbegin(), texts.rend()), 3);  // here the order counts
+  store.clear("orders");
+  using rows = std::unordered_set<row, hash_of_row>;
+  guarded(rows{{1, 10}, {2, 20}}, 3);
+  guarded(rows{{1, 10}, {2, 21}}, 4);  // equal, as far as its == looks
+  store.clear("orders");
+  using amounts = std::unordered_map<std::string, int>;
+  guarded(amounts{{"a", 12}, {"b", 21}}, 4);
+  guarded(amounts{{"a", 21}, {"b", 12}}, 5);  // the same bytes, but not equal
 }
 
 // When saving fails

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <concepts>
@@ -9,6 +10,7 @@
 #include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
+#include <stash/detail/parts.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/event.hpp>
 #include <stash/guard_options.hpp>
@@ -35,12 +37,15 @@ class guarded_key {
   static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
   static_assert(!std::same_as<T, live_returns_void>,
                 "stash: live must return the value to save, or a std::optional of it, not void");
-  static_assert(!std::is_pointer_v<T> && !std::is_null_pointer_v<T>,
-                "stash: live must return the value itself, not a pointer: what it points to goes with the resource");
-  static_assert(
-      !is_view<T>,
-      "stash: live must return a value that owns its bytes, not a view: what it looks at goes with the resource");
-  static_assert(!is_optional<T>, "stash: live must return T or std::optional<T>, not a nested optional");
+  static_assert(!pointer_like<T> && !std::is_null_pointer_v<T>,
+                "stash: live must return the value itself, not a pointer: what it points to goes with the resource "
+                "(an optional has has_value())");
+  static_assert(!result_like<T>,
+                "stash: live must throw where it fails, not return an expected or a result: an error is not absence");
+  static_assert(!optional_like<T>, "stash: live must return T or std::optional<T>, not a nested optional");
+  static_assert(pointer_like<T> || !looks_elsewhere<T>,
+                "stash: live must return a value that owns its bytes, not a view, nor what has a view, a pointer or a "
+                "reference in it: what it looks at goes with the resource");
   static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
                 "stash: the stash's serializer cannot turn what live returns into bytes and back");
 
@@ -71,16 +76,18 @@ class guarded_key {
       if (no_lock_) std::rethrow_exception(no_lock_);  // without a live value nothing can be known without a lock
       return inspect_orphan();
     }
-    value_.emplace(std::move(*live));
     origin_ = stash::origin::live;
     saving([&] {
-      if (no_lock_) std::rethrow_exception(no_lock_);
-      record r{bytes_of(stash_, key_, *value_), {}};
-      check_put(stash_.storage(), key_, r);  // before another record is moved out of its way
-      old_ = look();
-      if (old_ && old_->payload == r.payload) old_.reset();
-      if (old_) static_cast<void>(deserialize(*old_));  // `errc::mismatch` where it is no T: it is not ours to move
+      record r{bytes_of(stash_, key_, *live), {}};
+      value_.emplace(deserialize(r));  // what a later run would restore, and in memory of its own
       pending_ = std::move(r);
+    });
+    if (!value_) keep_unsaved(std::move(*live));
+    saving([&] {
+      if (no_lock_) std::rethrow_exception(no_lock_);
+      check_put(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
+      auto old = look();
+      if (old && is_another(*old)) old_ = std::move(old);
     });
   }
 
@@ -210,6 +217,33 @@ class guarded_key {
     if (!pending_) return;
     value_.emplace(deserialize(*pending_));
     age_ = age_between(pending_->saved_at, now());
+  }
+
+  /// Where `best_effort` forgives that there are no bytes. What may be in the resource's memory is not forgiven.
+  void keep_unsaved(T&& live) {
+    if constexpr (json_native<T>) {
+      value_.emplace(in_own_memory(std::move(live)));
+    } else if constexpr (may_be_in_anothers_memory<T>) {
+      std::rethrow_exception(save_error_);
+    } else {
+      value_.emplace(std::move(live));
+    }
+  }
+
+  /// Whether it is of another value than the one to put. Throws `errc::mismatch` where it is no T: it is not ours to
+  /// move. An unordered value may have other bytes each time: it is the same if it is equal and so are the bytes but
+  /// for their order (there may be more in a T than its `==` looks at).
+  bool is_another(record const& old) const {
+    if (old.payload == pending_->payload) return false;
+    T const value = deserialize(old);
+    if constexpr (has_unordered<T> && is_comparable<T>) {
+      auto const sorted = [](std::string bytes) {
+        std::sort(bytes.begin(), bytes.end());
+        return bytes;
+      };
+      return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);
+    }
+    return true;
   }
 
   /// The record; of a corrupt one there is none, and it is in the way.
