@@ -97,14 +97,15 @@ concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_convert
 ///
 /// For `boost::json::value`, `object`, `array` and `string`, and any `T` that `value_from` and `value_to`
 /// know (BOOST_DESCRIBE_STRUCT, or a `tag_invoke` pair of your own). Such a `T` comes back as its own conversions
-/// make it: a `std::variant<int, double>` of 1.0 as the int, because that alternative is tried first.
+/// make it: a `std::variant<int, double>` of 1.0 as the int, because that alternative is tried first. Give it an `==`:
+/// then a member that was forgotten in its description is found on save. Without one that member is lost unnoticed.
 struct json_serializer {
   using value_type = boost::json::value;        ///< what is meant where no type is named
   static constexpr std::size_t max_depth = 64;  ///< of arrays and objects in each other
 
   /// Throws `errc::unserializable` for what JSON could not bring back: a NaN or an infinity, text that is not
-  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion back fails. What `value_from` of a
-  /// user's type throws comes through as it is.
+  /// UTF-8, nesting deeper than `max_depth`, a `T` whose own conversion back fails, or gives what is not `==` (where
+  /// it and its parts have one). What `value_from` of a user's type throws comes through as it is.
   template <detail::json_convertible T>
   std::string serialize(T const& v) const {
     if constexpr (detail::json_native<T>) {
@@ -113,9 +114,11 @@ struct json_serializer {
     } else {
       std::string bytes = serialize(boost::json::value(boost::json::value_from(v)));
       try {
-        static_cast<void>(deserialize<T>(bytes));
-      } catch (error const& back) {
-        throw error{errc::unserializable, "serialize", {}, "the value does not convert back: " + back.detail()};
+        T const back = deserialize<T>(bytes);
+        if constexpr (detail::is_comparable<T>) check_equal(v, back, bytes);
+      } catch (error const& problem) {
+        if (problem.code() != errc::mismatch) throw;
+        throw error{errc::unserializable, "serialize", {}, "the value does not convert back: " + problem.detail()};
       }
       return bytes;
     }
@@ -153,6 +156,17 @@ struct json_serializer {
  private:
   [[noreturn]] static void fail(std::string detail) {
     throw error{errc::mismatch, "deserialize", {}, std::move(detail)};
+  }
+
+  /// `bytes` are those of `v`.
+  template <class T>
+  static void check_equal(T const& v, T const& back, std::string const& bytes) {
+    auto const is_equal = [](T const& a, T const& b) { return static_cast<bool>(a == b); };
+    if (is_equal(v, back) || !is_equal(v, v)) return;  // a NaN that is in no JSON is equal to nothing
+    if constexpr (detail::has_variant<T>) {            // as another alternative, which the class comment tells of
+      if (boost::json::serialize(boost::json::value_from(back)) != bytes) return;
+    }
+    throw error{errc::unserializable, "serialize", {}, "what comes back is not equal: is each member described?"};
   }
 
   /// A template so that the parser is made where something is loaded, not in every file that includes this one.

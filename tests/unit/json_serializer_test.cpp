@@ -1,12 +1,21 @@
+#include <array>
 #include <bit>
 #include <boost/describe.hpp>
+#include <boost/optional/optional.hpp>
+#include <boost/variant2/variant.hpp>
 #include <clocale>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
+#include <optional>
 #include <random>
+#include <set>
 #include <span>
+#include <tuple>
+#include <unordered_map>
 #include <unordered_set>
+#include <variant>
 
 #include "support.hpp"
 
@@ -51,6 +60,66 @@ struct column {
   friend bool operator==(column const&, column const&) = default;
 };
 BOOST_DESCRIBE_STRUCT(column, (), (label, scale, sizes))
+
+struct forgetful {
+  std::string label;
+  std::optional<double> scale{};
+  friend bool operator==(forgetful const&, forgetful const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(forgetful, (), (label))
+struct forgetful_without_equality {
+  int a;
+  int b;
+};
+BOOST_DESCRIBE_STRUCT(forgetful_without_equality, (), (a))
+struct holder {
+  std::map<std::string, std::vector<forgetful>> all;
+  std::unordered_set<int> numbers;
+  friend bool operator==(holder const&, holder const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(holder, (), (all, numbers))
+struct any_number {
+  std::variant<int, double> number;
+  int forgotten = 0;
+  friend bool operator==(any_number const&, any_number const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(any_number, (), (number))
+struct never_equal {
+  double forgotten = std::nan("");
+  friend bool operator==(never_equal const&, never_equal const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(never_equal, (), ())
+
+/// A part of itself, and in no description forgotten.
+struct tree {
+  std::string name;
+  std::vector<tree> branches;
+  friend bool operator==(tree const&, tree const&) = default;
+};
+BOOST_DESCRIBE_STRUCT(tree, (), (name, branches))
+struct tree_of_views {
+  std::vector<tree_of_views> branches;
+  std::map<std::string, std::optional<std::string_view>> names;
+};
+BOOST_DESCRIBE_STRUCT(tree_of_views, (), (branches, names))
+struct derived : tree_of_views {
+  int i;
+};
+BOOST_DESCRIBE_STRUCT(derived, (tree_of_views), (i))
+class with_private_view {
+  std::string_view view_;
+  BOOST_DESCRIBE_CLASS(with_private_view, (), (), (), (view_))
+};
+struct unknown;
+/// A text in itself, as views are trivially copied and become a std::string_view.
+struct code {
+  char letters[4] = {'a', 'b', 'c', 0};
+  operator std::string_view() const { return letters; }
+};
+struct coded {
+  code c;
+};
+BOOST_DESCRIBE_STRUCT(coded, (), (c))
 
 /// Writes what it cannot read again.
 struct one_way {};
@@ -210,6 +279,72 @@ BOOST_AUTO_TEST_CASE(bytes_of_another_type_are_a_mismatch) {
 BOOST_AUTO_TEST_CASE(a_type_that_does_not_convert_back_is_refused_on_save) {
   BOOST_TEST(code_of([] { z.serialize(user::one_way{}); }) == errc::unserializable);
   BOOST_CHECK_THROW(z.serialize(user::thrower{}), std::logic_error);
+}
+
+BOOST_AUTO_TEST_CASE(a_member_that_was_forgotten_in_its_description_is_found_on_save_where_there_is_an_equality) {
+  BOOST_TEST((there_and_back(user::forgetful{"a"}) == user::forgetful{"a"}));
+  user::forgetful const forgotten{"a", 1.5};
+  BOOST_TEST(code_of([&] { z.serialize(forgotten); }) == errc::unserializable);
+  BOOST_TEST(support::message_of([&] { z.serialize(forgotten); }).find("is each member described?") !=
+             std::string::npos);
+  BOOST_TEST(code_of([&] { z.serialize(std::vector{forgotten}); }) == errc::unserializable);
+  BOOST_TEST(code_of([&] {
+               z.serialize(std::map<std::string, user::forgetful>{{"x", forgotten}});
+             }) == errc::unserializable);
+  user::holder const fine{{{"x", {{"a"}, {"b"}}}}, {1, 2, 3, 4, 5}};
+  BOOST_TEST((there_and_back(fine) == fine));
+  BOOST_TEST(code_of([&] {
+               z.serialize(user::holder{{{"x", {{"a"}, forgotten}}}, {1, 2, 3}});
+             }) == errc::unserializable);
+  // Null is both the outer one and the inner one.
+  BOOST_TEST(code_of([] { z.serialize(std::vector<std::optional<std::optional<int>>>{{std::optional<int>()}}); }) ==
+             errc::unserializable);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_compared_is_saved_all_the_same) {
+  BOOST_TEST(z.serialize(user::forgetful_without_equality{1, 2}) == "{\"a\":1}");
+  BOOST_TEST(z.serialize(std::vector<user::forgetful_without_equality>{{1, 2}}) == "[{\"a\":1}]");
+  BOOST_TEST(z.serialize(user::never_equal{}) == "{}");
+}
+
+BOOST_AUTO_TEST_CASE(a_variant_comes_back_as_another_alternative_but_loses_no_member) {
+  using number = std::variant<int, double>;
+  BOOST_TEST((there_and_back(number(1.0)) == number(1)));
+  BOOST_TEST((there_and_back(user::any_number{1.0}).number == number(1)));
+  BOOST_TEST((there_and_back(user::any_number{1.5}).number == number(1.5)));
+  BOOST_TEST(code_of([] { z.serialize(user::any_number{1.5, 7}); }) == errc::unserializable);
+}
+
+BOOST_AUTO_TEST_CASE(views_are_no_values_however_deep_they_sit) {
+  using view = std::string_view;
+  using stash::detail::looks_elsewhere;
+  static_assert(looks_elsewhere<view> && looks_elsewhere<std::span<int>> && looks_elsewhere<json::string_view>);
+  static_assert(looks_elsewhere<char const*> && looks_elsewhere<int*> && looks_elsewhere<void (*)()>);
+  static_assert(looks_elsewhere<std::initializer_list<int>> && looks_elsewhere<std::reference_wrapper<int>>);
+  static_assert(looks_elsewhere<std::map<std::string, view>> && looks_elsewhere<std::map<view, int>>);
+  static_assert(looks_elsewhere<std::set<view>> && looks_elsewhere<std::unordered_multimap<int, view>>);
+  static_assert(looks_elsewhere<std::vector<std::vector<std::vector<view>>>> && looks_elsewhere<view[2][3]>);
+  static_assert(looks_elsewhere<std::pair<int, view>> && looks_elsewhere<std::tuple<int, std::pair<view, int>>>);
+  static_assert(looks_elsewhere<std::tuple<std::string&>> && looks_elsewhere<std::tuple<std::string&&>>);
+  static_assert(looks_elsewhere<std::array<std::vector<char const*>, 2>>);
+  static_assert(looks_elsewhere<std::optional<view>> && looks_elsewhere<boost::optional<std::optional<view>>>);
+  static_assert(looks_elsewhere<boost::optional<int&>> && looks_elsewhere<boost::system::result<view>>);
+  static_assert(looks_elsewhere<std::variant<int, std::vector<view>>>);
+  static_assert(looks_elsewhere<boost::variant2::variant<int, view>>);
+  static_assert(looks_elsewhere<std::unique_ptr<view>> && looks_elsewhere<std::shared_ptr<std::vector<view>>>);
+  static_assert(looks_elsewhere<user::tree_of_views> && looks_elsewhere<std::vector<user::derived>>);
+  static_assert(looks_elsewhere<user::with_private_view>);
+  static_assert(!stash::serializer_policy<json_serializer, std::map<std::string, view>>);
+
+  static_assert(!looks_elsewhere<std::map<std::string, std::vector<std::optional<std::tuple<int, double>>>>>);
+  static_assert(!looks_elsewhere<user::tree> && !looks_elsewhere<std::unique_ptr<user::tree>>);
+  static_assert(!looks_elsewhere<std::variant<std::monostate, std::nullptr_t, std::string>>);
+  static_assert(!looks_elsewhere<json::value> && !looks_elsewhere<std::map<std::string, json::object>>);
+  static_assert(!looks_elsewhere<boost::filesystem::path> && !looks_elsewhere<std::vector<bool>>);
+  static_assert(!looks_elsewhere<std::shared_ptr<user::unknown>> && !looks_elsewhere<std::shared_ptr<void>>);
+  static_assert(!looks_elsewhere<user::coded> && !looks_elsewhere<char[16]>);
+  user::tree const t{"root", {{"leaf", {}}, {"branch", {{"leaf", {}}}}}};
+  BOOST_TEST((there_and_back(t) == t));
 }
 
 BOOST_AUTO_TEST_CASE(types_that_would_look_at_bytes_that_are_gone_are_no_values) {
