@@ -4,7 +4,9 @@
 #include <exception>
 #include <optional>
 #include <ostream>
+#include <stash/detail/print.hpp>
 #include <stash/detail/quoted.hpp>
+#include <string>
 #include <string_view>
 
 namespace stash::inline v1 {
@@ -59,22 +61,22 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
   return "unknown";
 }
 
-/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. Throws
-/// what `out` throws.
+/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. It is the
+/// same whatever width, flags and locale are left on `out`. Throws what `out` throws.
 inline std::ostream& operator<<(std::ostream& out, event const& e) {
-  out << "stash: " << to_string(e.kind) << ' ' << detail::quoted(detail::printable(e.key));
-  if (e.age) out << ", age " << std::chrono::floor<std::chrono::seconds>(*e.age).count() << " s";
-  if (!e.where.empty()) out << ", at " << detail::printable(e.where);
+  std::string line = "stash: " + std::string(stash::to_string(e.kind)) + ' ' + detail::quoted(detail::printable(e.key));
+  if (e.age) line += ", age " + std::to_string(std::chrono::floor<std::chrono::seconds>(*e.age).count()) + " s";
+  if (!e.where.empty()) line += ", at " + detail::printable(e.where);
   if (e.error) {
     try {
       std::rethrow_exception(e.error);
     } catch (std::exception const& problem) {
-      out << ": " << detail::printable(problem.what());
+      line += ": " + detail::printable(problem.what());
     } catch (...) {
-      out << ": something that is not a std::exception";
+      line += ": something that is not a std::exception";
     }
   }
-  return out;
+  return detail::print(out, line);
 }
 
 }  // namespace stash::inline v1

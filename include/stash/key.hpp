@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <ostream>
+#include <stash/detail/print.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -46,14 +47,19 @@ class key {
     return a.text_.compare(b.text_) <=> 0;  // as bytes
   }
 
-  /// Comparison with plain text, which need not be a valid key: then they are just different.
+  /// Comparison with plain text, which need not be a valid key: then they are just different. A null pointer is no
+  /// text.
   template <std::convertible_to<std::string_view> S>
   requires(!std::same_as<S, key>) friend bool operator==(key const& a, S const& b) {
+    if constexpr (std::is_pointer_v<S>) {
+      if (b == nullptr) return false;
+    }
     return a.str() == std::string_view(b);
   }
+  friend bool operator==(key const&, std::nullptr_t) = delete;
 
-  /// The text as it is, without quotes. Throws what `out` throws.
-  friend std::ostream& operator<<(std::ostream& out, key const& k) { return out << k.text_; }
+  /// The text as it is, without quotes, whatever width, fill and flags are left on `out`. Throws what `out` throws.
+  friend std::ostream& operator<<(std::ostream& out, key const& k) { return detail::print(out, k.text_); }
 
  private:
   template <class S>

@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, TOP, includes, package_flags, run,
+from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, INCLUDE, TOP, includes, package_flags, run,
                        source_of, succeed)
 
 HERE = TOP / "tests" / "compile"
@@ -50,6 +50,17 @@ def test_stash_hpp_brings_in_no_database_and_no_ckan(compiler):
     listed = succeed(compiler, *FLAGS, "-M", "-x", "c++", "-", input=includes(["stash/stash.hpp"])).split()
     assert any(path.endswith("/stash/delete_guard.hpp") for path in listed)
     assert [path for path in listed if re.search(r"/(sqlite3|libpq-fe)\.h$|/stash/(ckan|testing)/", path)] == []
+
+
+@pytest.mark.skipif("clang++-19" not in COMPILERS, reason="clang's warning")
+def test_nothing_of_ours_is_destroyed_at_exit_where_a_guard_in_static_storage_may_still_need_it():
+    source = includes(HEADERS) + f'#include "{HERE / "public_api.cpp"}"\nstatic std::string of_a_user;\n'
+    said = run("clang++-19", *FLAGS, "-Wno-error", *package_flags("--cflags"), "-Wexit-time-destructors",
+               "-fsyntax-only", "-x", "c++", "-", input=source)
+    assert said.returncode == 0, said.stderr
+    found = [line for line in said.stderr.splitlines() if "exit-time destructor" in line]
+    assert any(line.startswith("<stdin>") for line in found)  # it would say so
+    assert [line for line in found if line.startswith(str(INCLUDE))] == []
 
 
 @each_compiler

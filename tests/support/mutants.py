@@ -310,6 +310,9 @@ take_out("an age that does not overflow", "detail/time.hpp",
 
 # --- Keys and names: key.hpp, detail/utf8.hpp, detail/file_name.hpp
 
+take_out("no null pointer being equal to a key", "key.hpp", "if (b == nullptr) return false;", "", "key")
+take_out("a key printed the same whatever is left on the stream", "key.hpp",
+         "return detail::print(out, k.text_);", "return out << k.text_;", "key")
 take_out("refusing an empty key", "key.hpp", "if (s.empty())", "if (false)", "key")
 take_out("refusing a key over 200 bytes", "key.hpp", "if (s.size() > max_size)", "if (false)", "key")
 take_out("refusing \".\" and \"..\"", "key.hpp", "if (s == \".\" || s == \"..\")", "if (false)", "key")
@@ -636,6 +639,8 @@ take_out("a release that restores nothing", "delete_guard.hpp",
          "delete_guard")
 take_out("telling at a release that there is no record", "detail/guarded_key.hpp", "if (save_error_) {", "if (false) {",
          "delete_guard")
+take_out("an event printed the same whatever is left on the stream", "event.hpp",
+         "return detail::print(out, line);", "return out << line;", "delete_guard")
 take_out("nothing restored after a commit that failed", "delete_guard.hpp",
          "done_ = true; key_.commit(reason);", "key_.commit(reason); done_ = true;", "delete_guard")
 take_out("a commit that cannot clear throwing", "detail/guarded_key.hpp",

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,13 +12,24 @@
 #include <boost/json/parse.hpp>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
 #include <functional>
+#include <iomanip>
+#include <ios>
+#include <locale>
+#include <memory>
+#include <optional>
+#include <ostream>
 #include <sstream>
 #include <stash/stash.hpp>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace support {
@@ -82,6 +96,24 @@ std::string message_of(F f) {
     return e.what();
   }
   return {};
+}
+
+/// What is printed on a stream where everything is left that bends a text or a number.
+template <class T>
+std::string printed_on_a_bent_stream(T const& what) {
+  struct thousands : std::numpunct<char> {
+    char do_thousands_sep() const override { return '_'; }
+    std::string do_grouping() const override { return "\1"; }
+    std::string do_truename() const override { return "ja"; }
+  };
+  std::ostringstream out;
+  out.imbue(std::locale(std::locale::classic(), new thousands));
+  out << std::hex << std::showbase << std::showpos << std::uppercase << std::left << std::boolalpha << std::scientific
+      << std::setprecision(1) << std::setfill('*') << std::setw(400);
+  auto const flags = out.flags();
+  out << what;
+  if (out.flags() != flags || out.precision() != 1 || out.fill() != '*' || out.width() != 0) return "left something";
+  return out.str();
 }
 
 /// Runs `f` in a forked child and returns how that ended, as waitpid tells it. The child never returns here.

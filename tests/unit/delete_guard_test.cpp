@@ -803,6 +803,9 @@ BOOST_AUTO_TEST_CASE(an_event_is_one_line_whatever_is_in_it) {
   auto const failure = std::make_exception_ptr(std::runtime_error("two\nlines"));
   BOOST_TEST(line({event_kind::restore_failed, "or\"ders", std::nullopt, "/x\n", failure}) ==
              "stash: restore_failed \"or\\\"ders\", at /x\\x0a: two\\x0alines");
+  stash::event const old{event_kind::adopted, "orders", 1'234'567s, "/x", failure};
+  BOOST_TEST(line(old) == "stash: adopted \"orders\", age 1234567 s, at /x: two\\x0alines");
+  BOOST_TEST(support::printed_on_a_bent_stream(old) == line(old));
 }
 
 BOOST_AUTO_TEST_CASE(memory_storage_guards_within_the_process) {

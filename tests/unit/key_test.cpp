@@ -36,6 +36,18 @@ BOOST_AUTO_TEST_CASE(a_null_pointer_is_refused_and_an_error_names_the_text_on_on
              "key \"\\xc3\\xa9\\xff\": not UTF-8: invalid_key [stash:1]");
 }
 
+BOOST_AUTO_TEST_CASE(a_key_is_equal_to_no_null_pointer) {
+  char const* nothing = nullptr;
+  BOOST_TEST(!(key("orders") == nothing));
+  BOOST_TEST((nothing != key("orders")));
+  nothing = "orders";
+  BOOST_TEST((nothing == key("orders")));
+}
+
+BOOST_AUTO_TEST_CASE(a_key_is_printed_as_it_is_whatever_is_left_on_the_stream) {
+  BOOST_TEST(support::printed_on_a_bent_stream(key("orders")) == "orders");
+}
+
 BOOST_AUTO_TEST_CASE(a_message_is_cut_but_not_amid_a_letter) {
   std::string letters;
   for (int i = 0; i < 201; ++i) letters += "\xc3\xa9";

@@ -600,6 +600,11 @@ BOOST_AUTO_TEST_CASE(a_check_that_does_not_apply_is_not_run_as_if_it_passed) {
   memories factory;
   BOOST_CHECK_THROW(find<memories>("a_lock_excludes_another_process").run(factory), std::logic_error);
   BOOST_TEST(!stash::testing::conformance_report{}.conforms());
+  using stash::testing::outcome;
+  stash::testing::conformance_report report;
+  report.results.assign(123, {"a check", outcome::passed});
+  report.results.push_back({"another", outcome::failed, "why"});
+  BOOST_TEST(support::printed_on_a_bent_stream(report) == "failed: another: why\n123 passed, 1 failed, 0 skipped\n");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <stash/error.hpp>
@@ -62,14 +64,16 @@ inline char const* reserved_key(boost::json::object const& info) noexcept {
 
 /// The column type that the info asks for; nullopt: none, or one that is not known.
 inline std::optional<std::string> overridden_type(boost::json::object const& info, type_mapping const& types) {
-  static type_mapping const known = {
-      {"text", "text"}, {"numeric", "numeric"}, {"timestamp", "timestamp"}, {"date", "date"}};
   auto const* const wanted = info.if_contains("type_override");
   if (wanted == nullptr || !wanted->is_string()) return std::nullopt;
-  auto const& mapping = types.empty() ? known : types;
-  auto const& text = wanted->get_string();
-  auto const found = mapping.find(std::string_view(text.data(), text.size()));
-  return found == mapping.end() ? std::nullopt : std::optional(found->second);
+  std::string_view const text = wanted->get_string();
+  if (types.empty()) {  // no map of ours: a guard in static storage may restore after it is gone
+    constexpr std::string_view known[] = {"text", "numeric", "timestamp", "date"};
+    bool const is_known = std::find(std::begin(known), std::end(known), text) != std::end(known);
+    return is_known ? std::optional(std::string(text)) : std::nullopt;
+  }
+  auto const found = types.find(text);
+  return found == types.end() ? std::nullopt : std::optional(found->second);
 }
 
 /// The columns of CKAN's own, which each resource has.

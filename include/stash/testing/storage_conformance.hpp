@@ -24,6 +24,7 @@
 #include <stash/basic_stash.hpp>
 #include <stash/concepts.hpp>
 #include <stash/delete_guard.hpp>
+#include <stash/detail/print.hpp>
 #include <stash/detail/quoted.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
@@ -95,12 +96,15 @@ struct conformance_report {
 
   /// A line for each that did not pass, and one that counts.
   friend std::ostream& operator<<(std::ostream& out, conformance_report const& report) {
+    std::string lines;
     for (auto const& r : report.results) {
       if (r.outcome == outcome::passed) continue;
-      out << (r.outcome == outcome::failed ? "failed: " : "skipped: ") << r.check << ": " << r.why << '\n';
+      lines += (r.outcome == outcome::failed ? "failed: " : "skipped: ") + std::string(r.check) + ": " + r.why + '\n';
     }
-    return out << report.count(outcome::passed) << " passed, " << report.count(outcome::failed) << " failed, "
-               << report.count(outcome::skipped) << " skipped\n";
+    lines += std::to_string(report.count(outcome::passed)) + " passed, " +
+             std::to_string(report.count(outcome::failed)) + " failed, " +
+             std::to_string(report.count(outcome::skipped)) + " skipped\n";
+    return stash::detail::print(out, lines);
   }
 };
 
@@ -112,7 +116,7 @@ namespace stash::inline v1::detail {
 struct conformance_tools {
   static std::string shown(bool b) { return b ? "true" : "false"; }
   static std::string shown(std::size_t n) { return std::to_string(n); }
-  static std::string shown(std::string_view text) { return quoted(printable(text)); }
+  static std::string shown(std::string_view text) { return detail::quoted(detail::printable(text)); }
   static std::string shown(boost::system::error_code const& code) { return code ? code.message() : "no error"; }
   static std::string shown(std::optional<record> const& r) {
     if (!r) return "none";
