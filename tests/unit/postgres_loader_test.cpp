@@ -255,6 +255,20 @@ BOOST_AUTO_TEST_CASE(a_load_that_is_finished_says_nothing_of_another_that_is_not
   BOOST_TEST(f.rows("orders") == 5U);
 }
 
+BOOST_AUTO_TEST_CASE(the_mark_of_a_load_is_nobodys_remark) {
+  d.create("orders", columns);
+  d.finish("orders");
+  auto const give_up = [&] {
+    ckan::postgres_datastore::loader rows{d, "orders", columns};
+    rows.add_csv("1,2\n");
+  };
+  give_up();
+  BOOST_TEST(d.remarks("orders") == boost::json::object{});
+  query("COMMENT ON COLUMN " + table() + "._id IS 'typed'");
+  give_up();
+  BOOST_TEST((d.remarks("orders") == boost::json::object{{"columns", {{"_id", "typed"}}}}));
+}
+
 BOOST_AUTO_TEST_CASE(a_load_whose_process_died_is_known_too) {
   d.create("orders", columns);
   BOOST_TEST(support::in_child([&] {

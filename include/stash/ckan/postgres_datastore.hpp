@@ -339,7 +339,9 @@ class postgres_datastore {
       std::optional<std::string> text;
       if (!rows.is_null(i, 2)) text = rows.text(i, 2);
       if (name.empty() || name.starts_with('_')) {
-        if (text) others.emplace(name, *text);
+        // The mark of a load is the table's own: carried over, it would stand in the way of the new one.
+        std::string_view const remark = stash::detail::postgres_load_mark::without_marks(text ? *text : "");
+        if (!remark.empty()) others.emplace(name, remark);
         continue;
       }
       found.all.push_back({name, rows.text(i, 1), std::nullopt, {}});

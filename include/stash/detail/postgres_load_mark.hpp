@@ -52,6 +52,10 @@ class postgres_load_mark {
   }
 
   static bool is_in(std::string_view comment) noexcept { return comment.starts_with(prefix); }
+  /// What people wrote behind the marks; empty: nothing.
+  static std::string_view without_marks(std::string_view comment) noexcept {
+    return comment.substr(end_of_marks(comment));
+  }
 
  private:
   static constexpr std::string_view prefix = "stash: a load was begun and not finished: ";
