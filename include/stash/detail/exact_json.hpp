@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <stash/detail/decimal.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>
@@ -18,40 +19,6 @@
 #include <vector>
 
 namespace stash::inline v1::detail {
-
-/// A decimal number as JSON writes it, taken apart: sign, digits without zeros at either end, and the power of ten that
-/// the last digit counts. Equal where the values are, however they are written.
-struct decimal {
-  bool is_negative = false;
-  std::string digits;
-  long long exponent = 0;
-
-  explicit decimal(std::string_view text) {
-    if (text.starts_with('-')) {
-      is_negative = true;
-      text.remove_prefix(1);
-    }
-    if (auto const e = text.find_first_of("eE"); e != text.npos) {
-      auto power = text.substr(e + 1);
-      if (power.starts_with('+')) power.remove_prefix(1);
-      std::from_chars(power.data(), power.data() + power.size(), exponent);  // the parser refused what does not fit
-      text = text.substr(0, e);
-    }
-    auto const point = text.find('.');
-    digits = text.substr(0, point);
-    if (point != text.npos) {
-      digits += text.substr(point + 1);
-      exponent -= static_cast<long long>(text.size() - point - 1);
-    }
-    digits.erase(0, digits.find_first_not_of('0'));
-    while (digits.ends_with('0')) {
-      digits.pop_back();
-      ++exponent;
-    }
-    if (digits.empty()) exponent = 0;
-  }
-  friend bool operator==(decimal const&, decimal const&) = default;
-};
 
 /// As `json_builder`, and knows which numbers the value does not hold as the text has them. Fails where a name stands
 /// twice in one object.
@@ -101,7 +68,7 @@ class exact_builder : public json_builder {
 
  private:
   void compare(std::string_view number, std::string const& comes_back) {
-    if (decimal(number) != decimal(comes_back)) inexact_.insert(outermost_);
+    if (normal(*read_decimal(number)) != normal(*read_decimal(comes_back))) inexact_.insert(outermost_);
   }
 
   std::vector<std::set<std::string>> names_;  // of the objects that are open
