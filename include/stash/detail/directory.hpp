@@ -179,9 +179,11 @@ class directory {
     if (ops.fstat(fd, &in) != 0 || ops.lstat(fd, name.c_str(), &link) != 0 || !S_ISLNK(link.st_mode)) {
       return std::nullopt;
     }
-    if (in.st_uid != root_user || (in.st_mode & 022) != 0 || link.st_uid != root_user) {
+    bool const is_roots = link.st_uid == root_user && in.st_uid == root_user && (in.st_mode & 022) == 0;
+    if (!is_roots || ops.user() == root_user) {
       op.fail(errc::unsafe_directory, path.native(),
-              "a symbolic link that others than root could have made; name the directory that it leads to");
+              std::string("a symbolic link") + (is_roots ? "" : " that others than root could have made") +
+                  "; name the directory that it leads to");
     }
     std::string target(static_cast<std::size_t>(link.st_size) + 1, '\0');
     auto const size = ops.read_link(fd, name.c_str(), target.data(), target.size());
