@@ -139,6 +139,23 @@ def test_a_push_writes_to_standard_error_only_and_stores_the_types_that_were_ask
     assert types == dict.fromkeys(types, "numeric") | {"date": "date", "weather": "text"}
 
 
+@pytest.mark.parametrize("scheme", ["", "journal:", "sqlite:"])
+def test_a_daemon_without_standard_descriptors_writes_into_no_file_of_its_own(annotated, scheme):
+    def close_all():
+        for fd in range(3):
+            os.close(fd)
+
+    infos = annotated.show().infos
+    place = f"{scheme}{annotated.directory / 'other'}"
+    for options, exits in ((["--crash-at", "mid-load"], -signal.SIGKILL), ([], 0)):
+        command = annotated.command("push", *options, WEATHER, stash=place)
+        with annotated.start(command, preexec_fn=close_all) as process:
+            assert process.wait(TIMEOUT) == exits
+    assert annotated.show().infos == infos
+    assert annotated.table() == weather_rows(infos)
+    assert annotated.run("stashes", stash=place).stdout == ""
+
+
 def test_an_orphan_is_listed_with_its_key_age_bytes_and_state(annotated):
     assert annotated.stashes() == []
     strike(annotated, "kill", "mid-load")

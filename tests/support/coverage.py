@@ -41,13 +41,16 @@ LINES = [
 ]
 BRANCHES = [
     ("detail/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
+    ("detail/owner.hpp", "found->pw_name != nullptr is false", "no user database is known that has such a row"),
+    ("detail/standard_descriptors.hpp", "placeholder > STDERR_FILENO is true",
+     "another thread puts something there in the same instant"),
     ("detail/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
      "a directory that is gone in the instant in which it was made, within one call of the seam"),
     ("detail/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
     ("detail/process.hpp", "::pthread_atfork(", NO_MEMORY),
     ("detail/at_fork.hpp", "::pthread_atfork(", NO_MEMORY),
     ("json_serializer.hpp", "stop != end is true", "basic_parser hands on nothing that is not a number throughout"),
-    ("detail/absolute.hpp", "directory.filename().empty() is true",
+    ("detail/directory.hpp", "path.filename().empty() is true",
      "how Boost.Filesystem 4 spells it; the tests are built with 3, the default of Boost 1.81"),
     ("testing/storage_conformance.hpp", "child < 0 is true", "root may always fork"),
     ("testing/storage_conformance.hpp", "waited < 10'000 is false", TEN_SECONDS),

@@ -74,6 +74,15 @@ take_out("going on under a name where there are no files without", "detail/tempo
 take_out("going on under a name where a file cannot be given one", "detail/temporary_file.hpp",
          "create_named(); write_all(); finish();", 'fail("link", name_);',
          "power_cut/power_cut/where_a_kernel_lacks*")
+take_out("comparing what was given the record's name", "detail/temporary_file.hpp",
+         "if (!is_ours && retried(", "if (false && retried(", "descriptors")
+take_out("going on under a name where another file was linked", "detail/temporary_file.hpp", "return is_ours;",
+         "return true;", "descriptors")
+take_out("not knowing what stands where another file was linked", "detail/temporary_file.hpp",
+         "op_.fail(errc::indeterminate, dir_.path_of(name), \"what was linked there may be another file\");", "",
+         "descriptors")
+take_out("a thread's own descriptors", "detail/posix_file_ops.hpp", "/proc/thread-self/fd/%d", "/proc/self/fd/%d",
+         "descriptors")
 take_out("the name of a file without one coming last under power_loss only", "detail/temporary_file.hpp",
          "if (!durable_ || !open_unnamed()) create_named();", "if (!open_unnamed()) create_named();",
          "atomic_file")
@@ -249,6 +258,19 @@ take_out("a newer version being listed as whole", "storage/atomic_file.hpp",
          "if (problem.code() == errc::mismatch)", "if (false)", "atomic_file")
 take_out("an error of listing a directory", "detail/directory.hpp",
          "if (ops_->list(get(), result) != 0) fail(\"list\");", "ops_->list(get(), result);", "recover")
+take_out("something in the place of a closed standard descriptor", "detail/posix_file_ops.hpp",
+         "detail::occupy_standard_descriptors();", "", "descriptors")
+take_out("the same before SQLite opens", "detail/sqlite.hpp", "occupy_standard_descriptors();", "", "descriptors")
+take_out("the same before libpq connects", "detail/postgres.hpp", "occupy_standard_descriptors();", "",
+         "postgres_storage/*/its_socket_is_no_standard_descriptor_where_these_are_closed")
+take_out("what is there being gone in another program", "detail/standard_descriptors.hpp",
+         "O_PATH | O_DIRECTORY | O_CLOEXEC", "O_PATH | O_DIRECTORY", "descriptors")
+take_out("no descriptor of ours being a standard one", "detail/standard_descriptors.hpp",
+         "if (fd < 0 || fd > STDERR_FILENO) return fd;", "return fd;", "descriptors")
+take_out("closing one that was moved up", "detail/standard_descriptors.hpp",
+         "::close(fd); errno = failed;", "errno = failed;", "descriptors")
+take_out("one that was moved up being closed in another program", "detail/standard_descriptors.hpp",
+         "F_DUPFD_CLOEXEC", "F_DUPFD", "descriptors")
 take_out("an error where a listing has no descriptor", "detail/posix_file_ops.hpp",
          "if (copy < 0) return -1;", "if (copy < 0) return 0;", "atomic_file")
 take_out("listing what is gone when it is looked at", "storage/atomic_file.hpp",
@@ -378,12 +400,13 @@ take_out("what keeps the kernel from telling whose it is", "detail/directory.hpp
 take_out("following a link that only root can have made", "detail/directory.hpp",
          "auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;",
          "std::optional<boost::filesystem::path> target;", "directory", needs_root=True)
-take_out("the owner of a link to the directory", "detail/directory.hpp", "|| link.st_uid != root_user", "",
+take_out("the owner of a link to the directory", "detail/directory.hpp", "link.st_uid == root_user &&", "",
          "directory", needs_root=True)
-take_out("the owner of the directory that a link is in", "detail/directory.hpp", "in.st_uid != root_user ||", "",
+take_out("the owner of the directory that a link is in", "detail/directory.hpp", "&& in.st_uid == root_user", "",
          "directory", needs_root=True)
-take_out("the mode of the directory that a link is in", "detail/directory.hpp", "(in.st_mode & 022) != 0 ||", "",
+take_out("the mode of the directory that a link is in", "detail/directory.hpp", "&& (in.st_mode & 022) == 0", "",
          "directory", needs_root=True)
+take_out("a link of root's own", "detail/directory.hpp", "|| ops.user() == root_user", "", "directory", needs_root=True)
 take_out("a link that leads nowhere being an error", "detail/directory.hpp",
          "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "if (failed == ENOENT) return std::nullopt;",
          "directory", needs_root=True)

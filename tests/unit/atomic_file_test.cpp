@@ -560,7 +560,9 @@ BOOST_DATA_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and
     for (int n = 1;; ++n) {
       int left = n;
       std::string which;
+      bool is_linked = false;
       *ops.before = [&](std::string_view call) {
+        is_linked |= call == "link_unnamed" && left > 1;
         if (--left != 0) return 0;
         which = call;
         return error;
@@ -571,7 +573,8 @@ BOOST_DATA_TEST_CASE(each_call_failing_with_each_errno_leaves_the_old_record_and
           *ops.before = [](std::string_view) { return 0; };
           BOOST_TEST((s.get("k") == second));
           s.put("k", first);
-          if (left <= 0) BOOST_TEST((which == "close" || which.ends_with("_unnamed")), "put forgives " << which);
+          bool const is_look = is_linked && which.ends_with("stat");  // at what was linked: it is linked once more
+          if (left <= 0) BOOST_TEST((which == "close" || which.ends_with("_unnamed") || is_look), "forgives " << which);
           return left > 0;  // the call to spoil never came
         } catch (stash::error const& e) {
           BOOST_TEST(e.operation() == "put");

@@ -944,4 +944,17 @@ BOOST_AUTO_TEST_CASE(a_child_ends_nothing_of_its_parents_session) {
   BOOST_TEST(query("SELECT max(pid)::text FROM pg_locks WHERE locktype = 'advisory'") == session);
 }
 
+BOOST_AUTO_TEST_CASE(its_socket_is_no_standard_descriptor_where_these_are_closed) {
+  int const status = support::in_child([&] {
+    for (int const fd : {0, 1, 2}) ::close(fd);
+    auto mine = other();
+    mine.put("k", some("words"));
+    for (char const* const fd : {"0", "1", "2"}) {
+      if (boost::filesystem::read_symlink("/proc/self/fd/" + std::string(fd)) != "/") return 1;
+    }
+    return mine.get("k") == some("words") ? 0 : 2;
+  });
+  BOOST_TEST(status == 0);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <new>
 #include <stash/detail/process.hpp>
+#include <stash/detail/standard_descriptors.hpp>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,10 @@ static_assert(sizeof(off_t) >= 8, "stash needs a 64-bit off_t: compile with -D_F
 /// Each is the POSIX call of that name unless it says more: -1 and `errno` on failure, no retry. Stateless;
 /// thread safe. Whatever stands in for it is copied into storages and locks, and is called through `const`.
 struct posix_file_ops {
-  /// openat(2), with O_CLOEXEC.
+  /// openat(2), with O_CLOEXEC. Never 0, 1 or 2, also where these are closed.
   int open(int directory, char const* name, int flags, mode_t mode = 0) const noexcept {
-    return ::openat(directory, name, flags | O_CLOEXEC, mode);
+    detail::occupy_standard_descriptors();
+    return detail::above_standard_descriptors(::openat(directory, name, flags | O_CLOEXEC, mode));
   }
   /// @{
   /// Where less was read or written than was asked for, the caller goes on.
@@ -142,10 +144,12 @@ struct posix_file_ops {
     return -1;
 #endif
   }
-  /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted.
+  /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted. Which file gets the name must be
+  /// looked at: a /proc that something else was mounted over may lie.
   int link_unnamed(int fd, int directory, char const* name) const noexcept {
-    char path[32];  // linkat(2): with AT_EMPTY_PATH it would need a capability, before Linux 6.10
-    std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    char path[40];  // linkat(2): with AT_EMPTY_PATH it would need a capability, before Linux 6.10
+    // Not /proc/self: that is the main thread, and a thread may have descriptors of its own (unshare(2)).
+    std::snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
     return ::linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
   }
   /// Anything but a directory.
@@ -155,7 +159,7 @@ struct posix_file_ops {
 
   /// The names in the directory that `fd` has open, "." and ".." too.
   int list(int fd, std::vector<std::string>& names) const {
-    int const copy = ::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int const copy = open(fd, ".", O_RDONLY | O_DIRECTORY);
     if (copy < 0) return -1;
     DIR* const stream = ::fdopendir(copy);
     if (stream == nullptr) {

@@ -8,6 +8,7 @@
 #include <boost/system/error_condition.hpp>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/standard_descriptors.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -55,6 +56,7 @@ class sqlite_connection {
   explicit sqlite_connection(std::string const& file, std::string_view operation = "open",
                              int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)
       : file_(file) {
+    occupy_standard_descriptors();  // SQLite looks too (SQLITE_MINIMUM_FILE_DESCRIPTOR), but after it has opened
     int const failed = ::sqlite3_open_v2(file.c_str(), &db_, flags, nullptr);
     if (failed != SQLITE_OK) {
       std::string const why = db_ != nullptr ? ::sqlite3_errmsg(db_) : "out of memory";

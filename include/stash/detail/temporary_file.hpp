@@ -10,6 +10,7 @@
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace stash::inline v1::detail {
 
@@ -84,8 +85,17 @@ class temporary_file {
     if (fd >= 0) file_.emplace(ops_, fd);
     return fd >= 0;
   }
+  /// Whether it has that name now. What was given the name is looked at: /proc may have told of other descriptors than
+  /// this thread's, and then it is somebody else's file.
   bool link(std::string const& name) const {
-    return retried([&] { return ops_.link_unnamed(file_->get(), dir_.get(), name.c_str()); }) == 0;
+    if (retried([&] { return ops_.link_unnamed(file_->get(), dir_.get(), name.c_str()); }) != 0) return false;
+    struct stat ours, found;
+    bool const is_ours = ops_.fstat(file_->get(), &ours) == 0 && ops_.lstat(dir_.get(), name.c_str(), &found) == 0 &&
+                         std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino);
+    if (!is_ours && retried([&] { return ops_.unlink(dir_.get(), name.c_str()); }) != 0 && errno != ENOENT) {
+      op_.fail(errc::indeterminate, dir_.path_of(name), "what was linked there may be another file");
+    }
+    return is_ours;
   }
 
   std::string const& make_name() { return name_ = temporary_name(key_, op_.name, dir_.random()); }

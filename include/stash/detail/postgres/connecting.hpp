@@ -15,6 +15,7 @@
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/sqlstate.hpp>
 #include <stash/detail/postgres/wait.hpp>
+#include <stash/detail/standard_descriptors.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -131,6 +132,7 @@ class postgres_connecting {
     add("keepalives_count", "3");
     add("tcp_user_timeout", "50000");
     add(nullptr, nullptr);
+    occupy_standard_descriptors();  // it makes sockets
     connected made{::PQconnectStartParams(names.data(), values.data(), 0), ::PQfinish};
     if (made == nullptr) throw std::bad_alloc{};
     ::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);  // with the SQLSTATE, which libpq has nowhere else here

@@ -1,0 +1,248 @@
+// Descriptors: which numbers ours have, and what becomes of them in the program's hands.
+#include <fcntl.h>
+#include <sched.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+
+#include <array>
+#include <atomic>
+#include <stash/storage/journal.hpp>
+#include <stash/storage/sqlite.hpp>
+#include <thread>
+
+#include "support.hpp"
+
+using namespace std::chrono_literals;
+using stash::record;
+using stash::time_point;
+using support::names;
+namespace fs = boost::filesystem;
+
+namespace {
+
+record const first{"first", time_point{1us}};
+constexpr std::array standard{0, 1, 2};
+
+void close_standard_descriptors() {
+  for (int const fd : standard) ::close(fd);
+}
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
+fs::path what_is(int fd) {
+  boost::system::error_code ignored;
+  return fs::read_symlink("/proc/thread-self/fd/" + std::to_string(fd), ignored);
+}
+
+/// Nothing that is written to a standard descriptor arrives anywhere, at no moment.
+class noise {
+ public:
+  bool has_hit() {
+    is_done_ = true;
+    thread_.join();
+    return has_hit_;
+  }
+
+ private:
+  std::atomic<bool> is_done_ = false, has_hit_ = false;
+  std::thread thread_{[this] {
+    while (!is_done_) {
+      for (int const fd : standard) {
+        if (::write(fd, "log line\n", 9) > 0) has_hit_ = true;
+      }
+    }
+  }};
+};
+
+struct fixture : support::scratch {
+  fs::path const target = dir() / "k.stash";
+
+  /// What a daemon that has closed its standard descriptors gets of a storage, while it writes to them.
+  template <class Storage>
+  int in_a_daemon(Storage make(fs::path const&)) const {
+    return support::in_child([&] {
+      close_standard_descriptors();
+      noise lines;
+      bool is_low = false;
+      for (int i = 0; i < 40; ++i) {  // each opens all anew
+        Storage s = make(dir());
+        stash::key const k{std::to_string(i)};
+        auto const lock = s.try_lock(k);
+        s.put(k, first);
+        s.put("aside", first);
+        s.set_aside("aside", "x");
+        for (int const fd : standard) is_low |= what_is(fd) != "/";
+      }
+      if (lines.has_hit()) return 1;
+      if (is_low) return 2;
+      auto const all = make(dir()).entries();
+      for (auto const& e : all) {
+        if (make(dir()).get(e.key) != first) return 3;
+      }
+      return all.size() == 40 ? 0 : 4;
+    });
+  }
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(descriptors, fixture)
+
+// 0, 1 and 2
+
+BOOST_AUTO_TEST_CASE(what_a_daemon_writes_to_descriptors_that_it_has_closed_goes_into_no_file_of_ours) {
+  BOOST_TEST(in_a_daemon(+[](fs::path const& d) { return stash::atomic_file_storage{d}; }) == 0);
+  fs::remove_all(dir());
+  BOOST_TEST(in_a_daemon(+[](fs::path const& d) {
+               return stash::atomic_file_storage{d, {.durability = stash::durability::process_crash}};
+             }) == 0);
+  fs::remove_all(dir());
+  BOOST_TEST(in_a_daemon(+[](fs::path const& d) { return stash::journal_storage{d}; }) == 0);
+  fs::remove_all(dir());
+  BOOST_TEST(in_a_daemon(+[](fs::path const& d) { return stash::sqlite_storage{d / "stash.sqlite"}; }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_takes_their_places_can_neither_be_read_nor_written_and_is_gone_in_another_program) {
+  int const status = support::in_child([&] {
+    close_standard_descriptors();
+    stash::atomic_file_storage{dir()}.put("k", first);
+    for (int const fd : standard) {
+      char byte = 0;
+      if (!is_open(fd) || ::write(fd, "x", 1) != -1 || errno != EBADF || ::read(fd, &byte, 1) != -1) return 1;
+      if ((::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) return 2;
+    }
+    auto const before = names("/proc/self/fd");
+    stash::atomic_file_storage{dir()}.put("k", first);
+    return names("/proc/self/fd") == before ? 0 : 3;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_the_program_has_there_is_left_alone) {
+  for (int const closed : standard) {
+    int const status = support::in_child([&] {
+      std::array<fs::path, 3> before;
+      for (int const fd : standard) before.at(static_cast<std::size_t>(fd)) = what_is(fd);
+      ::close(closed);
+      stash::atomic_file_storage{dir()}.put("k", first);
+      for (int const fd : standard) {
+        if (what_is(fd) != (fd == closed ? fs::path("/") : before.at(static_cast<std::size_t>(fd)))) return 1;
+      }
+      return 0;
+    });
+    BOOST_TEST(status == 0);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(one_that_got_such_a_number_is_moved_up) {
+  using stash::detail::above_standard_descriptors;
+  int const status = support::in_child([&] {
+    ::close(1);
+    int const low = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int const moved = above_standard_descriptors(low);
+    if (low != 1 || moved <= 2 || is_open(1) || what_is(moved) != "/dev/null") return 1;
+    if ((::fcntl(moved, F_GETFD) & FD_CLOEXEC) == 0) return 2;
+    if (above_standard_descriptors(moved) != moved || above_standard_descriptors(-1) != -1) return 3;
+    rlimit const none{3, 3};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    bool const is_refused = above_standard_descriptors(::open("/dev/null", O_WRONLY)) == -1 && errno != 0;
+    return is_refused && !is_open(1) ? 0 : 4;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(sqlite_looks_after_its_own_files) {
+  int const status = support::in_child([&] {
+    close_standard_descriptors();
+    sqlite3* db = nullptr;
+    int const failed =
+        ::sqlite3_open((root / "db").c_str(), &db) +
+        ::sqlite3_exec(db, "PRAGMA journal_mode=WAL; CREATE TABLE t (i); SELECT * FROM t", nullptr, nullptr, nullptr);
+    for (int const fd : standard) {
+      if (what_is(fd).parent_path() == fs::canonical(root)) return 1;
+    }
+    ::sqlite3_close(db);
+    return failed;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(nor_are_they_there_for_a_moment) {
+  int const status = support::in_child([&] {
+    close_standard_descriptors();
+    stash::detail::sqlite_connection const db{(root / "db").native()};
+    return what_is(0) == "/" && what_is(1) == "/" && what_is(2) == "/" ? 0 : 1;
+  });
+  BOOST_TEST(status == 0);
+}
+
+// A thread with descriptors of its own
+
+BOOST_AUTO_TEST_CASE(a_thread_that_does_not_share_its_descriptors_saves_its_own_file) {
+  support::write(root / "foreign", "foreign");
+  int const status = support::in_child([&] {
+    support::spoiled_ops ops;
+    support::spoiled_storage files{dir(), {}, ops};
+    files.put("other", first);
+    for (int i = 0; i < 30; ++i) ::open((root / "foreign").c_str(), O_RDONLY);
+    bool is_saved = false;
+    std::thread{[&] {
+      if (::unshare(CLONE_FILES) != 0) return;
+      for (int fd = 3; fd < 40; ++fd) ::close(fd);
+      files.put("k", first);      // a new name
+      files.put("other", first);  // in place of one
+      auto const aside = files.set_aside("other", "x");
+      is_saved = files.get("k") == first && support::read(aside) != "foreign";
+    }}.join();
+    if (!is_saved) return 1;
+    struct stat s;
+    ::stat((root / "foreign").c_str(), &s);
+    return s.st_nlink == 1 ? 0 : 2;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_given_the_records_name_is_compared_with_what_was_written) {
+  struct lying : support::spoiled_ops {
+    std::string foreign{};
+    int link_unnamed(int, int d, char const* n) const { return ::linkat(AT_FDCWD, foreign.c_str(), d, n, 0); }
+  };
+  auto const foreign = root / "foreign";
+  support::write(foreign, "foreign");
+  lying ops;
+  ops.foreign = foreign.native();
+  stash::basic_atomic_file_storage<lying> s{dir(), {}, ops};
+  s.put("k", first);
+  BOOST_TEST((s.get("k") == first));
+  *ops.before = [](std::string_view call) { return call == "unlink" ? ENOENT : 0; };  // a cleaner was faster
+  s.put("k", first);
+  BOOST_TEST((s.get("k") == first));
+  *ops.before = [](std::string_view) { return 0; };
+  s.sweep("k");
+  auto const aside = s.set_aside("k", "x");
+  BOOST_TEST(support::read(aside) != "foreign");
+  BOOST_TEST(names(dir()).size() == 2U);
+  struct stat found;
+  BOOST_REQUIRE(::stat(foreign.c_str(), &found) == 0);
+  BOOST_TEST(found.st_nlink == 1U);
+  for (char const* const failing : {"fstat", "lstat"}) {  // cannot be compared: the other way
+    fs::remove_all(dir());
+    *ops.before = [&, written = false](std::string_view call) mutable {
+      written |= call == "writev";
+      return written && call == failing ? EIO : 0;
+    };
+    support::spoiled_ops plain;
+    plain.before = ops.before;
+    support::spoiled_storage{dir(), {}, plain}.put("k", first);
+    BOOST_TEST((stash::atomic_file_storage{dir()}.get("k") == first), failing);
+    BOOST_TEST(names(dir()).size() == 2U);
+    fs::remove_all(dir());  // and nobody knows which it is where it cannot be taken away again
+    *ops.before = [&, written = false](std::string_view call) mutable {
+      written |= call == "writev";
+      return written && (call == failing || call == "unlink") ? EIO : 0;
+    };
+    BOOST_TEST(support::code_of([&] {
+                 support::spoiled_storage{dir(), {}, plain}.put("k", first);
+               }) == stash::errc::indeterminate);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
