@@ -49,7 +49,8 @@ struct journal_content {
 inline journal_content content_of(std::string bytes, journal_place const& place, std::uint64_t salt) {
   auto const head = frame_head::decode(bytes, place.at, salt);
   if (!head) return {false, std::move(bytes)};
-  std::string_view body = std::string_view(bytes).substr(head->size(), head->body_size);
+  std::string_view body = std::string_view(bytes).substr(head->size());
+  body = body.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(head->body_size, body.size())));
   if (xxh64::hash(body, salt) != head->body_hash) return {false, std::move(bytes)};
   bool const has_name = head->kind == frame_kind::kept || head->kind == frame_kind::corrupt_kept;
   if (has_name) body = kept_body::split(body).payload;

@@ -84,7 +84,7 @@ struct frame_head {
   std::uint64_t frame_size() const noexcept { return (size() + body_size + 7) / 8 * 8; }
   std::uint64_t end() const noexcept { return offset + frame_size(); }
   std::string_view padding() const noexcept {
-    return std::string_view("\0\0\0\0\0\0\0", frame_size() - size() - body_size);
+    return std::string_view("\0\0\0\0\0\0\0", static_cast<std::size_t>(frame_size() - size() - body_size));
   }
 
   std::string encode(std::uint64_t salt) {
@@ -106,8 +106,9 @@ struct frame_head {
   static std::optional<frame_head> decode(std::string_view bytes, std::uint64_t at, std::uint64_t salt) {
     if (bytes.size() < fixed_size || number_at(bytes, 8) != magic || number_at(bytes, 32) != at) return std::nullopt;
     std::uint64_t const sizes = number_at(bytes, 80);
-    std::uint64_t const key_size = sizes & 0xffffffff, previous_size = sizes >> 32;
-    if (bytes.size() - fixed_size < key_size + previous_size) return std::nullopt;
+    std::uint64_t const key_bytes = sizes & 0xffffffff, previous_bytes = sizes >> 32;
+    if (bytes.size() - fixed_size < key_bytes + previous_bytes) return std::nullopt;
+    auto const key_size = static_cast<std::size_t>(key_bytes), previous_size = static_cast<std::size_t>(previous_bytes);
     frame_head head;
     head.kind = static_cast<frame_kind>(number_at(bytes, 16));
     head.sequence = number_at(bytes, 24);

@@ -22,9 +22,9 @@
 
 namespace stash::inline v1 {
 
-// A key's lock is a byte anywhere below 2^62. Beside a process with a 64-bit off_t, one with 32 bits would lock
-// another.
-static_assert(sizeof(off_t) >= 8, "stash needs a 64-bit off_t: compile with -D_FILE_OFFSET_BITS=64");
+static_assert(sizeof(off_t) >= 8,
+              "stash: compile with -D_FILE_OFFSET_BITS=64: with a 32-bit off_t a process locks other bytes of the lock "
+              "file than a 64-bit one, and the two do not exclude each other");
 
 /// Every system call that the atomic file and journal storages make, and the only place that makes one. A test puts
 /// another class with the same members in, and plays a full disk or a power cut.

@@ -13,6 +13,7 @@
 #include <concepts>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <future>
 #include <limits>
@@ -115,7 +116,10 @@ namespace stash::inline v1::detail {
 /// What the checks are written with.
 struct conformance_tools {
   static std::string shown(bool b) { return b ? "true" : "false"; }
-  static std::string shown(std::size_t n) { return std::to_string(n); }
+  template <std::unsigned_integral N>
+  static std::string shown(N n) {
+    return std::to_string(n);
+  }
   static std::string shown(std::string_view text) { return detail::quoted(detail::printable(text)); }
   static std::string shown(boost::system::error_code const& code) { return code ? code.message() : "no error"; }
   static std::string shown(std::optional<record> const& r) {
@@ -350,7 +354,7 @@ class storage_conformance : detail::conformance_tools {
     equal("the key of an entry", text(e.key.str()), text(k.str()));
     equal("the entry is intact", e.state == record_state::intact, true);
     equal("the entry has the record's saved_at", e.saved_at == r.saved_at, true);
-    equal("bytes of the entry", std::size_t{e.bytes}, r.payload.size());
+    equal("bytes of the entry", e.bytes, std::uint64_t{r.payload.size()});
   }
   static void is_locked(storage& s, key const& k, bool expected) {
     equal("the lock of " + shown(k.str()) + " is held", !s.try_lock(k), expected);
