@@ -877,7 +877,7 @@ take_out("refusing what stands behind the JSON", "json_serializer.hpp", "if (use
 take_out("trying on save whether a value comes back", "json_serializer.hpp",
          "T const back = deserialize<T>(bytes); if constexpr (detail::is_comparable<T>) check_equal(v, back, bytes);", "",
          "json_serializer")
-take_out("finding a member that was forgotten", "json_serializer.hpp", "check_equal(v, back, bytes);", "",
+take_out("finding a member that was forgotten", "json_serializer.hpp", "check_equal(v, back, bytes);", ";",
          "json_serializer")
 take_out("comparing all that is equal to itself", "json_serializer.hpp", "|| !is_equal(v, v)", "", "json_serializer")
 take_out("a variant coming back as another alternative", "json_serializer.hpp",
