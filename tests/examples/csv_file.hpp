@@ -24,7 +24,9 @@ struct input_error : std::runtime_error {
 };
 
 /// Reads CSV (RFC 4180, UTF-8, with or without a byte order mark; lines end with LF, CRLF or CR) row by row; the
-/// first row is the header. libcsv parses; this class counts the lines and refuses what cannot be loaded right.
+/// first row is the header. An empty line is no row; where the header has one field, it is a row of NULL, as for
+/// Python's csv and PostgreSQL's COPY. libcsv parses; this class counts the lines and refuses what cannot be loaded
+/// right.
 class csv_reader {
  public:
   using row = std::span<std::optional<std::string_view> const>;  // nullopt: an empty field without quotes
@@ -79,6 +81,8 @@ class csv_reader {
       if (auto const cr = line.find('\r'); cr != line.npos) line = line.substr(0, cr);
       line = text.substr(0, line.size() + 1);
       text.remove_prefix(line.size());
+      bool const second_half_of_crlf = after_cr_ && line == "\n";
+      bool const is_empty = !in_row_ && !second_half_of_crlf && (line == "\n" || line == "\r");
       if (!in_row_) row_line_ = line_;
       std::string_view const up_to_nul = line.substr(0, line.find('\0'));  // the first error is the one to tell
       if (csv_parse(&parser_, up_to_nul.data(), up_to_nul.size(), &field_ends, &row_ends, this) != up_to_nul.size()) {
@@ -88,7 +92,7 @@ class csv_reader {
       if (up_to_nul.size() < line.size()) fail_at(line_, "a NUL byte");
       in_row_ = in_row_ || (line != "\n" && line != "\r");
       deliver();
-      bool const second_half_of_crlf = after_cr_ && line == "\n";
+      if (is_empty && columns_ == 1) on_row_(row_of_null, row_line_);
       after_cr_ = line.ends_with('\r');
       if (after_cr_ || (line.ends_with('\n') && !second_half_of_crlf)) ++line_;
     }
@@ -136,6 +140,7 @@ class csv_reader {
   std::uint64_t line_ = 1, row_line_ = 1;
   std::size_t columns_ = 0;
   static constexpr std::size_t null = std::string::npos;
+  static constexpr std::optional<std::string_view> row_of_null[1]{};
   std::string text_;               // the row's fields, each with a NUL behind it, which no field has
   std::vector<std::size_t> ends_;  // of the fields in it
   std::vector<std::optional<std::string_view>> views_;

@@ -1,6 +1,8 @@
 // Moves a CSV file into a table that is dropped and built anew each time, and keeps the words that people
 // typed into its Data Dictionary, whatever happens in between. Copy it and put your own datastore in.
+#include <pwd.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +12,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/reload.hpp>
@@ -21,6 +24,7 @@
 #include <unordered_set>
 
 #include "csv_file.hpp"
+#include "places.hpp"
 
 namespace {
 
@@ -118,25 +122,27 @@ class faulty_datastore {
   fault& fault_;
 };
 
-void log(std::string const& line) { std::cerr << "pusher: " << line << '\n'; }
-void log_event(stash::event const& e) { std::cerr << e << '\n'; }
+/// Of what the command line and the environment have.
+example::masking& masked() {
+  static example::masking all;
+  return all;
+}
+
+void log(std::string const& line) { std::cerr << "pusher: " << masked()(line) << '\n'; }
+void log_event(stash::event const& e) {
+  std::ostringstream line;
+  line << e;
+  std::cerr << masked()(line.str()) << '\n';
+}
 
 std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
-/// What stands behind `scheme`; nullopt: something else stands there, or nothing behind it.
-std::optional<std::string> behind(std::string_view scheme, std::string const& text) {
-  if (!text.starts_with(scheme) || text.size() == scheme.size()) return std::nullopt;
-  return text.substr(scheme.size());
-}
-bool is_postgres(std::string const& text) {
-  return text.starts_with("postgresql://") || text.starts_with("postgres://");
-}
-
-/// FILE of "sqlite:FILE".
-std::string sqlite_file(std::string const& datastore) {
-  auto const file = behind("sqlite:", datastore);
-  if (!file) throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE or postgresql://...");
-  return *file;
+/// FILE of "sqlite:FILE"; nullopt: a server.
+std::optional<std::string> sqlite_file(std::string const& datastore) {
+  auto const place = example::place_of(datastore);
+  if (place.kind == example::place_kind::postgres) return std::nullopt;
+  if (place.kind == example::place_kind::sqlite) return place.where;
+  throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE or postgresql://...");
 }
 
 bool exists(std::string const& file) {
@@ -171,22 +177,37 @@ exit_code with_stash(arguments const& a, F f) {
     checking_input([&] { static_cast<void>(store.storage().exists()); });  // throws where it could not be used
     return f(store);
   };
-  if (is_postgres(a.stash)) return with(stash::basic_stash<stash::postgres_storage>{a.stash});
-  if (auto const file = behind("sqlite:", a.stash)) return with(stash::basic_stash<stash::sqlite_storage>{*file});
-  if (auto const directory = behind("journal:", a.stash)) {
-    return with(stash::basic_stash<stash::journal_storage>{*directory});
+  auto const place = example::place_of(a.stash);
+  using example::place_kind;
+  switch (place.kind) {
+    case place_kind::postgres:
+      return with(checking_input([&] { return stash::basic_stash<stash::postgres_storage>{place.where}; }));
+    case place_kind::sqlite:
+      return with(checking_input([&] { return stash::basic_stash<stash::sqlite_storage>{place.where}; }));
+    case place_kind::journal:
+      return with(checking_input([&] { return stash::basic_stash<stash::journal_storage>{place.where}; }));
+    case place_kind::path:
+      return with(checking_input([&] { return stash::file_stash{place.where}; }));
+    case place_kind::unknown:
+      break;
   }
-  return with(checking_input([&] { return stash::file_stash{a.stash}; }));
+  throw input_error("--stash " + in_quotes(a.stash) +
+                    ": expected DIRECTORY (./DIRECTORY, where it has a colon or an equals sign), sqlite:FILE,"
+                    " postgresql://... or journal:DIRECTORY");
 }
 
 std::unique_ptr<any_datastore> open_datastore(arguments const& a) {
   return checking_input([&]() -> std::unique_ptr<any_datastore> {
-    if (is_postgres(a.datastore)) return std::make_unique<datastore_of<ckan::postgres_datastore>>(a.datastore);
-    return std::make_unique<datastore_of<ckan::sqlite_datastore>>(sqlite_file(a.datastore));
+    if (auto const file = sqlite_file(a.datastore))
+      return std::make_unique<datastore_of<ckan::sqlite_datastore>>(*file);
+    return std::make_unique<datastore_of<ckan::postgres_datastore>>(a.datastore);
   });
 }
 
-bool is_missing(arguments const& a) { return !is_postgres(a.datastore) && !exists(sqlite_file(a.datastore)); }
+bool is_missing(arguments const& a) {
+  auto const file = sqlite_file(a.datastore);
+  return file && !exists(*file);
+}
 
 /// As `open_datastore`, but makes no file; null: there is none.
 std::unique_ptr<any_datastore> open_existing(arguments const& a) { return is_missing(a) ? nullptr : open_datastore(a); }
@@ -204,6 +225,7 @@ std::unique_ptr<any_datastore> open_for(arguments const& a, ckan::fields const& 
 struct survey {
   ckan::fields headers;
   std::uint64_t records = 0;
+  bool has_values = false;  // more than empty lines
 };
 
 /// Reads the whole file before anything is touched: what is wrong with it is found now.
@@ -214,6 +236,7 @@ survey look_through(std::string const& file) {
     auto const fail = [&](std::string const& what) { throw input_error("line " + std::to_string(line) + ": " + what); };
     if (!result.headers.empty()) {
       ++result.records;
+      result.has_values = result.has_values || row.size() > 1 || row[0];
       return;
     }
     std::unordered_set<std::string> names;
@@ -289,7 +312,7 @@ exit_code push(Stash& store, arguments const& a, survey const& csv) {
 exit_code push(arguments const& a) {
   static_cast<void>(stash::key(a.resource));  // throws where it is none
   survey const csv = look_through(a.file);
-  if (csv.records == 0) {
+  if (!csv.has_values) {
     log(a.file + " has no records: nothing to load, nothing touched");
     return done;
   }
@@ -341,10 +364,26 @@ void print(stash::entry const& e, char const* place) {
     age = std::to_string(std::max<std::int64_t>(seconds, 0)) + " s";
   }
   char const* const state = e.state == stash::record_state::intact ? "intact" : "corrupt";
-  std::cout << e.key << '\t' << age << '\t' << e.bytes << " bytes\t" << state << place << e.where << '\n';
+  std::ostringstream line;
+  line << e.key << '\t' << age << '\t' << e.bytes << " bytes\t" << state << place << e.where << '\n';
+  std::cout << masked()(line.str());
+}
+
+/// Whose the stash is, where it is somebody else's.
+void tell_owner(arguments const& a) {
+  auto const place = example::place_of(a.stash);
+  struct stat found {};
+  if (place.kind == example::place_kind::postgres || ::stat(place.where.c_str(), &found) != 0 ||
+      found.st_uid == ::geteuid())
+    return;
+  auto const* const owner = ::getpwuid(found.st_uid);
+  std::string const name = owner != nullptr ? owner->pw_name : '#' + std::to_string(found.st_uid);
+  log(place.where + " belongs to " + name + "; what changes it is to be run as: sudo -u " +
+      (owner != nullptr ? name : "'" + name + "'"));
 }
 
 exit_code stashes(arguments const& a) {
+  tell_owner(a);
   return with_stash(a, [](auto& store) {
     for (auto const& e : store.entries()) print(e, "\tat ");
     for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
@@ -382,7 +421,12 @@ exit_code recover(arguments const& a) {
 int main(int argc, char** argv) {
   arguments a;
   exit_code (*command)(arguments const&) = nullptr;
+  for (int i = 1; i < argc; ++i) masked().learn(argv[i]);
+  masked().learn_environment();
   CLI::App app{"Loads CSV files into tables and keeps their Data Dictionaries"};
+  app.footer(
+      "A password in postgresql://... can be seen by others of this machine, in the list of processes: put it into\n"
+      "~/.pgpass or the file that PGPASSFILE names.");
   app.require_subcommand(1);
   auto const add = [&](char const* name, char const* help, exit_code (*run)(arguments const&)) {
     CLI::App* const sub = app.add_subcommand(name, help);
@@ -402,7 +446,8 @@ int main(int argc, char** argv) {
   needs({pushing, listing, recovering}, "--stash", a.stash,
         "where the stash is: DIRECTORY, sqlite:FILE, postgresql://... or journal:DIRECTORY");
   needs({pushing, annotating, showing}, "--resource", a.resource, "the resource's id");
-  needs({pushing}, "FILE.csv", a.file, "the rows, UTF-8, with a header");
+  needs({pushing}, "FILE.csv", a.file,
+        "the rows, UTF-8, with a header; an empty line is no row, but in a file of one column a row of NULL");
   needs({annotating}, "DICTIONARY.json", a.file,
         "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
   auto const steps = CLI::IsMember({"before-drop", "after-drop", "after-create", "mid-load", "before-commit"});
@@ -411,7 +456,11 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& problem) {
-    return app.exit(problem) == 0 ? done : bad_input;
+    std::ostringstream out, err;  // a usage error has the arguments in it
+    bool const is_good = app.exit(problem, out, err) == 0;
+    std::cout << masked()(out.str());
+    std::cerr << masked()(err.str());
+    return is_good ? done : bad_input;
   }
   try {
     exit_code const code = command(a);

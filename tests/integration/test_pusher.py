@@ -439,6 +439,48 @@ def test_a_file_without_records_touches_nothing(annotated, orphan):
     assert_whole(annotated, infos)
 
 
+ONE_COLUMN = {  # as Python's csv reads them, an empty line as a row of NULL
+    "an empty line": ("a\n1\n\n3\n", [("1",), (None,), ("3",)]),
+    "of crlf": ("a\r\n1\r\n\r\n3\r\n", [("1",), (None,), ("3",)]),
+    "of cr": ("a\r1\r\r3", [("1",), (None,), ("3",)]),
+    "at the end": ("a\n1\n\n", [("1",), (None,)]),
+    "several": ("a\n\n\n1\n\n\n", [(None,), (None,), ("1",), (None,), (None,)]),
+    "before the header": ("\n\na\n1\n", [("1",)]),
+    "beside an empty text": ('a\n""\n\n', [("",), (None,)]),
+    "in quotes": ('a\n"\n\n"\n', [("\n\n",)]),
+    "spaces": ("a\n \n", [(" ",)]),
+}
+
+
+@each("text, rows", ONE_COLUMN)
+def test_an_empty_line_of_a_file_of_one_column_is_a_row_of_null(job, text, rows):
+    path = job.file("one.csv", text)
+    with path.open(newline="") as file:
+        read = [tuple(row) or (None,) for row in list(csv.reader(file))]
+    assert read[read.index(("a",)) + 1:] == rows
+    told = job.push(path).stderr
+    assert job.table() == rows
+    assert f"loaded {len(rows)} rows" in told
+
+
+def test_a_line_that_ends_the_rows_for_postgres_is_a_row(job):
+    job.push(job.file("one.csv", "a\n1\n\\.\n3\n"))
+    assert job.table() == [("1",), ("\\.",), ("3",)]
+
+
+NUMBERS = ["12345678901234567890", "0.12345678901234567", "1e400", "007", "1.5", "-12", "0x10", "9223372036854775807"]
+
+
+def test_a_number_that_sqlite_would_change_stays_as_it_was(job):
+    path = job.file("numbers.csv", "n\n" + "\n".join(NUMBERS) + "\n")
+    job.push(path)
+    job.annotate({"n": {"type_override": "numeric"}})
+    job.push(path)
+    assert job.show().types == {"n": "numeric"}
+    kept = [value for (value,) in job.table()]
+    assert kept == ["12345678901234567890", "0.12345678901234567", "1e400", 7, 1.5, -12, "0x10", 9223372036854775807]
+
+
 def test_a_file_without_records_makes_nothing(job):
     header = job.file("header.csv", "a,b\n")
     job.push(header)
@@ -659,6 +701,83 @@ def test_no_command_takes_a_datastore_of_another_scheme_or_makes_one(job, name, 
     assert list(job.directory.iterdir()) == []
 
 
+SECRET = "S3cr%et/1"
+NO_PLACES = {  # where a password is, and no stash and no datastore
+    "scheme misspelt": f"postgress://etl:{SECRET}@db1/etl",
+    "scheme in capitals": f"POSTGRESQL://etl:{SECRET}@db1/etl",
+    "of a driver": f"postgresql+psycopg2://etl:{SECRET}@db1/etl",
+    "another server": f"mysql://etl:{SECRET}@db1/etl",
+    "without a scheme": f"etl:{SECRET}@db1/etl",
+    "without a scheme, with slashes": f"//etl:{SECRET}@db1/etl",
+    "space before it": f" postgresql://etl:{SECRET}@db1/etl",
+    "in quotes": f"'postgresql://etl:{SECRET}@db1/etl'",
+    "settings": f"host=db1 user=etl password={SECRET}",
+    "settings with spaces": f"user = etl password = '{SECRET}' host = db1",
+    "password first": f"password={SECRET}",
+    "in a query": f"postgress://db1/etl?user=etl&password={SECRET}&sslmode=require",
+    "for a key": f"postgress://db1/etl?sslpassword={SECRET}",
+    "escaped name": f"postgress://db1/etl?p%61ssword={SECRET}",
+    "behind sqlite:": f"sqlite:postgresql://etl:{SECRET}@db1/etl",
+    "behind journal:": f"journal:postgresql://etl:{SECRET}@db1/etl",
+    "as a URL of SQLite": f"sqlite:///etl?password={SECRET}",
+    "no host": f"postgresql://etl:{SECRET}",
+    "of a server that is not there": "postgresql://etl:S3cret@127.0.0.1:1/etl",
+    "with a wrong escape": f"postgresql://etl:{SECRET.replace('/', '%2F')}@127.0.0.1:1/etl",
+    "with a parameter that there is not": f"postgresql://db1/etl?password={SECRET}&no=1",
+}
+
+
+def says_no_secret(done):
+    return not re.search("S3|cr%|cr.?et", done.stdout + done.stderr)
+
+
+@each("text", NO_PLACES)
+@pytest.mark.parametrize("option", ["datastore", "stash"])
+def test_an_address_is_never_a_directory_and_its_password_is_never_printed(job, option, text):
+    path = job.file("one.csv", "a\n1\n")
+    assert says_no_secret(job.push(path, **{option: text}, exits=(1, 2)))
+    if option == "stash":
+        assert says_no_secret(job.run("stashes", stash=text, exits=(1, 2)))
+    assert says_no_secret(job.run("recover", **{option: text}, exits=(1, 2)))
+    assert list(job.directory.iterdir()) == [path]
+
+
+@each("words", {
+    "as a command": lambda text: [text],
+    "as a step": lambda text: ["push", "--fail-at", text],
+    "too many": lambda text: ["stashes", "--stash", "x", text],
+    "for an option that there is not": lambda text: ["stashes", f"--where={text}"],
+    "as a resource": lambda text: ["show", "--datastore", "sqlite:no", "--resource", text],
+    "as a file": lambda text: ["push", "--datastore", "sqlite:no", "--stash", "x", "--resource", "a", text],
+})
+def test_a_usage_error_prints_no_password(job, words):
+    for text in NO_PLACES.values():
+        assert says_no_secret(job.run_words([program(), *words(text)], exits=(1, 2)))
+    assert list(job.directory.iterdir()) == []
+
+
+def test_a_password_of_a_few_letters_hides_no_other_words(job):
+    told = job.run("stashes", stash="postgress://a:it@is", exits=2).stderr
+    assert '"postgress://a:***@is"' in told and "DIRECTORY, where it has" in told
+
+
+def test_a_directory_with_a_colon_or_an_equals_sign_is_named_with_its_place(job):
+    for name in ["a:b", "date=2026"]:
+        job.run("stashes", stash=name, exits=2)
+        job.push(WEATHER, stash=f"./{name}")
+        job.push(WEATHER, stash=job.directory / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's stash")
+def test_root_sees_another_users_stash_and_is_told_whose_it_is(annotated):
+    strike(annotated, "kill", "mid-load")
+    for path in [annotated.stash, *annotated.stash.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    done = annotated.run("stashes", exits=(0, 2))
+    assert done.returncode == 2 or done.stdout.startswith("weather\t")
+    assert "belongs to nobody" in done.stderr and "sudo -u nobody" in done.stderr
+
+
 def push_without(option):
     def words(job):
         command = job.command("push", WEATHER)[1:]
@@ -703,6 +822,8 @@ def test_wrong_usage_is_refused(annotated, words):
 def test_help_is_no_error(job):
     told = job.run_words([program(), "--help"], exits=0).stdout
     assert all(name in told for name in ("push", "annotate", "show", "stashes", "recover"))
+    assert "PGPASSFILE" in told
+    assert "empty line" in job.run_words([program(), "push", "--help"], exits=0).stdout
 
 
 # annotate

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <boost/system/error_category.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
