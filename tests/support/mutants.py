@@ -1274,7 +1274,7 @@ take_out("an SQLite file that cannot be looked at being an error", "detail/sqlit
 take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
 take_out("annotating with a \"_beside\" being refused", "ckan/column_comment.hpp", "if (!f.beside.empty()) fail(",
-         "if (false) fail(", "sqlite_datastore")
+         "if (false) fail(", "data_dictionary")
 take_out("a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",
          "bool const is_verbatim = detail::comment_holds(f);", "bool const is_verbatim = false;", "sqlite_datastore")
 take_out("finding a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",

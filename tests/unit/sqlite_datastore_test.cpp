@@ -484,6 +484,8 @@ BOOST_AUTO_TEST_CASE(annotating_keeps_what_is_beside_the_info_byte_for_byte) {
   BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", {{"_verbatim", 1}}}}); }) == errc::mismatch);
   d.create("two", columns);
   d.finish("two");
+  d.annotate("two", {{"id", {{"label", "N"}}}});
+  BOOST_TEST((d.describe("two")->at(0).beside == columns[0].beside));
   std::string const digits = R"({"n":12345678901234567890123})";
   d.annotate("two", ckan::parse_dictionary(R"({"id":)" + digits + R"(,"day":)" + digits + "}"));
   auto const live = *d.describe("two");

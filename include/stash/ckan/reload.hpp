@@ -26,6 +26,8 @@ namespace stash::inline v1::ckan {
 /// | `d.remarks(id)`        | optional, with the next: what was written on a whole table itself, a `json::object`  |
 /// | `d.create(id, fields, remarks)` | `create`, with these                                                        |
 ///
+/// One that passes calls on to another passes on `remarks` too: what is written on a table goes with its drop.
+///
 /// It is as durable as the stash: a committed reload that a power cut takes back would be a loss.
 template <class D>
 concept datastore = requires(D& d, std::string_view id, fields const& f) {
