@@ -1094,6 +1094,17 @@ take_out("a deadline on every call", "detail/postgres/wait.hpp", "return ready >
 take_out("a dark host's share of the time", "detail/postgres/connecting.hpp",
          "return now + std::min<deadline::duration>((until - now) / (all - i), std::chrono::seconds(10));",
          "return i < all ? until : now;", "postgres_storage")
+take_out("time that begins anew with whatever comes", "detail/postgres/connection.hpp",
+         "std::chrono::steady_clock::now() + until.silence", "until",
+         "postgres_connection/postgres_connection/a_deadline*")
+take_out("pages of a long list", "storage/postgres.hpp", "constexpr int most = 1000;", "constexpr int most = 1000000;",
+         "postgres_connection/postgres_connection/a_long_list*")
+take_out("the next page beginning where the last one ended", "storage/postgres.hpp",
+         "found.last = row_name{k, name};", "found.last = row_name{k, std::string()};",
+         "postgres_connection/postgres_connection/a_long_list*")
+take_out("no end of a list before its last page", "storage/postgres.hpp",
+         "if (rows_read < most) found.last.reset();", "if (rows_read <= most) found.last.reset();",
+         "postgres_connection/postgres_connection/a_l*")
 take_out("the SQLSTATE of a refused connection", "detail/postgres/connecting.hpp",
          "::PQsetErrorVerbosity(made.get(), PQERRORS_VERBOSE);", "", "postgres_storage")
 take_out("an error where row security would hide a record", "detail/postgres/settings.hpp", "{\"row_security\", \"off\"},", "",

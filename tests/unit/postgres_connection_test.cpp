@@ -1,7 +1,11 @@
 // What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
+#include <algorithm>
 #include <array>
+#include <atomic>
+#include <future>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/storage/postgres.hpp>
+#include <thread>
 
 #include "fake_postgres.hpp"
 #include "faulty_libpq.hpp"
@@ -142,6 +146,62 @@ BOOST_AUTO_TEST_CASE(a_server_that_cannot_say_whether_it_is_a_pooler_is_not_beli
   fake server{{fake::welcome(4711), fake::row_of_query({"4711", "127.0.0.1", "1"}),
                fake::fields('E', {"SERROR", "VERROR", "C57014", "Mcancelled"}) + fake::ready()}};
   BOOST_TEST(code_of([&] { connection{server.info}; }) == sqlstate("57014"));
+}
+
+/// Each row is sent as it is made, for it fills the server's buffer.
+BOOST_AUTO_TEST_CASE(a_deadline_is_for_silence_and_not_for_a_long_answer) {
+  connection db;
+  int rows = 0;
+  auto const start = std::chrono::steady_clock::now();
+  db.run_by_row("SELECT repeat('x', 10000) || pg_sleep(0.1)::text FROM generate_series(1, 15)", {}, op, start + 1s,
+                [&](stash::detail::postgres_result const& one) { rows += one.rows(); });
+  BOOST_TEST(rows == 15);
+  BOOST_TEST((std::chrono::steady_clock::now() - start > 1s));
+  auto const until = std::chrono::steady_clock::now() + 200ms;
+  BOOST_TEST(code_of([&] { db.run("SELECT pg_sleep(3)::text", {}, op, until); }) == sqlstate("08006"));
+  BOOST_TEST((std::chrono::steady_clock::now() - until < 2s));
+}
+
+BOOST_AUTO_TEST_CASE(a_long_list_lets_other_threads_have_their_turn_and_their_locks) {
+  stash::postgres_storage s{server(), {.schema = name, .timeout = 10s}};
+  s.put("k", some("words"));
+  client query;
+  query("INSERT INTO " + quoted() +
+        ".stash (key, set_aside, version, saved_at, xxh64, payload)"
+        " SELECT 'n' || n, aside, 1, 'never', '', 'of nobody' FROM generate_series(1, 12000) n,"
+        " (VALUES (''), ('n.corrupt-20261122T000000Z-0')) a (aside)");
+  auto const lock = s.try_lock("k");
+  std::atomic<bool> is_listed{false};
+  auto listed = std::async(std::launch::async, [&] {
+    auto all = s.entries();
+    is_listed = true;
+    return all;
+  });
+  std::size_t turns = 0;
+  while (!is_listed) {
+    BOOST_TEST_REQUIRE(lock->held());
+    ++turns;
+  }
+  BOOST_TEST(turns > 5U);
+  auto const found = listed.get();
+  BOOST_TEST(found.size() == 12'001U);
+  BOOST_TEST(std::is_sorted(found.begin(), found.end(), [](auto const& a, auto const& b) { return a.key < b.key; }));
+  BOOST_TEST(s.set_aside_entries().size() == 12'000U);
+  BOOST_TEST(lock->held());
+}
+
+/// Whether there are more than a page is seen at the next one only.
+BOOST_AUTO_TEST_CASE(a_list_of_just_a_page_is_whole) {
+  stash::postgres_storage s{server(), {.schema = name}};
+  s.put("k", some("words"));
+  client query;
+  for (int const n : {998, 1, 1}) {
+    query("INSERT INTO " + quoted() +
+          ".stash (key, version, saved_at, xxh64, payload) SELECT 'n' || gen_random_uuid(), 1,"
+          " '', '', '' FROM generate_series(1, " +
+          std::to_string(n) + ")");
+    BOOST_TEST(std::to_string(s.entries().size()) == query("SELECT count(*)::text FROM " + quoted() + ".stash"));
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -37,7 +37,7 @@ namespace stash::inline v1::ckan {
 /// For `postgres_datastore`.
 struct postgres_datastore_options {
   std::string schema = "public";              ///< where CKAN has its tables; must exist
-  std::chrono::milliseconds timeout{60'000};  ///< of connecting, each statement, and each part of a load
+  std::chrono::milliseconds timeout{60'000};  ///< of connecting, and of the server's silence
 };
 
 /// Resources as tables of a PostgreSQL database, as CKAN's DataStore lays them out. Link with libpq.

@@ -37,12 +37,13 @@ namespace stash::inline v1 {
 ///
 /// It has a connection of its own, in autocommit: a job's rollback does not take the stash along. The string is libpq's
 /// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts (but in a service
-/// file), of which the one that can be written to is used. Each call ends within `postgres_options::timeout` once
-/// it has its turn, but for the time that finding a host's address takes. A session that ended, or in
-/// which memory ran out, is made anew; the locks of the old one are then lost (`held()`), and what was being written is
-/// written again, unless another had the key's lock meanwhile. Locks are the session's advisory locks: they end with
-/// the process, at most a minute after its machine went dark. A pooler in between is refused. A forked child may use
-/// the storage as it is, in a session of its own. One that was moved from may only be assigned to or destroyed.
+/// file), of which the one that can be written to is used. Once it has its turn, a call ends
+/// when the server has been silent for `postgres_options::timeout`, but for the time that finding a host's address
+/// takes. A session that ended, or in which memory ran out, is made anew; the locks of the old one are then lost
+/// (`held()`), and what was being written is written again, unless another had the key's lock meanwhile. Locks are the
+/// session's advisory locks: they end with the process, at most a minute after its machine went dark. A pooler in
+/// between is refused. A forked child may use the storage as it is, in a session of its own. One that was moved from
+/// may only be assigned to or destroyed.
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
@@ -148,8 +149,9 @@ class postgres_storage {
     if (!all.empty()) erase_rows({"erase_all", {}}, all);
   }
 
-  /// All records, by key. `where` is the table and the key. Fetches every payload, one at a time. Throws as `get`, but
-  /// not for one record's damage.
+  /// All records, by key. `where` is the table and the key. Fetches every payload, one at a time: in memory are the
+  /// entries only, some 300 bytes each. A thousand at a time, so that other threads have their turn meanwhile; what
+  /// changes meanwhile may be listed or not. Throws as `get`, but not for one record's damage.
   std::vector<entry> entries() const { return listed("entries", " WHERE set_aside = ''"); }
 
   /// Gives the row of `k` a name under which it is kept, and returns that behind the table's:
@@ -217,21 +219,44 @@ class postgres_storage {
     return {static_cast<std::int64_t>(number(rows.text(row, 0))), rows.text(row, 1), rows.text(row, 2),
             rows.text(row, rows.is_null(row, 3) ? 4 : 3)};
   }
+  /// In pages, between which other threads have their turn in the session.
   std::vector<entry> listed(std::string_view operation, char const* where) const {
     detail::operation const op{operation, {}};
-    return session_->read_table(op, std::vector<entry>(), [&](connection& db, detail::deadline until) {
-      std::vector<entry> found;
-      db.run_by_row("SELECT version::text, saved_at, xxh64, payload, payload_bytes, key, set_aside FROM " +
-                        session_->table(db) + where + " ORDER BY key, set_aside",
-                    {}, op, until, [&](detail::postgres_result const& rows) {
-                      for (int i = 0; i < rows.rows(); ++i) {
-                        auto const k = rows.text(i, 5), name = rows.text(i, 6);
-                        auto e = detail::entry_of(row_of(rows, i), k, session_->shown(name.empty() ? k : name));
-                        if (e) found.push_back(std::move(*e));
-                      }
-                    });
-      return found;
-    });
+    std::vector<entry> found;
+    for (std::optional<row_name> last{std::in_place}; last;) {
+      page const next = session_->read_table(
+          op, page(), [&](connection& db, detail::deadline until) { return page_after(*last, where, db, op, until); });
+      found.insert(found.end(), next.entries.begin(), next.entries.end());
+      last = next.last;
+    }
+    return found;
+  }
+  struct row_name {
+    std::string key, set_aside;
+  };
+  struct page {
+    std::vector<entry> entries;
+    std::optional<row_name> last;  // nullopt: there is no more
+  };
+  /// The payloads come one by one: only one of them is in memory.
+  page page_after(row_name const& last, char const* where, connection& db, detail::operation const& op,
+                  detail::deadline until) const {
+    constexpr int most = 1000;
+    int rows_read = 0;
+    page found;
+    db.run_by_row("SELECT version::text, saved_at, xxh64, payload, payload_bytes, key, set_aside FROM " +
+                      session_->table(db) + where + " AND (key, set_aside) > ($1, $2) ORDER BY key, set_aside LIMIT " +
+                      std::to_string(most),
+                  {last.key, last.set_aside}, op, until, [&](detail::postgres_result const& rows) {
+                    for (int i = 0; i < rows.rows(); ++i, ++rows_read) {
+                      auto const k = rows.text(i, 5), name = rows.text(i, 6);
+                      auto e = detail::entry_of(row_of(rows, i), k, session_->shown(name.empty() ? k : name));
+                      if (e) found.entries.push_back(std::move(*e));
+                      found.last = row_name{k, name};
+                    }
+                  });
+    if (rows_read < most) found.last.reset();
+    return found;
   }
 
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {

@@ -9,6 +9,7 @@
 #include <boost/system/errc.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
+#include <chrono>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -221,7 +222,7 @@ class postgres_connection {
   }
   /// Waits until the socket is ready, or throws that the connection is lost.
   void wait(short events, operation const& op, deadline until) {
-    if (wait_for(connection_, events, until)) return;
+    if (wait_for(connection_, events, std::chrono::steady_clock::now() + until.silence)) return;
     is_lost_ = true;
     fail("08006", "the server did not answer in time", op);
   }
