@@ -137,8 +137,7 @@ class basic_stash {
   }
 
   /// Saves each value of a range of pairs `{key, value}` under its key, with the flushes of one save where the storage
-  /// can (a journal one for all, files one pass). The locks of all keys are held meanwhile: a descriptor each, in
-  /// files.
+  /// can (a journal one for all, files one pass). The locks of all keys are held meanwhile.
   ///
   /// On return all are as durable as by `save`. It is not all or nothing: what is thrown while they are written, and
   /// `errc::indeterminate`, leave each key with its old record or its new one, whole.
@@ -157,10 +156,10 @@ class basic_stash {
       records.emplace_back(keys.back(), record{detail::bytes_of(*this, keys.back(), value), {}});
       detail::check_put(storage_, keys.back(), records.back().second);
     }
-    std::vector<typename Storage::lock_type> locks;
-    detail::lock_all(keys, detail::short_wait, "save_all", [&](std::size_t i, std::chrono::milliseconds wait) {
-      locks.push_back(detail::acquire(storage_, keys[i], wait, "save_all"));
-    });
+    std::vector<key> sorted;
+    for (auto const i : detail::order_of(keys, "save_all")) sorted.push_back(keys[i]);
+    detail::lock_set<Storage> locks;
+    locks.take(storage_, sorted, detail::short_wait, "save_all");
     auto const saved_at = now();
     for (auto& one : records) one.second.saved_at = saved_at;
     detail::put_all(storage_, records);

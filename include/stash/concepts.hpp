@@ -114,6 +114,10 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && de
 /// | `s.put_all(all)`      | `put` for each of a `std::span<std::pair<key, record> const>`, whose keys differ, with |
 /// |                       | the locks of all held; on a throw each key has its old record or its new one, whole    |
 /// | `s.erase_all(all)`    | `erase` for each of a `std::span<key const>`, likewise                                 |
+/// | `s.sweep_all(all)`    | `sweep` for each of a `std::span<key const>`, with the locks of all held               |
+/// | `s.try_lock_all(all,  | `try_lock` for each of a `std::span<key const>`, in this order, until another holds    |
+/// | locks)`               | one; appends the locks to a `std::vector<lock_type>`, also where it throws then. A     |
+/// |                       | static `lock_type::release_all(locks)` may release such a vector faster than one by one|
 ///
 /// What this says of a storage of your own, `stash/testing/storage_conformance.hpp` checks.
 template <class S>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <concepts>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <stash/detail/guarded_key.hpp>
 #include <stash/detail/live_value.hpp>
+#include <stash/detail/lock.hpp>
 #include <stash/detail/parts.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/error.hpp>
@@ -33,7 +35,7 @@ struct rollback_report {
 ///
 /// The constructor returns only when all records are as safe as those of a `delete_guard`, in one batch where the
 /// storage can (a journal has one flush for all; files, one pass). Each key walks the guard's table by itself. It holds
-/// the locks of all its keys for its whole life (in files a descriptor each); all of them wait for
+/// the locks of all its keys for its whole life (in files with one descriptor, as a rule); all of them wait for
 /// `guard_options::wait_for_lock` together. Else all that is said of `delete_guard` holds.
 ///
 ///     stash::delete_guards guard{store, names, [&](stash::key const& k) { return catalog.dictionary(k); },
@@ -65,9 +67,9 @@ class [[nodiscard]] delete_guards {
   [[nodiscard]] delete_guards(Stash& stash, Keys&& keys, Live&& live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
     for (auto&& k : keys) names_.emplace_back(std::forward<decltype(k)>(k));
+    order_ = detail::order_of(names_, "delete_guards");
     for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
-    detail::lock_all(names_, options_.wait_for_lock, "delete_guards",
-                     [&](std::size_t i, std::chrono::milliseconds wait) { guarded_[i]->lock(wait); });
+    lock_all();
     for (auto const& one : guarded_) one->inspect(detail::live_value<T>(live(one->key())));
     for (auto const& one : guarded_) one->make_way();
     put_all();
@@ -92,7 +94,7 @@ class [[nodiscard]] delete_guards {
   /// As they were given.
   std::vector<key> const& keys() const noexcept { return names_; }
 
-  // The next three are linear in the number of keys.
+  // The next three are logarithmic in the number of keys.
 
   /// As `delete_guard::value` of `k`. Throws EINVAL where `k` is none of the keys.
   T const* value(key const& k) const { return at(k, "value").value(); }
@@ -164,6 +166,21 @@ class [[nodiscard]] delete_guards {
  private:
   using guarded = detail::guarded_key<Stash, T>;
 
+  void lock_all() {
+    std::vector<key> sorted;
+    for (auto const i : order_) sorted.push_back(names_[i]);
+    std::exception_ptr problem;
+    try {
+      locks_.take(stash_.storage(), sorted, options_.wait_for_lock, "delete_guards");
+    } catch (boost::system::system_error const&) {
+      problem = std::current_exception();
+    }
+    for (std::size_t i = 0; i < order_.size(); ++i) {
+      auto& one = *guarded_[order_[i]];
+      i < locks_.size() ? one.borrow(locks_[i]) : one.lock_failed(problem);
+    }
+  }
+
   /// No delete starts before all are safe. What `best_effort` forgives, it forgives key by key.
   void put_all() {
     std::vector<std::pair<key, record>> records;
@@ -200,14 +217,19 @@ class [[nodiscard]] delete_guards {
 
   /// Whether there was anything to restore.
   bool restore_one(guarded& one) {
-    one.roll_back([&](T const& value) { restore_(one.key(), value); });
+    try {
+      one.roll_back([&](T const& value) { restore_(one.key(), value); });
+    } catch (...) {
+      one.drop_own_lock();
+      throw;
+    }
+    one.drop_own_lock();
     return one.value() != nullptr;
   }
 
   guarded const& at(key const& k, char const* operation) const {
-    for (auto const& one : guarded_) {
-      if (one->key() == k) return *one;
-    }
+    auto const found = std::ranges::lower_bound(order_, k, {}, [&](std::size_t i) -> key const& { return names_[i]; });
+    if (found != order_.end() && names_[*found] == k) return *guarded_[*found];
     throw error{
         {EINVAL, boost::system::system_category()}, operation, std::string(k.str()), "it is none of the guard's keys"};
   }
@@ -216,6 +238,8 @@ class [[nodiscard]] delete_guards {
   Restore restore_;
   guard_options options_;
   std::vector<key> names_;
+  std::vector<std::size_t> order_;                        // of the names' bytes
+  detail::lock_set<typename Stash::storage_type> locks_;  // in that order
   std::vector<std::unique_ptr<guarded>> guarded_;
   bool done_ = false;
   detail::owned_by_process owner_;

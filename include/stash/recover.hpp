@@ -1,10 +1,14 @@
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <optional>
+#include <span>
 #include <stash/basic_stash.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
@@ -44,6 +48,15 @@ concept sweepable = requires(S& s, key const& k) {
   s.sweep(k);
 };
 
+template <class Storage>
+void sweep_all(Storage& storage, std::span<key const> all) {
+  if constexpr (requires { storage.sweep_all(all); }) {
+    storage.sweep_all(all);
+  } else {
+    for (auto const& k : all) storage.sweep(k);
+  }
+}
+
 template <class T, class Stash, class IsLive, class Restore>
 class recovery {
  public:
@@ -53,36 +66,65 @@ class recovery {
   recovery_report run() {
     auto records = stash_.entries();
     std::vector<key> interrupted;
-    if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();
+    if constexpr (sweepable<storage>) interrupted = stash_.storage().temporaries();
     report_.failed.reserve(records.size() + interrupted.size());
+    restored_.reserve(records.size());
+    doomed_.reserve(records.size());
+    std::vector<key*> busy;
+    busy.reserve(records.size());
+    std::vector<key> ours;
+    ours.reserve(interrupted.size());
     // All is listed and there is memory to tell of each: from here on nothing is thrown.
-    for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });
-    if constexpr (sweepable<typename Stash::storage_type>) {
-      for (auto& k : interrupted) attempt(k, [&] { sweep(k); });
+    for (auto& e : records) {
+      if (!is_done(e.key)) busy.push_back(&e.key);
     }
+    // A second altogether: else many guards that work would keep a service from its start.
+    wait_for(short_wait, [&] {
+      std::erase_if(busy, [&](key* k) { return is_done(*k); });
+      return busy.empty();
+    });
+    report_.busy = busy.size();
+    clear();
+    if constexpr (sweepable<storage>) sweep(interrupted, ours);
     return std::move(report_);
   }
 
  private:
-  /// What goes wrong with one key stops no other.
-  template <class F>
-  void attempt(key& k, F f) noexcept {
+  using storage = typename Stash::storage_type;
+
+  /// false: it is busy. What goes wrong with one key stops no other.
+  bool is_done(key& k) noexcept {
+    if (!restored_.empty() && since(first_) >= std::chrono::milliseconds(500)) clear();
     try {
-      f();
+      return recover_one(k);
     } catch (...) {
-      report_.failed.emplace_back(std::move(k), std::current_exception());
+      failed(std::move(k), std::current_exception());
+      return true;
     }
   }
+  void failed(key&& k, std::exception_ptr const& problem) noexcept {
+    report_.failed.emplace_back(std::move(k), problem);
+  }
 
-  void recover_one(key const& k) {
-    locked_record<typename Stash::storage_type> held{stash_.storage(), k};
+  bool recover_one(key const& k) {
+    std::size_t const others = locks_.size();
+    locks_.try_take(stash_.storage(), {&k, 1});
+    if (locks_.size() == others) return false;
+    bool is_to_be_cleared = false;
     try {
-      held.lock(short_wait, "recover");
-    } catch (boost::system::system_error const& problem) {
-      if (problem.code() != errc::busy) throw;
-      ++report_.busy;
-      return;
+      is_to_be_cleared = is_restored(k);
+    } catch (...) {
+      locks_.pop_back();
+      throw;
     }
+    if (!is_to_be_cleared) locks_.pop_back();
+    return true;
+  }
+
+  /// Whether it is, and its record is to be removed. The lock is the last that was taken.
+  bool is_restored(key const& k) {
+    locked_record<storage> held{stash_.storage(), k};
+    held.borrow(locks_[locks_.size() - 1]);
     std::optional<record> found;
     try {
       found = held.look();  // what the listing said may be out of date
@@ -90,22 +132,28 @@ class recovery {
       if (problem.code() != errc::corrupt) throw;
       ++report_.corrupt;
       tell(options_.observer, event_kind::corrupt, k, {.where = place(k), .error = std::current_exception()});
-      return;
+      return false;
     }
-    if (found) restore(k, *found, held);
+    if (!found || !restore(k, *found, held)) return false;
+    if (auto again = held.take_own()) locks_[locks_.size() - 1] = std::move(*again);
+    return options_.clear_after_restore;
   }
 
-  void restore(key const& k, record const& r, locked_record<typename Stash::storage_type>& held) {
+  /// false: the resource is live.
+  bool restore(key const& k, record const& r, locked_record<storage>& held) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(stash_.clock().now());
     auto const age = age_between(r.saved_at, now);
     try {
       if (is_live_(k)) {
         ++report_.live;
-        return;
+        return false;
       }
       T const value = value_of<T>(stash_, k, r, "recover");
+      key copy = k;  // now: there is no memory to run out of once it is restored
       held.ensure_held("recover");
       restore_(k, value);
+      if (restored_.empty()) first_ = std::chrono::steady_clock::now();
+      if (options_.clear_after_restore) restored_.push_back(std::move(copy));
     } catch (...) {
       tell(options_.observer, event_kind::restore_failed, k,
            {.age = age, .where = place(k), .error = std::current_exception()});
@@ -113,17 +161,74 @@ class recovery {
     }
     ++report_.restored;
     tell(options_.observer, event_kind::restored, k, {.age = age});
-    if (!options_.clear_after_restore) return;
-    try {
-      held.erase("recover");
-    } catch (...) {
-      tell(options_.observer, event_kind::clear_failed, k, {.where = place(k), .error = std::current_exception()});
-      throw;
-    }
+    return true;
   }
 
-  void sweep(key const& k) {
-    if (auto const lock = stash_.storage().try_lock(k)) stash_.storage().sweep(k);
+  /// Removes the records of what was restored, and releases their locks. Together, for a storage has one sync for all
+  /// then; but soon, for guards of these keys are kept out so long.
+  void clear() noexcept {
+    for (std::size_t i = 0; i < restored_.size(); ++i) {
+      try {
+        if (!locks_[i].held()) throw busy(stash_.storage(), "recover", restored_[i], "its lock was lost");
+        doomed_.push_back(std::move(restored_[i]));
+      } catch (...) {
+        clear_failed(std::move(restored_[i]), std::current_exception());
+      }
+    }
+    try {
+      erase_all(stash_.storage(), doomed_);
+    } catch (...) {
+      for (auto& k : doomed_) clear_alone(k);  // one that cannot be removed stops no other
+    }
+    doomed_.clear();
+    restored_.clear();
+    locks_.release();
+  }
+  void clear_alone(key& k) noexcept {
+    try {
+      stash_.storage().erase(k);
+    } catch (...) {
+      clear_failed(std::move(k), std::current_exception());
+    }
+  }
+  void clear_failed(key&& k, std::exception_ptr const& problem) noexcept {
+    tell(options_.observer, event_kind::clear_failed, k, {.where = place(k), .error = problem});
+    failed(std::move(k), problem);
+  }
+
+  /// Those whose lock is free: the others' saves are under way. `ours` has room for all.
+  void sweep(std::span<key> all, std::vector<key>& ours) noexcept {
+    lock_set<storage> locks;
+    while (!all.empty()) {
+      std::size_t const before = locks.size();
+      std::exception_ptr problem;
+      try {
+        locks.try_take(stash_.storage(), all);
+      } catch (...) {
+        problem = std::current_exception();
+      }
+      std::size_t const taken = locks.size() - before;
+      std::ranges::move(all.first(taken), std::back_inserter(ours));
+      if (problem) failed(std::move(all[taken]), problem);
+      all = all.subspan(std::min(taken + 1, all.size()));  // the next is busy
+    }
+    try {
+      sweep_all(stash_.storage(), ours);
+    } catch (...) {
+      sweep_failed(ours, std::current_exception());
+    }
+  }
+  /// Tells of those that still have some; of one where they are gone, but not for good.
+  void sweep_failed(std::vector<key>& all, std::exception_ptr const& problem) noexcept {
+    std::vector<key> left;
+    try {
+      left = stash_.storage().temporaries();
+    } catch (...) {
+      left.swap(all);
+    }
+    std::erase_if(left, [&](key const& k) { return !all.empty() && std::ranges::find(all, k) == all.end(); });
+    if (left.empty()) failed(std::move(all.front()), problem);
+    for (auto& k : left) failed(std::move(k), problem);
   }
 
   std::string place(key const& k) const noexcept { return place_of(stash_.storage(), k); }
@@ -133,6 +238,10 @@ class recovery {
   Restore& restore_;
   recover_options const& options_;
   recovery_report report_;
+  std::vector<key> restored_;                      // their records are to be removed
+  std::vector<key> doomed_;                        // of these, those whose locks were held to the last
+  lock_set<storage> locks_;                        // of all that were restored, and of the one that it is at
+  std::chrono::steady_clock::time_point first_{};  // when the first of them was restored
 };
 
 }  // namespace detail
@@ -140,11 +249,15 @@ class recovery {
 /// Restores every orphan: each record whose key no guard holds and whose resource `is_live` says is gone.
 /// For the start of a service, or after a crash; safe while jobs run, and run twice at once.
 ///
-/// For each record, under its key's lock (waiting up to a second for a short operation): `bool is_live(key
-/// const&)`, then `void restore(key const&, T const&)`, then the record is removed. `restore` owes what a
-/// guard's restore owes: idempotent, durable when it returns, failure by throwing. What goes wrong with one
-/// key, in `is_live` too, is in the report and stops no other. Then temporary files that interrupted saves
-/// left are removed, each under its key's lock.
+/// For each record, under its key's lock: `bool is_live(key const&)`, then `void restore(key const&, T const&)`, then
+/// the record is removed. `restore` owes what a guard's restore owes: idempotent, durable when it returns, failure by
+/// throwing. What goes wrong with one key, in `is_live` too, is in the report and stops no other. Then temporary files
+/// that interrupted saves left are removed, each under its key's lock.
+///
+/// A busy key is tried again when all others are done: for a second, for all of them together. Records are removed
+/// many at a time, with one sync where the storage can, at the latest half a second after the first was restored and
+/// the next `restore` has returned; a key's lock is held until then. Where the process dies in between, its record is
+/// restored again by the next.
 ///
 /// Throws only what listing the records throws; nothing was restored then.
 ///

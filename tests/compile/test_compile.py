@@ -29,6 +29,15 @@ def test_all_headers_in_two_translation_units_link_and_share_one_category(compil
 
 
 @each_compiler
+def test_copies_of_the_library_in_one_process_agree_which_process_it_is(compiler, tmp_path):
+    hidden = ["-fvisibility=hidden", "-fvisibility-inlines-hidden", "-shared", "-fPIC", "-DPLUGIN"]
+    succeed(compiler, *FLAGS, *hidden, HERE / "copies.cpp", "-o", tmp_path / "early.so", *CORE_LIBRARIES)
+    (tmp_path / "late.so").write_bytes((tmp_path / "early.so").read_bytes())
+    succeed(compiler, *FLAGS, HERE / "copies.cpp", "-o", tmp_path / "host")
+    succeed(tmp_path / "host", tmp_path / "early.so", tmp_path / "late.so", tmp_path)
+
+
+@each_compiler
 def test_core_builds_with_one_compiler_line_and_runs(compiler, tmp_path):
     succeed(compiler, *FLAGS, HERE / "one_line.cpp", "-o", tmp_path / "one_line", *CORE_LIBRARIES)
     succeed(tmp_path / "one_line", tmp_path / "stash")

@@ -47,7 +47,7 @@ BRANCHES = [
     ("detail/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
      "a directory that is gone in the instant in which it was made, within one call of the seam"),
     ("detail/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
-    ("detail/process.hpp", "::pthread_atfork(", NO_MEMORY),
+    ("detail/process.hpp", "page == MAP_FAILED is true", NO_MEMORY),
     ("detail/at_fork.hpp", "::pthread_atfork(", NO_MEMORY),
     ("json_serializer.hpp", "stop != end is true", "basic_parser hands on nothing that is not a number throughout"),
     ("detail/directory.hpp", "path.filename().empty() is true",

@@ -431,7 +431,10 @@ class model_ops {
     return open(directory, name, flags, mode);
   }
   int lock_byte(int, off_t) const { return 0; }
-  void close_lock(int fd, off_t) const { close(fd); }
+  int lock_bytes(int, off_t, off_t) const { return 0; }
+  int unlock_bytes(int, off_t, off_t) const { return 0; }
+  bool find_lock(int, off_t&, off_t&) const { return false; }
+  void close_lock(int fd) const { close(fd); }
   int random(void* to, std::size_t size) const {
     std::uint64_t const n = ++files().random;
     std::memset(to, 0, size);

@@ -221,7 +221,7 @@ take_out("the age below which purge destroys nothing", "storage/atomic_file.hpp"
          "detail::age_between(parsed->second, now) >= older_than", "true",
          "storage_conformance/*/files_that_survive_a_crash")
 take_out("sweeping one key's temporary files only", "storage/atomic_file.hpp",
-         "detail::key_of_temporary(name) == k;", "detail::key_of_temporary(name).has_value();", "atomic_file")
+         "return k && std::binary_search(names.begin(), names.end(), k->str());", "return k.has_value();", "atomic_file")
 
 # --- Reading: detail/read_file.hpp, storage/atomic_file.hpp
 
@@ -485,56 +485,77 @@ take_out("fchmod of the lock file against the umask", "detail/directory.hpp",
 take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
          "O_RDWR | O_CREAT | O_NONBLOCK", "locks")
 
-# --- Locks: detail/file_lock.hpp, detail/process.hpp, detail/lock.hpp
+# --- Locks: detail/lock_file.hpp, detail/file_lock.hpp, detail/process.hpp, detail/sleep.hpp, detail/lock.hpp
 
-take_out("the lock", "detail/file_lock.hpp", "if (retried([&] { return ops.lock_byte(fd, offset); }) != 0)",
-         "if (false)", "locks", may_hang=True)
-take_out("going on with a pause that a signal ended", "detail/lock.hpp", "while (::nanosleep(&rest, &rest) != 0)",
-         "if (::nanosleep(&rest, &rest) != 0)", "locks")
+take_out("the lock", "detail/lock_file.hpp", "if (retried([&] { return ops_.lock_byte(fd_, byte); }) == 0)",
+         "if (true)", "locks", may_hang=True)
+take_out("going on with a pause that a signal ended", "detail/sleep.hpp", "errno != EINTR", "true", "locks")
+take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "::sched_yield(); return;",
+         "left = pause;", "locks", may_hang=True)
 take_out("a byte of its own for each key", "detail/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
-take_out("telling a lock that cannot be taken from one that another has", "detail/file_lock.hpp",
-         "if (errno == EAGAIN || errno == EACCES) return std::nullopt;", "return std::nullopt;", "locks")
-take_out("the second look after locking", "detail/file_lock.hpp", "if (lock.held()) return lock;", "return lock;",
-         "locks")
+take_out("telling a lock that cannot be taken from one that another has", "detail/lock_file.hpp",
+         "if (errno != EAGAIN && errno != EACCES) op.fail(errno, \"lock\", path_);", "", "locks")
+take_out("the second look after locking", "detail/file_lock.hpp", "if (file->stands()) {", "{", "locks")
 take_out("an end to locking a file that is deleted again and again", "detail/file_lock.hpp",
          "tries < 100; ++tries", ";", "locks", may_hang=True)
-take_out("the lock file being a regular file", "detail/file_lock.hpp", "if (!S_ISREG(s.st_mode))", "if (false)",
+take_out("the lock file being a regular file", "detail/lock_file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)",
          "locks")
-take_out("the lock file being for us alone", "detail/file_lock.hpp",
+take_out("the lock file being for us alone", "detail/lock_file.hpp",
          "if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "",
          "locks")
-take_out("comparing the file system of the locked file", "detail/file_lock.hpp",
+take_out("comparing the file system of the locked file", "detail/lock_file.hpp",
          "ours.st_dev == found.st_dev &&", "", "locks")
-take_out("an error where the lock file cannot be closed to others", "detail/file_lock.hpp",
+take_out("an error where the lock file cannot be closed to others", "detail/lock_file.hpp",
          "ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "ops.fchmod(fd, 0600) != 0) { }", "locks")
-take_out("comparing the locked file with the one that stands there", "detail/file_lock.hpp",
+take_out("comparing the locked file with the one that stands there", "detail/lock_file.hpp",
          "ours.st_dev == found.st_dev && ours.st_ino == found.st_ino", "true", "locks")
 take_out("locking again to see whether the lock is held", "detail/file_lock.hpp",
-         "retried([&] { return ops_.lock_byte(fd_, offset_); }) == 0;", "true;", "locks")
-take_out("an inherited lock not being held", "detail/file_lock.hpp",
-         "if (fd_ < 0 || !owner_.is_current()) return false;", "if (fd_ < 0) return false;", "locks")
-take_out("an inherited lock not being released", "detail/file_lock.hpp",
-         "if (fd_ >= 0 && owner_.is_current())", "if (fd_ >= 0)", "locks")
+         "(file_.use_count() >= few || file_->lock_again(byte_))", "true", "locks")
+take_out("an inherited lock not being held", "detail/lock_file.hpp",
+         "if (!owner_.is_current()) return false;", "", "locks")
+take_out("an inherited lock not being released", "detail/lock_file.hpp",
+         "if (!owner_.is_current()) return;", "", "locks")
 take_out("locks of the open file description", "detail/posix_file_ops.hpp",
-         "::fcntl(fd, F_OFD_SETLK, &wanted)", "::fcntl(fd, F_SETLK, &wanted)", "locks")
-take_out("a lock of one byte", "detail/posix_file_ops.hpp", "wanted.l_start = offset;", "wanted.l_start = 0;", "locks")
-take_out("unlocking before closing", "detail/posix_file_ops.hpp", "set_lock(f, F_UNLCK, offset); ::close(f);",
-         "::close(f);", "locks")
+         "return lock(F_OFD_SETLK, fd, F_WRLCK, start, count);", "return lock(F_SETLK, fd, F_WRLCK, start, count);",
+         "locks")
+take_out("a lock of one byte", "detail/posix_file_ops.hpp", "wanted.l_start = start;", "wanted.l_start = 0;", "locks")
+take_out("unlocking before closing", "detail/posix_file_ops.hpp", "unlock_bytes(fd, 0, 0); ::close(fd);",
+         "::close(fd);", "locks")
 take_out("O_CLOEXEC", "detail/posix_file_ops.hpp", "name, flags | O_CLOEXEC, mode)", "name, flags, mode)", "locks")
-take_out("a forked child closing the lock file", "detail/process.hpp",
-         "for (int const fd : descriptors_) ::close(fd);", "", "locks")
-take_out("a forked child forgetting what it closed", "detail/process.hpp", "descriptors_.clear();", "", "locks")
-take_out("counting forks", "detail/process.hpp", "++forks_;", "", "locks", needs_root=True)
-take_out("comparing process ids", "detail/process.hpp", "return {::getpid(), forks_};", "return {0, forks_};", "locks")
-take_out("waiting for a lock", "detail/lock.hpp", "if (waited >= wait) {", "{", "locks")
+take_out("a forked child closing the lock file", "detail/lock_file.hpp",
+         "if (fd_ >= 0) ops_.close(std::exchange(fd_, -1)); }", "fd_ = -1; }", "locks")
+take_out("a forked child forgetting what it closed", "detail/lock_file.hpp",
+         "if (fd_ >= 0) ops_.close(std::exchange(fd_, -1)); }", "if (fd_ >= 0) ops_.close(fd_); }", "locks")
+take_out("numbers of processes that do not come again", "detail/process.hpp", "number = ++here.count", "number = 1",
+         "locks")
+take_out("seeing a fork that no handler was told of", "detail/process.hpp",
+         "static_cast<void>(::madvise(page, sizeof(atomic_word), MADV_WIPEONFORK));", "", "locks")
+take_out("seeing a fork where the kernel does not", "detail/process.hpp", "word->store(0);", "", "locks")
+take_out("each of locks that share a descriptor being released by itself", "detail/file_lock.hpp",
+         "file_->unlock(byte_);", "{}", "delete_guards")
+take_out("looking whether the file of locks stands before another joins them", "detail/file_lock.hpp",
+         "&& taken.back().file_->stands()", "", "delete_guards")
+take_out("locking many otherwise than one by one", "detail/lock_file.hpp",
+         "if (bytes.size() >= many) return lock_many(bytes, op);", "", "delete_guards")
+take_out("freeing what lies between many locks", "detail/lock_file.hpp", "unlock_between(part, op); continue;",
+         "continue;", "delete_guards", may_hang=True)
+take_out("letting others lock many in passing", "detail/lock_file.hpp", "if (!met || !met->passes ||",
+         "if (true ||", "delete_guards")
+take_out("an end to letting others pass", "detail/lock_file.hpp",
+         "!met->passes || since(start) >= std::chrono::seconds(1))", "!met->passes)", "delete_guards", may_hang=True)
+take_out("freeing all of many where one is busy", "detail/lock_file.hpp", "if (one) ops_.unlock_bytes(fd_, 0, 0);", "",
+         "delete_guards")
+take_out("many locks beside those of others", "detail/lock_file.hpp",
+         "parts.emplace_back(part.begin(), first); parts.emplace_back(last, part.end());", "", "delete_guards")
+take_out("waiting for a lock", "detail/lock.hpp", "if (waited >= wait) return waited;", "return waited;", "locks")
 take_out("a wait without end that does not overflow", "detail/lock.hpp",
          "if (waited >= wait)", "if (std::chrono::nanoseconds(waited) >= std::chrono::nanoseconds(wait))", "locks")
 take_out("the second look at a lock that may be lost", "detail/lock.hpp",
          "if (is_held()) return;", "return;", "locks")
 take_out("going on only with a lock that could be taken again", "detail/lock.hpp",
-         "if (!again) throw busy(storage_, operation, key_, \"its lock was lost and is held by another now\");",
-         "if (!again) return;", "locks")
+         "if (!lock_again()) throw busy(storage_, operation, key_, \"its lock was lost and is held by another now\");",
+         "if (!lock_again()) return;", "locks")
 take_out("comparing the record under a lock that was lost", "detail/lock.hpp", "if (!stands_unchanged())",
          "if (false)", "locks")
 take_out("a record that cannot be read under a lost lock being an error", "detail/lock.hpp",
@@ -560,9 +581,9 @@ take_out("the look at the lock before a removal", "detail/lock.hpp",
 take_out("the lock never having been lost when a record is destroyed", "detail/lock.hpp",
          "require_held(operation); bool const was_there", "ensure_held(operation); bool const was_there", "locks")
 take_out("rescuing only under a lock", "detail/lock.hpp",
-         "if (!lock_ || storage_.get(key_)) return {};", "if (storage_.get(key_)) return {};", "locks")
+         "if (!is_held() && !lock_again()) return {};", "", "locks")
 take_out("rescuing only where no record stands", "detail/lock.hpp",
-         "if (!lock_ || storage_.get(key_)) return {};", "if (!lock_) return {};", "locks")
+         "if (storage_.get(key_)) return {};", "", "locks")
 
 # --- The guard: delete_guard.hpp
 
@@ -619,11 +640,11 @@ take_out("best_effort not forgiving a key that is busy", "detail/guarded_key.hpp
          "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
          "if (origin_ != stash::origin::live || !options_.best_effort)", "locks")
 take_out("throwing where no lock can be made", "detail/guarded_key.hpp",
-         "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
-         "if (!no_lock_can_be_made(problem.code())) throw;", "delete_guard")
+         "if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;",
+         "if (!no_lock_can_be_made(e.code())) throw;", "delete_guard")
 take_out("best_effort not forgiving a lock that cannot be judged", "detail/guarded_key.hpp",
-         "if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;",
-         "if (!options_.best_effort || problem.code() == errc::busy) throw;", "delete_guard")
+         "if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;",
+         "if (!options_.best_effort || e.code() == errc::busy) throw;", "delete_guard")
 take_out("best_effort without a lock only with a live value", "detail/guarded_key.hpp",
          "if (!live) { if (no_lock_) std::rethrow_exception(no_lock_);", "if (!live) {", "delete_guard")
 take_out("touching no record without a lock", "detail/guarded_key.hpp",
@@ -678,48 +699,61 @@ take_out("dropping what an observer throws", "detail/observer.hpp",
 
 # --- recover.hpp
 
-take_out("recover's lock", "recover.hpp", "held.lock(short_wait, \"recover\");", "", "recover")
+take_out("leaving what is busy", "recover.hpp", "if (locks_.size() == others) return false;",
+         "if (locks_.size() == others) return true;", "recover")
 take_out("recover's look at the record under the lock", "recover.hpp",
-         ("locked_record<typename Stash::storage_type> held{stash_.storage(), k}; try", "found = held.look();"),
-         ("std::optional<record> early; try { early = stash_.storage().get(k); } catch (...) { }"
-          " locked_record<typename Stash::storage_type> held{stash_.storage(), k}; try",
-          "found = held.look(); if (early) found = early;"), "recover")
-take_out("a failure to lock being told from a key that is busy", "recover.hpp",
-         "if (problem.code() != errc::busy) throw;", "", "recover")
+         ("std::size_t const others = locks_.size();", "found = held.look();"),
+         ("early_.reset(); try { early_ = stash_.storage().get(k); } catch (...) { }"
+          " std::size_t const others = locks_.size();", "found = held.look(); if (early_) found = early_; } "
+          "catch (int) { } static thread_local std::optional<record> early_; try {"), "recover")
 take_out("a record that cannot be read being told from a corrupt one", "recover.hpp",
          "if (problem.code() != errc::corrupt) throw;", "", "recover")
 take_out("leaving a corrupt record where it is", "recover.hpp", "++report_.corrupt;",
          "++report_.corrupt; held.set_aside(\"corrupt\", \"recover\");", "recover")
 take_out("leaving a live resource alone", "recover.hpp", "if (is_live_(k))", "if (is_live_(k) && false)", "recover")
-take_out("leaving a live resource's record alone", "recover.hpp", "++report_.live; return;",
-         "++report_.live; held.erase(\"recover\"); return;", "recover")
+take_out("leaving a live resource's record alone", "recover.hpp", "++report_.live; return false;",
+         "++report_.live; held.erase(\"recover\"); return false;", "recover")
 take_out("the second look at the lock before recover restores", "recover.hpp", "held.ensure_held(\"recover\");", "",
          "recover")
-take_out("keeping a record whose restore failed", "recover.hpp",
-         "tell(options_.observer, event_kind::restore_failed, k,"
-         " {.age = age, .where = place(k), .error = std::current_exception()}); throw;",
-         "tell(options_.observer, event_kind::restore_failed, k,"
-         " {.age = age, .where = place(k), .error = std::current_exception()});", "recover")
-take_out("keeping a restored record if asked to", "recover.hpp", "if (!options_.clear_after_restore) return;", "",
-         "recover")
+take_out("keeping a record whose restore failed", "recover.hpp", "locks_.pop_back(); throw; }",
+         "restored_.push_back(k); return true; }", "recover")
+take_out("keeping a restored record if asked to", "recover.hpp",
+         ("if (options_.clear_after_restore) restored_", "return options_.clear_after_restore;"),
+         ("restored_", "return true;"), "recover")
 take_out("one key's failure stopping no other", "recover.hpp",
-         "report_.failed.emplace_back(std::move(k), std::current_exception());",
-         "report_.failed.emplace_back(std::move(k), std::current_exception()); throw;", "recover")
+         "failed(std::move(k), std::current_exception()); return true;",
+         "failed(std::move(k), std::current_exception()); throw;", "recover")
+take_out("one record that cannot be removed stopping no other", "recover.hpp",
+         "for (auto& k : doomed_) clear_alone(k);",
+         "for (auto& k : doomed_) clear_failed(std::move(k), std::current_exception());", "recover")
 take_out("reporting a record that could not be removed", "recover.hpp",
-         "tell(options_.observer, event_kind::clear_failed, k,"
-         " {.where = place(k), .error = std::current_exception()}); throw;",
-         "tell(options_.observer, event_kind::clear_failed, k,"
-         " {.where = place(k), .error = std::current_exception()});", "recover")
-take_out("listing all before anything is restored", "recover.hpp",
-         ("interrupted = stash_.storage().temporaries(); report_.failed",
-          "for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });"),
-         ("static_cast<void>(0); report_.failed",
-          "for (auto& e : records) attempt(e.key, [&] { recover_one(e.key); });"
-          " if constexpr (sweepable<typename Stash::storage_type>) interrupted = stash_.storage().temporaries();"),
+         "clear_failed(std::move(k), std::current_exception()); } } void clear_failed", "} } void clear_failed",
          "recover")
-take_out("sweeping", "recover.hpp", "stash_.storage().sweep(k);", "static_cast<void>(0);", "recover")
-take_out("sweeping only under the lock", "recover.hpp", "if (auto const lock = stash_.storage().try_lock(k)) stash_",
-         "stash_", "recover")
+take_out("the locks never having been lost when records are destroyed", "recover.hpp",
+         "if (!locks_[i].held()) throw busy(stash_.storage(), \"recover\", restored_[i], \"its lock was lost\");", "",
+         "recover")
+take_out("holding the lock until the record is removed", "recover.hpp",
+         "if (!is_to_be_cleared) locks_.pop_back();", "locks_.pop_back();", "recover")
+take_out("releasing what is not to be removed at once", "recover.hpp",
+         "if (!is_to_be_cleared) locks_.pop_back();", "", "recover")
+take_out("removing soon what was restored", "recover.hpp",
+         "if (!restored_.empty() && since(first_) >= std::chrono::milliseconds(500)) clear();", "", "recover")
+take_out("removing what was restored together", "recover.hpp", "erase_all(stash_.storage(), doomed_);",
+         "for (auto const& k : doomed_) stash_.storage().erase(k);", "recover")
+take_out("waiting for all busy keys together", "recover.hpp", "std::erase_if(busy, [&](key* k) { return is_done(*k); });",
+         "std::erase_if(busy, [&](key* k) { return !wait_for(short_wait, [&] { return is_done(*k); }); });", "recover")
+take_out("listing all before anything is restored", "recover.hpp",
+         ("interrupted = stash_.storage().temporaries(); report_.failed", "report_.busy = busy.size();"),
+         ("static_cast<void>(0); report_.failed", "report_.busy = busy.size();"
+          " if constexpr (sweepable<storage>) interrupted = stash_.storage().temporaries();"), "recover")
+take_out("sweeping", "recover.hpp", "sweep_all(stash_.storage(), ours);", "", "recover")
+take_out("sweeping only under the lock", "recover.hpp", "sweep_all(stash_.storage(), ours);",
+         "sweep_all(stash_.storage(), stash_.storage().temporaries());", "recover")
+take_out("one listing for all that is swept", "recover.hpp", "if constexpr (requires { storage.sweep_all(all); })",
+         "if constexpr (false)", "recover")
+take_out("a report for those alone whose leftovers could not be removed", "recover.hpp",
+         "std::erase_if(left, [&](key const& k) { return !all.empty() &&",
+         "left = all; std::erase_if(left, [&](key const& k) { return !all.empty() &&", "recover")
 
 # --- basic_stash.hpp, storage/memory.hpp
 
@@ -732,10 +766,10 @@ take_out("the lock of a clear", "basic_stash.hpp",
 take_out("a clear making nothing", "basic_stash.hpp", "if (!storage_.exists()) return false;", "", "atomic_file")
 take_out("telling a record that cannot be read from an absent one", "basic_stash.hpp",
          "if (problem.code() != errc::corrupt) throw;", "", "atomic_file")
-take_out("the lock in memory", "detail/key_locks.hpp", "if (!is_new && row->second == here) return std::nullopt;", "",
+take_out("the lock in memory", "detail/key_locks.hpp", "if (!is_new && row->second.is_current()) return std::nullopt;", "",
          "storage_conformance/*/memory")
 take_out("a forked child being free to lock in memory", "detail/key_locks.hpp",
-         "if (!is_new && row->second == here)", "if (!is_new)", "locks")
+         "if (!is_new && row->second.is_current())", "if (!is_new)", "locks")
 take_out("an inherited lock in memory not being held", "detail/key_locks.hpp",
          "return rows_ != nullptr && owner_.is_current();", "return rows_ != nullptr;",
          "storage_conformance/*/memory")
@@ -1327,7 +1361,9 @@ take_out("locking many keys in the order of their bytes", "detail/lock.hpp",
          "std::ranges::sort(order, {}, key_of);", "", "delete_guards")
 take_out("refusing a key that is given twice", "detail/lock.hpp",
          "twice != order.end())", "twice != order.end() && false)", "delete_guards")
-take_out("many locks waiting together", "detail/lock.hpp", "std::max(wait - waited,", "std::max(wait,", "delete_guards")
+take_out("going on from one of many locks to the next at once", "detail/lock.hpp",
+         "if (!lock) return; locks_.push_back(std::move(*lock));",
+         "if (!lock) return; locks_.push_back(std::move(*lock)); return;", "delete_guards")
 take_out("looking at all before any record is moved", "delete_guards.hpp",
          "one->inspect(detail::live_value<T>(live(one->key()))); for (auto const& one : guarded_) one->make_way();",
          "{ one->inspect(detail::live_value<T>(live(one->key()))); one->make_way(); }", "delete_guards")
@@ -1350,7 +1386,7 @@ take_out("an inherited guard of many releasing nothing", "delete_guards.hpp",
 take_out("refusing what cannot be put before any of many is written", "basic_stash.hpp",
          "detail::check_put(storage_, keys.back(), records.back().second);", "", "basic_stash")
 take_out("the locks of a save of many", "basic_stash.hpp",
-         "locks.push_back(detail::acquire(storage_, keys[i], wait, \"save_all\"));", "", "basic_stash")
+         "locks.take(storage_, sorted, detail::short_wait, \"save_all\");", "", "basic_stash")
 take_out("the sync of the directory after a save of many", "storage/atomic_file.hpp",
          "all.first(std::min(most, all.size()))); } make_durable(dir, op);", "all.first(std::min(most, all.size()))); }",
          "delete_guards")

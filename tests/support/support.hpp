@@ -232,7 +232,14 @@ struct spoiled_ops {
   int lock_byte(int fd, off_t o) const {
     return call("lock_byte", [&] { return real.lock_byte(fd, o); });
   }
-  void close_lock(int fd, off_t o) const noexcept { real.close_lock(fd, o); }
+  int lock_bytes(int fd, off_t o, off_t n) const {
+    return call("lock_bytes", [&] { return real.lock_bytes(fd, o, n); });
+  }
+  int unlock_bytes(int fd, off_t o, off_t n) const {
+    return call("unlock_bytes", [&] { return real.unlock_bytes(fd, o, n); });
+  }
+  bool find_lock(int fd, off_t& o, off_t& n) const { return real.find_lock(fd, o, n); }
+  void close_lock(int fd) const noexcept { real.close_lock(fd); }
   int random(void* to, std::size_t n) const {
     return call("random", [&] { return real.random(to, n); });
   }

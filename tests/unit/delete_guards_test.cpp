@@ -1,3 +1,7 @@
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <stash/delete_guards.hpp>
@@ -61,9 +65,26 @@ struct fixture : support::scratch {
     heal();
     return n;
   }
+  /// So many keys, in no order.
+  void many(int n) {
+    keys.clear();
+    live.clear();
+    for (int i = 0; i < n; ++i) live[keys.emplace_back("table " + std::to_string(i * 7919 % n))] = "x";
+  }
   bool all_free() {
     return store.storage().try_lock("a") && store.storage().try_lock("b") && store.storage().try_lock("c");
   }
+};
+
+/// What a storage is to who locks many; each lock takes 20 ms.
+struct slow_locks {
+  using lock_type = std::string;
+  std::optional<std::string> try_lock(stash::key const& k) {
+    std::this_thread::sleep_for(20ms);
+    asked.emplace_back(k.str());
+    return k == "held" ? std::nullopt : std::optional(asked.back());
+  }
+  std::vector<std::string> asked;
 };
 
 }  // namespace
@@ -171,20 +192,30 @@ BOOST_AUTO_TEST_CASE(all_are_held_until_the_guard_ends) {
   for (char const* const k : {"a", "b", "c"}) BOOST_TEST(!store.storage().try_lock(k));
   g.commit();
 }
-BOOST_AUTO_TEST_CASE(locks_are_taken_in_the_order_of_the_keys) {
-  auto const last = store.storage().try_lock("c");
-  std::vector<std::string> taken;
-  auto const lock = [&](std::size_t i, std::chrono::milliseconds) { taken.push_back(keys[i]); };
-  stash::detail::lock_all({"b", "a", "c"}, 0ms, "test", lock);
-  BOOST_TEST((taken == std::vector{"a"s, "b"s, "c"s}), boost::test_tools::per_element());
+BOOST_AUTO_TEST_CASE(locks_are_taken_in_the_order_of_the_keys_until_one_is_busy) {
+  auto const taken = store.storage().try_lock("b");
+  keys = {"c", "b", "a"};
+  bool looked = false;
+  std::jthread looking;
+  *ops.before = [&](std::string_view call) {
+    if (call == "open_lock" && !looked) {
+      looked = true;
+      looking = std::jthread([this] {
+        stash::file_stash other{dir()};
+        while (other.storage().try_lock("a")) std::this_thread::sleep_for(1ms);  // comes before "b", and waits with it
+        BOOST_TEST(other.storage().try_lock("c").has_value());
+      });
+    }
+    return 0;
+  };
+  BOOST_TEST(code_of([&] { auto const g = guard({.wait_for_lock = 300ms}); }) == errc::busy);
 }
 BOOST_AUTO_TEST_CASE(all_wait_for_the_same_time_together) {
-  std::vector<std::chrono::milliseconds> left;
-  stash::detail::lock_all({"a", "b", "c"}, 30ms, "test", [&](std::size_t, std::chrono::milliseconds wait) {
-    left.push_back(wait);
-    std::this_thread::sleep_for(20ms);
-  });
-  BOOST_TEST((left[0] == 30ms && left[1] <= 10ms && left[2] == 0ms));
+  slow_locks storage;
+  stash::detail::lock_set<slow_locks> locks;
+  BOOST_TEST(code_of([&] { locks.take(storage, {"a", "b", "held"}, 30ms, "test"); }) == errc::busy);
+  BOOST_TEST((storage.asked == std::vector{"a"s, "b"s, "held"s}), boost::test_tools::per_element());
+  BOOST_TEST(locks.size() == 2U);
 }
 BOOST_AUTO_TEST_CASE(a_key_that_is_given_twice_is_refused_before_anything_is_locked) {
   keys = {"a", "b", "a"};
@@ -365,6 +396,144 @@ BOOST_AUTO_TEST_CASE(files_are_all_written_before_the_first_is_synced_and_cleare
   calls.clear();
   g.commit();
   BOOST_TEST(calls == "fsync ");
+}
+
+BOOST_AUTO_TEST_CASE(many_keys_have_one_descriptor_and_a_number_of_calls_that_grows_no_faster_than_they) {
+  auto const calls_for = [&](int n) {
+    many(n);
+    int locks = 0, lists = 0;
+    std::map<std::string, int> calls;
+    *ops.before = [&](std::string_view call) { return ++calls[std::string(call)], 0; };
+    auto g = guard();
+    BOOST_TEST(calls["open_lock"] == 1);
+    locks = calls["lock_bytes"] + calls["unlock_bytes"] + calls["lock_byte"];
+    g.commit();
+    heal();
+    for (auto const& [call, count] : calls) lists += call == "list" ? count : 0;
+    BOOST_TEST(lists == 0);
+    return locks;
+  };
+  BOOST_TEST(calls_for(100) <= 100);
+  BOOST_TEST(calls_for(400) <= 400);
+}
+BOOST_AUTO_TEST_CASE(two_hundred_keys_need_no_two_hundred_descriptors) {
+  many(200);
+  BOOST_TEST(support::in_child([&] {
+               rlimit const few{170, 170};  // files are written 128 at a time
+               if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+               guard().commit();
+               if (!store.entries().empty()) return 2;
+               auto g = guard();
+               support::fs::remove(dir() / ".lock");  // each key is locked again before it is restored
+               if (g.rollback().restored != 200) return 3;
+               std::map<std::string, int> all;
+               for (auto const& k : keys) all[k] = 1;
+               store.save_all(all);
+               auto const report = stash::recover<int>(
+                   store, [](auto const&) { return false; }, [](auto const&, int) {});
+               return report.restored == 200 && store.entries().empty() ? 0 : 4;
+             }) == 0);
+}
+BOOST_AUTO_TEST_CASE(many_locks_exclude_theirs_and_no_others) {
+  many(100);
+  stash::file_stash other{dir()};
+  std::vector<stash::atomic_file_storage::lock_type> strangers;
+  for (int i = 0; i < 10; ++i) strangers.push_back(other.storage().try_lock("stranger" + std::to_string(i)).value());
+  auto g = guard();
+  for (auto const& k : keys) BOOST_TEST(!other.storage().try_lock(k));
+  for (int i = 0; i < 20; ++i) BOOST_TEST(other.storage().try_lock("s" + std::to_string(i)).has_value());
+  for (auto const& one : strangers) BOOST_TEST(one.held());
+  g.commit();
+}
+BOOST_AUTO_TEST_CASE(of_many_locks_one_that_is_busy_frees_all) {
+  many(100);
+  stash::file_stash other{dir()};
+  for (std::size_t const busy : {std::size_t{0}, std::size_t{99}, std::size_t{50}}) {
+    auto const taken = other.storage().try_lock(keys[busy]);
+    BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+    BOOST_TEST(asked.empty());
+    for (auto const& k : keys) BOOST_TEST((k == keys[busy] || other.storage().try_lock(k)));
+  }
+}
+BOOST_AUTO_TEST_CASE(of_many_locks_those_before_a_busy_one_are_held_while_it_waits) {
+  many(200);
+  auto sorted = keys;
+  std::ranges::sort(sorted);
+  stash::file_stash other{dir()};
+  auto taken = other.storage().try_lock(sorted[100]);
+  std::jthread const release([&] {
+    while (other.storage().try_lock(sorted[99])) std::this_thread::sleep_for(1ms);
+    BOOST_TEST(other.storage().try_lock(sorted[101]).has_value());
+    taken.reset();
+  });
+  guard({.wait_for_lock = 60s}).commit();
+}
+BOOST_AUTO_TEST_CASE(a_stranger_who_comes_while_many_are_locked_is_not_told_that_he_is_busy) {
+  many(100);
+  stash::file_stash other{dir()};
+  std::jthread stranger, others_batch;
+  bool came = false;
+  *ops.before = [&](std::string_view call) {
+    if (call != "unlock_bytes" || came) return 0;
+    came = true;  // all that is between the first key and the last is locked
+    stranger = std::jthread([&] {
+      for (int i = 0; i < 20; ++i) BOOST_TEST(other.storage().try_lock("s" + std::to_string(i)).has_value());
+    });
+    others_batch = std::jthread([&] {
+      std::map<std::string, int> all;
+      for (int i = 0; i < 100; ++i) all["t" + std::to_string(i)] = i;
+      other.save_all(all);
+    });
+    std::this_thread::sleep_for(30ms);
+    return 0;
+  };
+  auto g = guard();
+  stranger.join();
+  others_batch.join();
+  heal();
+  BOOST_TEST(other.entries().size() == 200U);
+  g.commit();
+}
+BOOST_AUTO_TEST_CASE(whoever_keeps_all_between_locked_is_waited_for_up_to_a_second) {
+  many(100);
+  stash::file_stash other{dir()};
+  auto const made = other.storage().try_lock("first");
+  stash::posix_file_ops real;
+  int const fd = real.open_lock(AT_FDCWD, (dir() / ".lock").c_str(), O_RDWR, 0);
+  BOOST_REQUIRE(real.lock_bytes(fd, 0, 0) != 0);  // "first" is in it
+  BOOST_REQUIRE(other.storage().try_lock("second").has_value());
+  auto const behind = stash::detail::file_lock<stash::posix_file_ops>::byte_of("first") + 1;
+  BOOST_REQUIRE(real.lock_bytes(fd, behind, 0) == 0);
+  BOOST_TEST(code_of([&] { auto const g = guard(); }) == errc::busy);
+  real.close_lock(fd);
+  guard().commit();
+}
+BOOST_AUTO_TEST_CASE(many_locks_that_cannot_be_taken_are_an_error) {
+  many(100);
+  for (char const* const call : {"lock_bytes", "unlock_bytes"}) {
+    spoil(call, ENOLCK);
+    BOOST_TEST(code_of([&] { auto const g = guard(); }) == os(ENOLCK));
+    heal();
+  }
+  BOOST_TEST(asked.empty());
+}
+BOOST_AUTO_TEST_CASE(many_locks_are_taken_though_another_had_one_until_just_now) {
+  many(100);
+  spoil("lock_bytes", EAGAIN);
+  guard().commit();
+  BOOST_TEST(store.entries().empty());
+}
+BOOST_AUTO_TEST_CASE(of_locks_that_share_a_descriptor_each_is_released_by_itself) {
+  std::vector<stash::key> const all{"a", "b", "c"};
+  std::vector<support::spoiled_storage::lock_type> locks;
+  store.storage().try_lock_all(std::span(all).first(1), locks);
+  BOOST_TEST(count("open_lock", [&] { store.storage().try_lock_all(std::span(all).subspan(1), locks); }) == 0);
+  BOOST_REQUIRE(locks.size() == 3U);
+  locks.pop_back();
+  BOOST_TEST((!store.storage().try_lock("a") && !store.storage().try_lock("b") && store.storage().try_lock("c")));
+  support::fs::remove(dir() / ".lock");
+  store.storage().try_lock_all(std::span(all).subspan(2), locks);
+  BOOST_TEST((!locks[0].held() && locks[2].held()));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

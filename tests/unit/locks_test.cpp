@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "support.hpp"
@@ -405,6 +406,36 @@ BOOST_AUTO_TEST_CASE(a_child_with_the_process_id_of_its_parent_does_not_have_its
     });
   });
   BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(where_the_kernel_clears_no_memory_in_a_child_a_fork_is_noticed_all_the_same) {
+  int const status = support::in_child([&] {
+    auto const here = stash::detail::process_id::current();
+    void* page = nullptr;
+    std::memcpy(&page, &here, sizeof page);  // the word that it looks at
+    if (::madvise(page, 8, MADV_KEEPONFORK) != 0) return 1;
+    stash::memory_storage memory;
+    auto const lock = memory.try_lock("k");
+    int const child = support::in_child([&] { return here.is_current() || lock->held() ? 2 : 0; });
+    return here.is_current() && lock->held() ? child : 3;
+  });
+  BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(no_process_is_taken_for_any_of_its_ancestors) {
+  using stash::detail::process_id;
+  auto const first = process_id::current();
+  int const status = support::in_child([&] {
+    if (first.is_current()) return 1;  // before it has a number of its own
+    auto const second = process_id::current();
+    if (first.is_current() || !second.is_current()) return 2;
+    return support::in_child([&] {
+      auto const third = process_id::current();
+      return first.is_current() || second.is_current() || !third.is_current() ? 3 : 0;
+    });
+  });
+  BOOST_TEST(status == 0);
+  BOOST_TEST(first.is_current());
 }
 
 // What a guard does when its lock may have been lost

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <map>
 #include <set>
 #include <thread>
@@ -204,6 +206,135 @@ BOOST_AUTO_TEST_CASE(temporaries_of_the_dead_are_removed_but_not_those_of_a_save
   auto const held = store.storage().try_lock("held");
   BOOST_TEST(run().failed.empty());
   BOOST_TEST((names(dir()) == std::vector{".held.0123456789abcdef.tmp"s, ".lock"s, "a.stash"s}));
+}
+
+BOOST_AUTO_TEST_CASE(many_records_cost_one_sync_and_many_temporaries_one_more_and_one_listing) {
+  std::map<std::string, int> calls;
+  for (int i = 0; i < 100; ++i) {
+    store.save(std::to_string(i), "x"s);
+    support::write(dir() / ("." + std::to_string(i) + ".0123456789abcdef.tmp"), "half");
+  }
+  *ops.before = [&](std::string_view call) { return ++calls[std::string(call)], 0; };
+  auto const report = run();
+  BOOST_TEST((report.restored == 100U && report.failed.empty()));
+  BOOST_TEST((names(dir()) == std::vector{".lock"s}));
+  BOOST_TEST(calls["fsync"] == 2);
+  BOOST_TEST(calls["list"] == 3);  // the records, the temporaries, and these again under their locks
+}
+
+BOOST_AUTO_TEST_CASE(no_record_is_removed_before_its_restore_has_returned_and_its_lock_is_held_until_it_is) {
+  for (char const* const k : {"a", "b"}) store.save(k, "x"s);
+  std::string order;
+  *ops.before = [&](std::string_view call) {
+    if (call == "rename_noreplace") {
+      order += "removed ";
+      stash::file_stash other{dir()};
+      BOOST_TEST((!other.storage().try_lock("a") && !other.storage().try_lock("b")));
+    }
+    return 0;
+  };
+  auto const restore = [&](stash::key const& k, std::string const&) {
+    order += k.str();
+    order += " ";
+    if (k == "b") BOOST_TEST((!store.storage().try_lock("a") && store.load<std::string>("a")));
+  };
+  static_cast<void>(stash::recover<std::string>(
+      store, [](auto const&) { return false; }, restore));
+  BOOST_TEST(order == "a b removed removed ");
+}
+
+BOOST_AUTO_TEST_CASE(a_live_resources_lock_is_released_before_the_next_is_restored) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "x"s);
+  auto const restore = [&](stash::key const& k, std::string const&) {
+    if (k == "c") BOOST_TEST((!store.storage().try_lock("a") && store.storage().try_lock("b")));
+  };
+  static_cast<void>(stash::recover<std::string>(
+      store, [](auto const& k) { return k == "b"; }, restore));
+  BOOST_TEST(store.entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_restore_that_takes_long_keeps_no_key_locked_for_those_that_follow) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "x"s);
+  auto const restore = [&](stash::key const& k, std::string const&) {
+    if (k == "b") std::this_thread::sleep_for(550ms);
+    if (k == "c") BOOST_TEST((store.storage().try_lock("a") && store.storage().try_lock("b")));
+  };
+  static_cast<void>(stash::recover<std::string>(
+      store, [](auto const&) { return false; }, restore));
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(one_record_that_cannot_be_removed_stops_no_other) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "x"s);
+  std::vector<std::string> unlinked;
+  int n = 0;
+  *ops.before = [&](std::string_view call) { return call == "unlink" && (++n == 2 || n == 4) ? EIO : 0; };  // twice "b"
+  auto const report = run();
+  BOOST_TEST((report.restored == 3U && report.failed.size() == 1U));
+  BOOST_TEST(store.entries().size() == 1U);
+  BOOST_TEST(log.kinds == "restored restored restored clear_failed");
+}
+
+BOOST_AUTO_TEST_CASE(a_process_that_dies_before_the_records_are_removed_leaves_them_to_the_next) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "x"s);
+  BOOST_TEST(support::in_child([&] {
+               stash::recover<std::string>(
+                   store, [](auto const&) { return false; },
+                   [](stash::key const& k, std::string const&) {
+                     if (k == "c") ::_exit(7);
+                   });
+               return 0;
+             }) == 7);
+  BOOST_TEST(run().restored == 3U);
+}
+
+BOOST_AUTO_TEST_CASE(all_busy_keys_are_waited_for_together_after_the_others) {
+  std::vector<support::spoiled_storage::lock_type> held;
+  for (char const* const k : {"a", "b", "c", "d", "e", "f"}) {
+    store.save(k, "x"s);
+    if (k != "f"s) held.push_back(store.storage().try_lock(k).value());
+  }
+  auto const start = std::chrono::steady_clock::now();
+  auto const report = run();
+  BOOST_TEST((report.busy == 5U && report.restored == 1U));
+  BOOST_TEST((std::chrono::steady_clock::now() - start < 4s));  // a second each would be five
+  std::jthread release;
+  bool first = true;
+  *ops.before = [&](std::string_view call) {
+    if (call == "open_lock" && std::exchange(first, false)) {
+      release = std::jthread([&] {
+        std::this_thread::sleep_for(50ms);
+        held.clear();
+      });
+    }
+    return 0;
+  };
+  BOOST_TEST((run().restored == 5U && store.entries().empty()));
+}
+
+BOOST_AUTO_TEST_CASE(temporaries_that_cannot_be_removed_are_in_the_report_and_stop_no_other) {
+  for (char const* const k : {"a", "b", "c"}) {
+    store.save(k, "x"s);
+    support::write(dir() / ("."s + k + ".0123456789abcdef.tmp"), "half");
+  }
+  live = {"a", "b", "c"};
+  int n = 0;
+  *ops.before = [&](std::string_view call) { return call == "unlink" && ++n == 1 ? EIO : 0; };
+  auto report = run();
+  BOOST_TEST(report.failed.size() == 1U);
+  auto const left = store.storage().temporaries();
+  BOOST_REQUIRE(left.size() == 1U);
+  BOOST_TEST(report.failed[0].first == left[0]);
+  *ops.before = [&](std::string_view call) { return call == "fsync" ? EIO : 0; };  // gone, but not for good
+  report = run();
+  BOOST_TEST(report.failed.size() == 1U);
+  BOOST_TEST(code_of([&] { std::rethrow_exception(report.failed.at(0).second); }) == errc::indeterminate);
+  support::write(dir() / ".b.0123456789abcdef.tmp", "half");
+  int lists = 0;
+  *ops.before = [&](std::string_view call) { return call == "unlink" || (call == "list" && ++lists > 2) ? EIO : 0; };
+  BOOST_TEST(run().failed.size() == 1U);
+  *ops.before = [](std::string_view call) { return call == "open_lock" ? EACCES : 0; };
+  BOOST_TEST(run().failed.size() == 4U);  // three records, and the temporary
 }
 
 BOOST_AUTO_TEST_CASE(where_there_is_no_stash_nothing_is_made) {

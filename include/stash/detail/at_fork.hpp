@@ -12,21 +12,22 @@ namespace stash::inline v1::detail {
 
 /// While it lives, a fork of this process waits for `only`, so that no child is made amid what is done under it; just
 /// before it, `before` is called, and in the child `in_child`, both with `only` locked. They must not throw, and
-/// whoever has `only` must not construct or destroy one of these.
+/// whoever has `only` must not construct or destroy one of these. All that the library must do at a fork is done here.
+///
+/// Each copy of the library in a program (plugins with hidden symbols) has a table of its own, and one of these may be
+/// destroyed by another copy than the one that made it.
 class at_fork {
  public:
   at_fork(std::mutex& only, std::function<void()> before, std::function<void()> in_child)
       : only_(only), before_(std::move(before)), in_child_(std::move(in_child)) {
-    table& all = instance();
-    std::lock_guard const alone{all.mutex};
-    place_ = all.rows.insert(all.rows.end(), this);
+    std::lock_guard const alone{home_.mutex};
+    place_ = home_.rows.insert(home_.rows.end(), this);
   }
   at_fork(at_fork const&) = delete;
   at_fork& operator=(at_fork const&) = delete;
   ~at_fork() {
-    table& all = instance();
-    std::lock_guard const alone{all.mutex};
-    all.rows.erase(place_);
+    std::lock_guard const alone{home_.mutex};
+    home_.rows.erase(place_);
   }
 
  private:
@@ -63,6 +64,7 @@ class at_fork {
     all.mutex.unlock();
   }
 
+  table& home_ = instance();  // not asked for again: another copy's would be another
   std::mutex& only_;
   std::function<void()> before_, in_child_;
   std::list<at_fork*>::iterator place_;

@@ -2,15 +2,17 @@
 
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
+#include <cstddef>
+#include <memory>
 #include <optional>
+#include <span>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/file_name.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/lock_file.hpp>
 #include <stash/detail/xxh64.hpp>
-#include <stash/error.hpp>
-#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace stash::inline v1::detail {
 
@@ -19,68 +21,71 @@ namespace stash::inline v1::detail {
 template <class Ops>
 class file_lock {
  public:
+  /// The byte that `name` stands for.
+  static off_t byte_of(std::string_view name) noexcept { return static_cast<off_t>(xxh64::hash(name) >> 2); }
+
   /// The lock that `name` stands for in the directory `path`, which is made; nullopt: another has it. Throws
   /// whatever keeps it from telling.
   static std::optional<file_lock> try_take(Ops const& ops, boost::filesystem::path const& path, bool durable,
                                            std::string_view name, operation const& op) {
-    auto const offset = static_cast<off_t>(xxh64::hash(name) >> 2);
+    std::vector<file_lock> taken;
+    off_t const byte = byte_of(name);
+    try_take_all(ops, path, durable, {&byte, 1}, op, taken);
+    if (taken.empty()) return std::nullopt;
+    return std::move(taken.front());
+  }
+
+  /// Takes these in their order, until another has one, and appends them to `taken`: the last of which, in the same
+  /// directory, they share a descriptor with, unless they are many.
+  static void try_take_all(Ops const& ops, boost::filesystem::path const& path, bool durable,
+                           std::span<off_t const> bytes, operation const& op, std::vector<file_lock>& taken) {
+    taken.reserve(taken.size() + bytes.size());
+    bool const joins = !taken.empty() && bytes.size() < lock_file<Ops>::many && taken.back().file_->stands();
+    auto file = joins ? taken.back().file_ : lock_file<Ops>::open(ops, path, durable, op);
     for (int tries = 0; tries < 100; ++tries) {
-      auto const dir = directory<Ops>::make(ops, path, durable, op);
-      std::string lock_path = (path / lock_file_name).native();  // before there is a descriptor to lose
-      int const fd = retried([&] { return ops.open_lock(dir.get(), lock_file_name, dir.lock_file_flags, 0600); });
-      if (fd < 0) dir.fail("open", lock_file_name);
-      file_lock lock{ops, std::move(lock_path), fd, offset};
-      struct stat s;
-      if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
-      if (!S_ISREG(s.st_mode)) {
-        op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
+      std::size_t const count = file->lock(bytes, op);
+      if (count == 0) return;
+      if (file->stands()) {
+        for (std::size_t i = 0; i < count; ++i) taken.push_back(file_lock{file, bytes[i]});
+        return;
       }
-      if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);
-      if (retried([&] { return ops.lock_byte(fd, offset); }) != 0) {
-        if (errno == EAGAIN || errno == EACCES) return std::nullopt;
-        dir.fail("lock", lock_file_name);
-      }
-      if (lock.held()) return lock;  // else it was deleted just now, and others lock another file
+      file = lock_file<Ops>::open(ops, path, durable, op);  // it was deleted just now, and others lock another file
     }
     op.fail(ESTALE, "lock", (path / lock_file_name).native());
   }
 
-  file_lock(file_lock&& other) noexcept
-      : ops_(other.ops_),
-        path_(std::move(other.path_)),
-        fd_(std::exchange(other.fd_, -1)),
-        offset_(other.offset_),
-        owner_(other.owner_) {}
+  /// Releases all at once, which is cheaper than one after the other, unless others share a descriptor with them.
+  static void release_all(std::vector<file_lock>& all) noexcept {
+    for (auto& one : all) one.file_.reset();
+    all.clear();
+  }
+
+  file_lock(file_lock&& other) noexcept = default;
   file_lock& operator=(file_lock&& other) noexcept {
-    std::swap(path_, other.path_);
-    std::swap(fd_, other.fd_);
-    std::swap(offset_, other.offset_);
-    std::swap(owner_, other.owner_);
+    std::swap(file_, other.file_);
+    std::swap(byte_, other.byte_);
     return *this;
   }
   ~file_lock() {
-    if (fd_ >= 0 && owner_.is_current()) ops_.close_lock(fd_, offset_);
+    if (file_ && is_shared() && !file_->is_inherited()) file_->unlock(byte_);  // else the file releases it
   }
 
   /// Whether others who come now would meet this lock: false where the lock file was deleted, or the directory
-  /// replaced, or where that cannot be seen.
+  /// replaced, or where that cannot be seen. Of many that share a descriptor it is not asked whether the kernel has
+  /// forgotten one, for that costs as much time as there are locks.
   bool held() const noexcept {
-    if (fd_ < 0 || !owner_.is_current()) return false;
-    struct stat ours, found;
-    return ops_.fstat(fd_, &ours) == 0 && ops_.lstat(AT_FDCWD, path_.c_str(), &found) == 0 &&
-           ours.st_dev == found.st_dev && ours.st_ino == found.st_ino &&
-           retried([&] { return ops_.lock_byte(fd_, offset_); }) == 0;  // nothing new to one who has it
+    return file_ && file_->stands() && (file_.use_count() >= few || file_->lock_again(byte_));
   }
 
  private:
-  file_lock(Ops const& ops, std::string path, int fd, off_t offset) noexcept
-      : ops_(ops), path_(std::move(path)), fd_(fd), offset_(offset) {}
+  static constexpr long few = 16;
 
-  [[no_unique_address]] Ops ops_;
-  std::string path_;  // of the lock file
-  int fd_;
-  off_t offset_;
-  owned_by_process owner_;
+  file_lock(std::shared_ptr<lock_file<Ops>> file, off_t byte) noexcept : file_(std::move(file)), byte_(byte) {}
+
+  bool is_shared() const noexcept { return file_.use_count() > 1; }
+
+  std::shared_ptr<lock_file<Ops>> file_;
+  off_t byte_;
 };
 
 }  // namespace stash::inline v1::detail

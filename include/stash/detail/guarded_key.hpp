@@ -60,14 +60,28 @@ class guarded_key {
   std::optional<std::chrono::microseconds> age() const noexcept { return age_; }
   std::exception_ptr const& save_error() const noexcept { return save_error_; }
 
-  /// Where `best_effort` forgives that no lock can be made at all, the next step tells it.
   void lock(std::chrono::milliseconds wait) {
     try {
       record_.lock(wait, guard_);
-    } catch (boost::system::system_error const& problem) {
-      if (!options_.best_effort || !no_lock_can_be_made(problem.code())) throw;
-      no_lock_ = std::current_exception();
+    } catch (boost::system::system_error const&) {
+      lock_failed(std::current_exception());
     }
+  }
+
+  // `lock` in parts, for a guard that locks all its keys at once.
+
+  /// It must outlive this.
+  void borrow(typename Stash::storage_type::lock_type& lock) noexcept { record_.borrow(lock); }
+  /// Where it was lost, and the key was locked again by itself: of many that would be as many descriptors.
+  void drop_own_lock() noexcept { static_cast<void>(record_.take_own()); }
+  /// Throws `problem`, unless `best_effort` forgives that no lock can be made at all: then the next step tells it.
+  void lock_failed(std::exception_ptr const& problem) {
+    try {
+      std::rethrow_exception(problem);
+    } catch (boost::system::system_error const& e) {
+      if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;
+    }
+    no_lock_ = problem;
   }
 
   /// Finds out what is to be put, and what stands in its way. Changes nothing.

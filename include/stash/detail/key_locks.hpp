@@ -35,7 +35,7 @@ class key_locks {
 
    private:
     friend key_locks;
-    lock(key k, process_id owner) : key_(std::move(k)), owner_(owner) {}
+    explicit lock(key k) : key_(std::move(k)) {}
     std::shared_ptr<key_locks> rows_;
     key key_;
     owned_by_process owner_;
@@ -43,19 +43,18 @@ class key_locks {
 
   /// nullopt: another has it.
   static std::optional<lock> try_take(std::shared_ptr<key_locks> const& locks, key const& k) {
-    auto const here = lock_table::instance().this_process();
-    lock taken{k, here};
+    lock taken{k};
     std::lock_guard const only{locks->mutex_};
-    auto const [row, is_new] = locks->rows_.try_emplace(k, here);
-    if (!is_new && row->second == here) return std::nullopt;
-    row->second = here;  // a row that came through a fork is nobody's here
+    auto const [row, is_new] = locks->rows_.try_emplace(k);
+    if (!is_new && row->second.is_current()) return std::nullopt;
+    row->second = taken.owner_;  // a row that came through a fork is nobody's here
     taken.rows_ = locks;
     return taken;
   }
 
  private:
   Mutex mutex_;
-  std::unordered_map<key, process_id> rows_;
+  std::unordered_map<key, owned_by_process> rows_;
 };
 
 }  // namespace stash::inline v1::detail

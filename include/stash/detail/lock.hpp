@@ -1,14 +1,14 @@
 #pragma once
 
-#include <time.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/observer.hpp>
+#include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -26,37 +26,42 @@ error busy(Storage const& storage, char const* operation, key const& k, std::str
   return error{errc::busy, operation, std::string(k.str()), with_place(std::move(why), place_of(storage, k))};
 }
 
-// Not from <thread>, which costs twice as much to include as this header.
-inline void sleep_for(std::chrono::milliseconds pause) {
-  auto const seconds = std::chrono::floor<std::chrono::seconds>(pause);
-  timespec rest{static_cast<time_t>(seconds.count()), static_cast<long>((pause - seconds).count()) * 1'000'000};
-  while (::nanosleep(&rest, &rest) != 0) {  // a signal came; it goes on with the rest
-  }
-}
-
-/// The lock of `k`. Asks again, in growing pauses, for as long as `wait`; then throws `errc::busy`.
-template <class Storage>
-typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
-                                    char const* operation) {
+/// Calls `try_it` until it returns true: again, in growing pauses, for as long as `wait`. Then returns how long it has
+/// waited, in vain; nullopt: it has not.
+template <class Try>
+std::optional<std::chrono::milliseconds> wait_for(std::chrono::milliseconds wait, Try try_it) {
   using namespace std::chrono_literals;
   auto const start = std::chrono::steady_clock::now();
   for (std::chrono::milliseconds pause = 1ms;; pause = std::min<std::chrono::milliseconds>(2 * pause, 50ms)) {
-    if (auto lock = storage.try_lock(k)) return std::move(*lock);
-    // In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
-    auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
-    if (waited >= wait) {
-      throw busy(
-          storage, operation, k,
-          "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
-    }
+    if (try_it()) return std::nullopt;
+    auto const waited = since(start);
+    if (waited >= wait) return waited;
     sleep_for(std::min(pause, wait - waited));
   }
 }
 
-/// Calls `lock(i, wait)` for each of the keys, with what is left of the time to wait: in the order of their bytes, so
-/// that no two that lock many wait for each other. Throws EINVAL for a key that is there twice, before any is locked.
-template <class Lock>
-void lock_all(std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation, Lock lock) {
+template <class Storage>
+[[noreturn]] void held_by_another(Storage const& storage, char const* operation, key const& k,
+                                  std::chrono::milliseconds waited) {
+  throw busy(storage, operation, k,
+             "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
+}
+
+/// The lock of `k`. Waits for it as long as `wait`; then throws `errc::busy`.
+template <class Storage>
+typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
+                                    char const* operation) {
+  std::optional<typename Storage::lock_type> lock;
+  auto const in_vain = wait_for(wait, [&] {
+    if (auto taken = storage.try_lock(k)) lock.emplace(std::move(*taken));
+    return lock.has_value();
+  });
+  if (in_vain) held_by_another(storage, operation, k, *in_vain);
+  return std::move(*lock);
+}
+
+/// The order of the keys' bytes: where each stands in `keys`. Throws EINVAL for a key that is there twice.
+inline std::vector<std::size_t> order_of(std::vector<key> const& keys, char const* operation) {
   std::vector<std::size_t> order(keys.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   auto const key_of = [&](std::size_t i) -> key const& { return keys[i]; };
@@ -67,23 +72,77 @@ void lock_all(std::vector<key> const& keys, std::chrono::milliseconds wait, char
                 std::string(keys[*twice].str()),
                 "the key is given twice"};
   }
-  auto const start = std::chrono::steady_clock::now();
-  for (auto const i : order) {
-    auto const waited = std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
-    lock(i, std::max(wait - waited, std::chrono::milliseconds(0)));
-  }
+  return order;
 }
+
+/// Locks of many keys, in the order in which they were taken. The destructor releases them.
+template <class Storage>
+class lock_set {
+ public:
+  using lock_type = typename Storage::lock_type;
+
+  lock_set() = default;
+  lock_set(lock_set const&) = delete;
+  lock_set& operator=(lock_set const&) = delete;
+  ~lock_set() { release(); }
+
+  std::size_t size() const noexcept { return locks_.size(); }
+  lock_type& operator[](std::size_t i) { return locks_[i]; }
+  void pop_back() noexcept { locks_.pop_back(); }
+  void release() noexcept {
+    if constexpr (requires { lock_type::release_all(locks_); }) lock_type::release_all(locks_);
+    locks_.clear();
+  }
+
+  /// Takes the locks of `keys` in their order, until another has one.
+  void try_take(Storage& storage, std::span<key const> keys) {
+    if constexpr (requires { storage.try_lock_all(keys, locks_); }) {
+      storage.try_lock_all(keys, locks_);
+    } else {
+      for (auto const& k : keys) {
+        auto lock = storage.try_lock(k);
+        if (!lock) return;
+        locks_.push_back(std::move(*lock));
+      }
+    }
+  }
+
+  /// Takes those of `keys`, which are in the order of their bytes, so that no two that lock many wait for each other.
+  /// For all together it waits as long as `wait`; then throws `errc::busy`, and has those before the one that is busy.
+  void take(Storage& storage, std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation) {
+    auto const in_vain = wait_for(wait, [&] {
+      if (size() < keys.size()) try_take(storage, std::span(keys).subspan(size()));
+      return size() == keys.size();
+    });
+    if (in_vain) held_by_another(storage, operation, keys[size()], *in_vain);
+  }
+
+ private:
+  std::vector<lock_type> locks_;
+};
 
 /// A key's lock together with what its holder knows to stand under the key, so that a lock that was lost on the
 /// way (the file deleted, the session ended) can be told from one under which somebody else went on.
 template <class Storage>
 class locked_record {
+  using lock_type = typename Storage::lock_type;
+
  public:
   locked_record(Storage& storage, key k) : storage_(storage), key_(std::move(k)) {}
 
   void lock(std::chrono::milliseconds wait, char const* operation) {
-    lock_.emplace(acquire(storage_, key_, wait, operation));
+    own_.emplace(acquire(storage_, key_, wait, operation));
+    borrow(*own_);
+  }
+  /// Goes on with a lock that was taken already, and that must outlive this.
+  void borrow(lock_type& lock) noexcept {
+    lock_ = &lock;
     locked_ = true;
+  }
+  /// Whether the lock that was borrowed was lost and taken again: that one.
+  std::optional<lock_type> take_own() noexcept {
+    lock_ = nullptr;
+    return std::exchange(own_, std::nullopt);
   }
   bool was_locked() const noexcept { return locked_; }
 
@@ -118,8 +177,8 @@ class locked_record {
   /// For a record that vanished while the lock was lost: writes it again, and sets it aside at once, so that no
   /// later run adopts what another may have ended on purpose. Returns where it went; empty: a record stands.
   std::string keep_aside(record const& r, char const* reason) {
-    if (!is_held()) lock_ = storage_.try_lock(key_);
-    if (!lock_ || storage_.get(key_)) return {};
+    if (!is_held() && !lock_again()) return {};
+    if (storage_.get(key_)) return {};
     storage_.put(key_, r);
     return storage_.set_aside(key_, reason);
   }
@@ -129,15 +188,25 @@ class locked_record {
   /// nothing was changed.
   void ensure_held(char const* operation) {
     if (is_held()) return;
-    lock_.reset();
-    auto again = storage_.try_lock(key_);
-    if (!again) throw busy(storage_, operation, key_, "its lock was lost and is held by another now");
-    if (!stands_unchanged()) throw busy(storage_, operation, key_, "its lock was lost and another changed the record");
-    lock_.emplace(std::move(*again));
+    if (!lock_again()) throw busy(storage_, operation, key_, "its lock was lost and is held by another now");
+    try {
+      if (!stands_unchanged())
+        throw busy(storage_, operation, key_, "its lock was lost and another changed the record");
+    } catch (...) {
+      take_own();
+      throw;
+    }
   }
 
  private:
-  bool is_held() const { return lock_ && lock_->held(); }
+  bool is_held() const { return lock_ != nullptr && lock_->held(); }
+
+  bool lock_again() {
+    if (lock_ != nullptr) lock_type const released{std::move(*lock_)};
+    take_own();
+    if (auto again = storage_.try_lock(key_)) lock_ = &own_.emplace(std::move(*again));
+    return lock_ != nullptr;
+  }
 
   bool stands_unchanged() const {
     try {
@@ -150,7 +219,8 @@ class locked_record {
 
   Storage& storage_;
   key key_;
-  std::optional<typename Storage::lock_type> lock_;
+  std::optional<lock_type> own_;
+  lock_type* lock_ = nullptr;  // our own, or borrowed
   std::optional<record> known_;
   bool locked_ = false;
 };

@@ -14,8 +14,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
-#include <new>
-#include <stash/detail/process.hpp>
 #include <stash/detail/standard_descriptors.hpp>
 #include <string>
 #include <vector>
@@ -187,24 +185,33 @@ struct posix_file_ops {
     return failed == 0 ? 0 : -1;
   }
 
-  /// `open` for a file that will be locked: a forked child closes its copy (see `detail::lock_table`).
+  /// `open` for a file that will be locked.
   int open_lock(int directory, char const* name, int flags, mode_t mode) const noexcept {
-    try {
-      return detail::lock_table::instance().open([&] { return open(directory, name, flags, mode); });
-    } catch (std::bad_alloc const&) {
-      errno = ENOMEM;
-      return -1;
-    }
+    return open(directory, name, flags, mode);
   }
   /// An exclusive lock on the byte at `offset`, without waiting: EAGAIN or EACCES where another has it. It
   /// belongs to the open file description, so closing another descriptor of the file does not drop it.
-  int lock_byte(int fd, off_t offset) const noexcept { return set_lock(fd, F_WRLCK, offset); }
-  /// Releases, also where a child that was not made by fork(3) still has a copy of the descriptor, and closes.
-  void close_lock(int fd, off_t offset) const noexcept {
-    detail::lock_table::instance().close(fd, [&](int f) {
-      set_lock(f, F_UNLCK, offset);
-      ::close(f);
-    });
+  int lock_byte(int fd, off_t offset) const noexcept { return lock_bytes(fd, offset, 1); }
+  /// As `lock_byte` for `count` bytes: all or none.
+  int lock_bytes(int fd, off_t start, off_t count) const noexcept {
+    return lock(F_OFD_SETLK, fd, F_WRLCK, start, count);
+  }
+  int unlock_bytes(int fd, off_t start, off_t count) const noexcept {
+    return lock(F_OFD_SETLK, fd, F_UNLCK, start, count);
+  }
+  /// The lock of another description that keeps one from locking these bytes: sets `start` and `count` to where that
+  /// is (a count of 0: to the end). false: none does.
+  bool find_lock(int fd, off_t& start, off_t& count) const noexcept {
+    struct flock found = {};
+    if (lock(F_OFD_GETLK, fd, F_WRLCK, start, count, &found) != 0 || found.l_type == F_UNLCK) return false;
+    start = found.l_start;
+    count = found.l_len;
+    return true;
+  }
+  /// Releases all, also where a child that was not made by fork(3) still has a copy of the descriptor, and closes.
+  void close_lock(int fd) const noexcept {
+    unlock_bytes(fd, 0, 0);
+    ::close(fd);
   }
 
   /// `size` bytes that no other process gets too.
@@ -213,17 +220,19 @@ struct posix_file_ops {
   uid_t user() const noexcept { return ::geteuid(); }
 
  private:
-  static int set_lock(int fd, short type, off_t offset) noexcept {
-#if !defined(F_OFD_SETLK)
-#error "stash needs open-file-description locks (F_OFD_SETLK): Linux 3.15, macOS, POSIX.1-2024"
-#endif
+  static int lock(int command, int fd, short type, off_t start, off_t count, struct flock* found = nullptr) noexcept {
     struct flock wanted = {};
     wanted.l_type = type;
     wanted.l_whence = SEEK_SET;
-    wanted.l_start = offset;
-    wanted.l_len = 1;
-    return ::fcntl(fd, F_OFD_SETLK, &wanted);
+    wanted.l_start = start;
+    wanted.l_len = count;
+    int const result = ::fcntl(fd, command, &wanted);
+    if (found != nullptr) *found = wanted;
+    return result;
   }
+#if !defined(F_OFD_SETLK)
+#error "stash needs open-file-description locks (F_OFD_SETLK): Linux 3.15, macOS, POSIX.1-2024"
+#endif
 };
 
 }  // namespace stash::inline v1

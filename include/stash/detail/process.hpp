@@ -1,84 +1,75 @@
 #pragma once
 
-#include <pthread.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
-#include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <new>
-#include <vector>
+#include <stash/detail/at_fork.hpp>
 
 namespace stash::inline v1::detail {
 
-/// Which process this is. The count of forks tells apart what a reused process id would not.
-struct process_id {
-  pid_t pid;
-  unsigned forks;
-  friend bool operator==(process_id const&, process_id const&) = default;
-};
-
-/// This process's open lock descriptors.
-///
-/// A forked child shares the open file descriptions behind them: as long as it has them open, the locks of a
-/// parent that died would stay. So the child closes its copies at once (closing, unlike unlocking, takes
-/// nothing from the parent) and forgets the rows. Thread safe.
-class lock_table {
+/// Which process made something: a word in memory that a fork sets to zero in the child, and the number that stood
+/// there. A program may have several copies of this library (plugins with hidden symbols), each with a word of its own:
+/// who compares looks at the maker's word, so the copies agree without anything that they would have to share.
+class process_id {
  public:
-  /// Never destroyed: a guard in static storage may be the last to ask.
-  static lock_table& instance() {
-    static lock_table* const table = new lock_table;
-    return *table;
+  static process_id current() {
+    mark& here = instance();
+    std::uint64_t number = here.word->load();
+    if (number == 0) {
+      std::lock_guard const only{here.only};
+      number = here.word->load();
+      // It counts on from its parent's count, so that no number of an ancestor comes again.
+      if (number == 0) here.word->store(number = ++here.count);
+    }
+    return {here.word, number};
   }
-
-  /// Calls `open`, which returns a descriptor or -1, and notes the descriptor. No fork comes in between.
-  template <class Open>
-  int open(Open open) {
-    std::lock_guard const only{mutex_};
-    descriptors_.reserve(descriptors_.size() + 1);
-    int const fd = open();
-    if (fd >= 0) descriptors_.push_back(fd);
-    return fd;
-  }
-
-  /// Calls `close` with `fd`, and forgets it.
-  template <class Close>
-  void close(int fd, Close close) noexcept {
-    std::lock_guard const only{mutex_};
-    descriptors_.erase(std::remove(descriptors_.begin(), descriptors_.end(), fd), descriptors_.end());
-    close(fd);
-  }
-
-  process_id this_process() const noexcept { return {::getpid(), forks_}; }
+  /// Whether this is the process that it was made in. From any thread, and in any copy of the library.
+  bool is_current() const noexcept { return word_->load() == number_; }
 
  private:
-  lock_table() {
-    if (::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
-                         [] { instance().after_fork(); }) != 0) {
-      throw std::bad_alloc{};
-    }
+  using atomic_word = std::atomic<std::uint64_t>;
+
+  struct mark {
+    std::mutex only;
+    atomic_word* word = zero_in_child();
+    std::uint64_t count = 0;
+    at_fork hook{only, [] {}, [this] { word->store(0); }};
+  };
+
+  process_id(atomic_word const* word, std::uint64_t number) noexcept : word_(word), number_(number) {}
+
+  /// Never destroyed: a guard in static storage may be the last to ask.
+  static mark& instance() {
+    static mark* const here = new mark;
+    return *here;
   }
 
-  void after_fork() noexcept {
-    for (int const fd : descriptors_) ::close(fd);
-    descriptors_.clear();
-    ++forks_;
-    mutex_.unlock();
+  /// A page of memory, never unmapped. The kernel clears it in a child (Linux 4.14), for one that was not made by
+  /// fork(3) calls no handler. Elsewhere it is the handler that clears it.
+  static atomic_word* zero_in_child() {
+    void* const page = ::mmap(nullptr, sizeof(atomic_word), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) throw std::bad_alloc{};
+#if defined(MADV_WIPEONFORK)
+    static_cast<void>(::madvise(page, sizeof(atomic_word), MADV_WIPEONFORK));
+#endif
+    return new (page) atomic_word(0);
   }
 
-  std::mutex mutex_;
-  std::vector<int> descriptors_;
-  unsigned forks_ = 0;  // written in a child that has one thread
+  atomic_word const* word_;
+  std::uint64_t number_;
 };
 
 /// Whoever holds it was made in this process, not inherited by a fork.
 class owned_by_process {
  public:
   owned_by_process() = default;
-  explicit owned_by_process(process_id owner) noexcept : owner_(owner) {}
-  bool is_current() const noexcept { return owner_ == lock_table::instance().this_process(); }
+  bool is_current() const noexcept { return owner_.is_current(); }
 
  private:
-  process_id owner_ = lock_table::instance().this_process();
+  process_id owner_ = process_id::current();
 };
 
 }  // namespace stash::inline v1::detail

@@ -219,12 +219,21 @@ class basic_atomic_file_storage {
   }
 
   /// Removes the temporary files of `k`, whose lock the caller holds: what they were for was never acknowledged.
-  void sweep(key const& k) {
-    detail::operation const op{"sweep", k};
+  void sweep(key const& k) { sweep_all({&k, 1}); }
+
+  /// As `sweep` for each, with one listing and one sync for all.
+  void sweep_all(std::span<key const> all) {
+    detail::operation const op{"sweep", all.size() == 1 ? all[0].str() : std::string_view()};
     auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
-    if (dir)
-      remove_all(
-          *dir, [&](std::string const& name) { return detail::key_of_temporary(name) == k; }, op);
+    if (!dir) return;
+    std::vector<std::string_view> names;
+    for (auto const& k : all) names.push_back(k.str());
+    std::sort(names.begin(), names.end());
+    auto const is_theirs = [&](std::string const& name) {
+      auto const k = detail::key_of_temporary(name);
+      return k && std::binary_search(names.begin(), names.end(), k->str());
+    };
+    remove_all(*dir, is_theirs, op);
   }
 
   /// The lock of `k`, exclusive among all threads and processes that use this directory on this machine; it
@@ -234,6 +243,16 @@ class basic_atomic_file_storage {
   std::optional<lock_type> try_lock(key const& k) {
     detail::operation const op{"try_lock", k};
     return lock_type::try_take(ops_, directory_, is_durable(), detail::encoded(k, op.name), op);
+  }
+
+  /// Appends the locks of `all` to `locks`, in their order, until another has one. They share a descriptor, as a rule.
+  /// Where they are many it locks what lies between them, too, for some milliseconds: another `try_lock` waits that
+  /// long. Throws as `try_lock`; what was appended before is kept.
+  void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) {
+    detail::operation const op{"try_lock_all", {}};
+    std::vector<off_t> bytes;
+    for (auto const& k : all) bytes.push_back(lock_type::byte_of(detail::encoded(k, op.name)));
+    lock_type::try_take_all(ops_, directory_, is_durable(), bytes, op, locks);
   }
 
  private:

@@ -156,11 +156,21 @@ class sqlite_storage {
   /// The lock of `k`, exclusive among the threads and processes of this machine; nullopt: another has it. Makes the
   /// directory. Throws `errc::unsafe_directory` or the operating system's error.
   std::optional<lock_type> try_lock(key const& k) {
-    auto const name = session_->file().filename().native() + '/' + std::string(k.str());
-    return lock_type::try_take(ops_, session_->directory(), session_->is_durable(), name, {"try_lock", k});
+    return lock_type::try_take(ops_, session_->directory(), session_->is_durable(), lock_name(k), {"try_lock", k});
+  }
+
+  /// As `atomic_file_storage::try_lock_all`.
+  void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) {
+    std::vector<off_t> bytes;
+    for (auto const& k : all) bytes.push_back(lock_type::byte_of(lock_name(k)));
+    lock_type::try_take_all(ops_, session_->directory(), session_->is_durable(), bytes, {"try_lock_all", {}}, locks);
   }
 
  private:
+  std::string lock_name(key const& k) const {
+    return session_->file().filename().native() + '/' + std::string(k.str());
+  }
+
   using statement = detail::sqlite_statement;
 
   void check_size(std::size_t bytes, detail::operation const& op) const {
