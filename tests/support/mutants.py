@@ -490,8 +490,10 @@ take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREA
 take_out("the lock", "detail/lock_file.hpp", "if (retried([&] { return ops_.lock_byte(fd_, byte); }) == 0)",
          "if (true)", "locks", may_hang=True)
 take_out("going on with a pause that a signal ended", "detail/sleep.hpp", "errno != EINTR", "true", "locks")
-take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "::sched_yield(); return;",
-         "left = pause;", "locks", may_hang=True)
+take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "left = pause - since(start)",
+         "left = pause", "locks", may_hang=True)
+take_out("an end to a call that is always interrupted", "detail/directory.hpp",
+         "if (since(*start) >= std::chrono::seconds(2)) return result;", "", "locks", may_hang=True)
 take_out("a byte of its own for each key", "detail/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
 take_out("telling a lock that cannot be taken from one that another has", "detail/lock_file.hpp",

@@ -1,12 +1,16 @@
 // Locks across processes, after forks and deaths, and when they are lost.
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <array>
 #include <csignal>
+#include <cstddef>
 #include <cstring>
 #include <thread>
 
@@ -124,6 +128,55 @@ BOOST_AUTO_TEST_CASE(a_signal_ends_no_pause) {
   auto const start = std::chrono::steady_clock::now();
   stash::detail::sleep_for(30ms);
   BOOST_TEST((std::chrono::steady_clock::now() - start >= 30ms));
+}
+
+/// From here on, each call that sleeps fails so. false: that cannot be had here.
+bool forbid_sleep(int error) {
+  auto const load = [](std::size_t at) {
+    return sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<unsigned>(at));
+  };
+  auto const fail_if = [](long call) {
+    return sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1);
+  };
+  auto const answer = [](unsigned a) { return sock_filter BPF_STMT(BPF_RET | BPF_K, a); };
+  unsigned const failure = SECCOMP_RET_ERRNO | static_cast<unsigned>(error);
+  std::array filter{load(offsetof(seccomp_data, nr)),
+                    fail_if(SYS_clock_nanosleep),
+                    answer(failure),
+                    fail_if(SYS_nanosleep),
+                    answer(failure),
+                    answer(SECCOMP_RET_ALLOW)};
+  sock_fprog const program{filter.size(), filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+boost::test_tools::assertion_result may_forbid_sleep(boost::unit_test::test_unit_id) {
+  boost::test_tools::assertion_result can{support::in_child([] { return forbid_sleep(EPERM) ? 0 : 1; }) == 0};
+  can.message() << "system calls may not be filtered here";
+  return can;
+}
+
+BOOST_AUTO_TEST_CASE(a_wait_ends_by_the_clock_where_nothing_may_sleep,
+                     *boost::unit_test::precondition(may_forbid_sleep)) {
+  for (int const error : {EPERM, ENOSYS, EINTR, EINVAL}) {
+    int const status = support::in_child([&] {
+      ::alarm(60);
+      if (!forbid_sleep(error)) return 1;
+      auto const held = store.storage().try_lock("k");
+      auto const start = std::chrono::steady_clock::now();
+      if (code_of([&] { auto const one = guard({.wait_for_lock = 50ms}); }) != errc::busy) return 2;
+      if (code_of([&] { store.save("k", 1); }) != errc::busy) return 3;
+      return std::chrono::steady_clock::now() - start >= 1050ms ? 0 : 4;
+    });
+    BOOST_TEST(status == 0, "error " << error << ": " << status);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_call_that_is_always_interrupted_ends_by_the_clock) {
+  auto const always = [] { return errno = EINTR, -1; };
+  BOOST_TEST(stash::detail::retried(always) == -1);
+  BOOST_TEST(errno == EINTR);
+  int calls = 0;
+  BOOST_TEST(stash::detail::retried([&] { return ++calls < 1000 ? always() : 7; }) == 7);
 }
 
 BOOST_AUTO_TEST_CASE(a_save_waits_for_another_short_operation) {

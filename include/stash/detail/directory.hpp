@@ -9,6 +9,7 @@
 #include <stash/detail/file_name.hpp>
 #include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
+#include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -32,12 +33,16 @@ struct operation {
   }
 };
 
-/// Calls again as long as a signal interrupted.
+/// Calls again as long as a signal interrupted, for two seconds: then it is no signal but a filter of system calls, or
+/// a file system, that always says so.
 template <class Call>
 auto retried(Call call) {
+  std::optional<std::chrono::steady_clock::time_point> start;
   for (;;) {
     auto const result = call();
     if (result != -1 || errno != EINTR) return result;
+    if (!start) start = std::chrono::steady_clock::now();
+    if (since(*start) >= std::chrono::seconds(2)) return result;
   }
 }
 
