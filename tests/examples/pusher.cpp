@@ -172,9 +172,10 @@ auto checking_input(F f) {
 
 /// Calls `f` with the stash that the command line names.
 template <class F>
-exit_code with_stash(arguments const& a, F f) {
+exit_code with_stash(arguments const& a, F f, bool is_listing = false) {
   auto const with = [&](auto store) {
-    checking_input([&] { static_cast<void>(store.storage().exists()); });  // throws where it could not be used
+    bool const exists = checking_input([&] { return store.storage().exists(); });  // throws where it could not be used
+    if (!exists && is_listing) log("nothing was stashed at " + in_quotes(a.stash) + " yet: there is no stash");
     return f(store);
   };
   auto const place = example::place_of(a.stash);
@@ -312,6 +313,9 @@ exit_code push(Stash& store, arguments const& a, survey const& csv) {
 exit_code push(arguments const& a) {
   static_cast<void>(stash::key(a.resource));  // throws where it is none
   survey const csv = look_through(a.file);
+  if (csv.headers.size() == 1 && csv.headers[0].id.find_first_of(";\t|") != std::string::npos) {
+    log(a.file + " has one column, " + in_quotes(csv.headers[0].id) + ": only commas separate fields");
+  }
   if (!csv.has_values) {
     log(a.file + " has no records: nothing to load, nothing touched");
     return done;
@@ -384,11 +388,12 @@ void tell_owner(arguments const& a) {
 
 exit_code stashes(arguments const& a) {
   tell_owner(a);
-  return with_stash(a, [](auto& store) {
+  auto const list = [](auto& store) {
     for (auto const& e : store.entries()) print(e, "\tat ");
     for (auto const& e : store.set_aside_entries()) print(e, "\tset aside at ");
     return done;
-  });
+  };
+  return with_stash(a, list, true);
 }
 
 exit_code tell(stash::recovery_report const& report) {

@@ -166,6 +166,8 @@ def test_an_orphan_is_listed_with_its_key_age_bytes_and_state(annotated):
 
 def test_listing_makes_no_stash_directory(job):
     assert job.stashes() == []
+    for stash in (job.stash, f"sqlite:{job.stash}", f"journal:{job.stash}"):
+        assert "there is no stash" in job.run("stashes", stash=stash).stderr
     assert not job.stash.exists()
 
 
@@ -461,6 +463,10 @@ def test_an_empty_line_of_a_file_of_one_column_is_a_row_of_null(job, text, rows)
     told = job.push(path).stderr
     assert job.table() == rows
     assert f"loaded {len(rows)} rows" in told
+
+
+def test_a_file_that_something_else_separates_is_told(job):
+    assert '"a;b": only commas' in job.push(job.file("semicolons.csv", "a;b\n1;2\n")).stderr
 
 
 def test_a_line_that_ends_the_rows_for_postgres_is_a_row(job):

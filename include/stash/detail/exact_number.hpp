@@ -23,14 +23,14 @@ using number = std::variant<no_number, inexact_number, std::int64_t, double>;
 /// significant digits, which every double holds, times or by a power of ten that a double holds exactly: then one
 /// operation rounds right.
 inline number exact_number(std::string_view text) {
-  auto found = read_decimal(text);
+  auto const found = read_decimal(text);
   if (!found) return no_number{};
-  auto& [digits, tens] = *found;
+  auto digits = found->digits;
+  auto tens = found->tens;
   auto const integer = [&]() -> std::optional<std::int64_t> {
     std::int64_t n = 0;
-    auto const end = digits.data() + digits.size();
-    auto const read = std::from_chars(digits.data(), end, n);
-    return read.ec == std::errc{} && read.ptr == end ? std::optional(n) : std::nullopt;
+    bool const fits = std::from_chars(digits.data(), digits.data() + digits.size(), n).ec == std::errc{};
+    return fits ? std::optional(n) : std::nullopt;
   };
   if (digits.empty() || digits == "-") return std::int64_t{0};
   if (auto const n = tens == 0 ? integer() : std::nullopt) return *n;

@@ -83,7 +83,7 @@ class postgres_copy {
     send();
     end(nullptr);
     if (taken_ == std::to_string(given_.rows())) return;
-    refuse("the server took " + (taken_.empty() ? "none" : taken_) + " of the " + std::to_string(given_.rows()) +
+    refuse("the server took " + taken_ + " of the " + std::to_string(given_.rows()) +
            " rows that it was given: a line that is only \\. ends the rows for it (before PostgreSQL 18), a trigger of"
            " the table may leave some out");
   }
