@@ -9,6 +9,7 @@
 #include <stash/concepts.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/lock.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/parts.hpp>
 #include <stash/detail/policy_checks.hpp>
@@ -86,7 +87,8 @@ void erase_all(Storage& storage, std::span<key const> all) {
 ///
 /// What a saved value survives is said by the storage. Every member may be called from many threads at
 /// once. Reads take no lock and never write; `save` and `clear` hold the key's lock for their duration and
-/// wait up to a second for another short operation on it.
+/// wait up to a second for another short operation on it. A thread that is cancelled (pthread_cancel) in one of them
+/// ends after it, not amid it.
 ///
 ///     stash::file_stash store{"/var/lib/etl/stash"};
 ///     store.save("orders", dictionary);
@@ -129,6 +131,7 @@ class basic_stash {
   /// is `errc::indeterminate`, the earlier record stands unchanged.
   template <class T = typename Serializer::value_type>
   void save(key const& k, T const& value) {
+    detail::no_cancel const whole;
     check_type<T>();
     record r{detail::bytes_of(*this, k, value), {}};
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "save");
@@ -148,6 +151,7 @@ class basic_stash {
   ///     store.save_all(std::map<std::string, boost::json::value>{{"orders", o}, {"customers", c}});
   template <detail::range Pairs>
   void save_all(Pairs&& all) {
+    detail::no_cancel const whole;
     std::vector<std::pair<key, record>> records;
     std::vector<key> keys;
     for (auto const& [k, value] : all) {
@@ -178,6 +182,7 @@ class basic_stash {
   /// value, time and age.
   template <class T = typename Serializer::value_type>
   lookup_result<T> look_up(key const& k) const {
+    detail::no_cancel const whole;
     check_type<T>();
     lookup_result<T> result;
     auto const found = read(k);
@@ -196,6 +201,7 @@ class basic_stash {
   /// Throws `errc::busy`: a guard holds `k`; `errc::indeterminate`; or the operating system's error. Unless it is
   /// `errc::indeterminate`, the record stands.
   bool clear(key const& k) {
+    detail::no_cancel const whole;
     if constexpr (requires(Storage const& s) {
                     { s.exists() } -> std::convertible_to<bool>;
                   }) {
@@ -207,18 +213,28 @@ class basic_stash {
 
   /// How long ago the record was saved, never negative; nullopt: absent or corrupt. Throws as the storage's `get`.
   std::optional<std::chrono::microseconds> age(key const& k) const {
+    detail::no_cancel const whole;
     auto const found = read(k);
     if (!found.value) return std::nullopt;
     return detail::age_between(found.value->saved_at, now());
   }
 
   /// All records, corrupt ones too. Throws what the storage throws.
-  std::vector<entry> entries() const { return storage_.entries(); }
+  std::vector<entry> entries() const {
+    detail::no_cancel const whole;
+    return storage_.entries();
+  }
   /// All that was set aside and not purged. Throws what the storage throws.
-  std::vector<entry> set_aside_entries() const { return storage_.set_aside_entries(); }
+  std::vector<entry> set_aside_entries() const {
+    detail::no_cancel const whole;
+    return storage_.set_aside_entries();
+  }
   /// Destroys what was set aside at least `older_than` ago, by the system's clock (zero or less: all of it); how many
   /// that were. Throws what the storage throws.
-  std::size_t purge(std::chrono::microseconds older_than) { return storage_.purge(older_than); }
+  std::size_t purge(std::chrono::microseconds older_than) {
+    detail::no_cancel const whole;
+    return storage_.purge(older_than);
+  }
 
   /// For what the storage alone can do. A `put` or an `erase` here goes behind the back of guards, unless you hold the
   /// key's lock.

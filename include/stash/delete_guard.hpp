@@ -6,6 +6,7 @@
 #include <optional>
 #include <stash/detail/guarded_key.hpp>
 #include <stash/detail/live_value.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -27,7 +28,8 @@ struct guard_access;
 ///
 /// It holds the key's lock for its whole life: a second guard of the key, in any thread or process, gets
 /// `errc::busy`. One thread at a time may use a guard. The stash must outlive it. In a forked child an
-/// inherited guard does nothing, and `commit` and `rollback` throw `errc::busy`.
+/// inherited guard does nothing, and `commit` and `rollback` throw `errc::busy`. A thread that is cancelled
+/// (pthread_cancel) unwinds, and so restores; in a call of the guard, `live` and `restore` too, it waits for its end.
 ///
 ///     stash::delete_guard guard{store, "orders", [&] { return catalog.dictionary("orders"); },
 ///                               [&](auto const& saved) { catalog.ensure("orders", saved); }};
@@ -69,6 +71,7 @@ class [[nodiscard]] delete_guard {
       : restore_(std::move(restore)),
         options_(std::move(options)),
         key_(stash, std::move(k), options_, "delete_guard") {
+    detail::no_cancel const whole;
     key_.lock(options_.wait_for_lock);
     key_.inspect(detail::live_value<T>(std::forward<Live>(live)()));
     key_.make_way();
@@ -82,6 +85,7 @@ class [[nodiscard]] delete_guard {
   /// (`restore_failed`), the record stays, and the program goes on.
   ~delete_guard() {
     if (done_ || !owner_.is_current()) return;
+    detail::no_cancel const whole;
     try {
       roll_back();
     } catch (...) {  // told; an exception from here would end the program
@@ -108,13 +112,16 @@ class [[nodiscard]] delete_guard {
   /// called). The record stays then, and the destructor does not try again.
   void rollback() {
     detail::refuse_in_child(owner_, "rollback", key_.key());
-    if (!done_) roll_back();
+    if (done_) return;
+    detail::no_cancel const whole;
+    roll_back();
   }
 
   /// Leaves the record for a later run: nothing is restored. Where the save had failed there is none, and the
   /// observer is told so again.
   void release() noexcept {
     if (done_ || !owner_.is_current()) return;
+    detail::no_cancel const whole;
     done_ = true;
     key_.release();
   }
@@ -131,6 +138,7 @@ class [[nodiscard]] delete_guard {
   void end(char const* reason) {
     detail::refuse_in_child(owner_, "commit", key_.key());
     if (done_) return;
+    detail::no_cancel const whole;
     done_ = true;
     key_.commit(reason);
   }

@@ -11,6 +11,7 @@
 #include <stash/detail/guarded_key.hpp>
 #include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/parts.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/error.hpp>
@@ -66,6 +67,7 @@ class [[nodiscard]] delete_guards {
   template <detail::range Keys, std::invocable<key const&> Live>
   [[nodiscard]] delete_guards(Stash& stash, Keys&& keys, Live&& live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
+    detail::no_cancel const whole;
     for (auto&& k : keys) names_.emplace_back(std::forward<decltype(k)>(k));
     order_ = detail::order_of(names_, "delete_guards");
     for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
@@ -82,6 +84,7 @@ class [[nodiscard]] delete_guards {
   /// records stay, and the program goes on.
   ~delete_guards() {
     if (done_ || !owner_.is_current()) return;
+    detail::no_cancel const whole;
     done_ = true;
     for (auto const& one : guarded_) {
       try {
@@ -112,6 +115,7 @@ class [[nodiscard]] delete_guards {
   void commit() {
     detail::refuse_in_child(owner_, "commit", {});
     if (done_) return;
+    detail::no_cancel const whole;
     done_ = true;
     std::exception_ptr first;
     std::vector<key> doomed;
@@ -143,6 +147,7 @@ class [[nodiscard]] delete_guards {
     detail::refuse_in_child(owner_, "rollback", {});
     rollback_report report;
     if (done_) return report;
+    detail::no_cancel const whole;
     report.failed.reserve(guarded_.size());
     auto names = names_;  // from here on, nothing of our own can fail between two restores
     done_ = true;
@@ -159,6 +164,7 @@ class [[nodiscard]] delete_guards {
   /// Leaves the records for a later run, as `delete_guard::release`.
   void release() noexcept {
     if (done_ || !owner_.is_current()) return;
+    detail::no_cancel const whole;
     done_ = true;
     for (auto const& one : guarded_) one->release();
   }

@@ -11,6 +11,7 @@
 #include <span>
 #include <stash/basic_stash.hpp>
 #include <stash/detail/lock.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
@@ -279,6 +280,7 @@ recovery_report recover(Stash& stash, IsLive is_live, Restore restore,
                 "unless you write recover<T>");
   static_assert(detail::returns_nothing<Restore&, key const&, value const&>,
                 "stash: restore must return void: it reports failure by throwing");
+  detail::no_cancel const whole;
   return detail::recovery<value, Stash, IsLive, Restore>{stash, is_live, restore, options}.run();
 }
 

@@ -675,13 +675,16 @@ take_out("calling restore once", "delete_guard.hpp", "done_ = true; key_.roll_ba
 take_out("no exception from the destructor", "delete_guard.hpp", "try { roll_back(); } catch (...) {",
          "roll_back(); if (false) {", "delete_guard")
 take_out("nothing done by an inherited guard", "delete_guard.hpp",
-         "if (done_ || !owner_.is_current()) return; try", "if (done_) return; try", "locks")
+         "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; try",
+         "if (done_) return; try", "locks")
 take_out("an inherited guard refusing to commit or roll back", "detail/guarded_key.hpp",
          "if (!owner.is_current()) {", "if (false) {", "locks")
 take_out("an inherited guard releasing nothing", "delete_guard.hpp",
-         "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_) return; done_ = true;", "locks")
+         "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; done_ = true;",
+         "if (done_) return; done_ = true;", "locks")
 take_out("a release that restores nothing", "delete_guard.hpp",
-         "if (done_ || !owner_.is_current()) return; done_ = true;", "if (done_ || !owner_.is_current()) return;",
+         "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; done_ = true;",
+         "if (done_ || !owner_.is_current()) return;",
          "delete_guard")
 take_out("telling at a release that there is no record", "detail/guarded_key.hpp", "if (save_error_) {", "if (false) {",
          "delete_guard")
@@ -693,7 +696,8 @@ take_out("a commit that cannot clear throwing", "detail/guarded_key.hpp",
          "clear_failed(std::current_exception()); throw;", "clear_failed(std::current_exception());", "delete_guard")
 take_out("a commit syncing where there is no record", "detail/guarded_key.hpp",
          "record_.erase(\"commit\");", "if (value_) record_.erase(\"commit\");", "delete_guard")
-take_out("a commit after the end destroying nothing", "delete_guard.hpp", "if (done_) return; done_ = true;",
+take_out("a commit after the end destroying nothing", "delete_guard.hpp",
+         "if (done_) return; detail::no_cancel const whole; done_ = true;",
          "done_ = true;", "delete_guard")
 take_out("dropping what an observer throws", "detail/observer.hpp",
          "try { to(event{kind, k, d.age, d.where, d.error}); } catch (...) { }",
@@ -761,6 +765,12 @@ take_out("a report for those alone whose leftovers could not be removed", "recov
 
 take_out("an error coming through that names its subject already", "detail/error_context.hpp",
          "if (!e.subject().empty()) throw;", "", "basic_stash")
+take_out("no cancellation amid a call", "detail/no_cancel.hpp",
+         "::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_);", "", "basic_stash/cancellation/*")
+take_out("letting a cancellation come afterwards", "detail/no_cancel.hpp",
+         "::pthread_setcancelstate(before_, nullptr);", "", "basic_stash/cancellation/*")
+take_out("no cancellation in a destructor that closes", "detail/posix_file_ops.hpp",
+         "detail::no_cancel const whole; // for it is called by destructors", "", "basic_stash/cancellation/*")
 take_out("the lock of a save", "basic_stash.hpp",
          "auto const lock = detail::acquire(storage_, k, detail::short_wait, \"save\");", "", "locks")
 take_out("the lock of a clear", "basic_stash.hpp",
@@ -1383,7 +1393,8 @@ take_out("nothing restored after a commit of many that failed", "delete_guards.h
 take_out("a commit of many that cannot clear throwing", "delete_guards.hpp",
          "committed(); if (first) std::rethrow_exception(first);", "committed();", "delete_guards")
 take_out("an inherited guard of many releasing nothing", "delete_guards.hpp",
-         "if (done_ || !owner_.is_current()) return; done_ = true; for (auto const& one : guarded_) one->release();",
+         "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; done_ = true;"
+         " for (auto const& one : guarded_) one->release();",
          "if (done_) return; done_ = true; for (auto const& one : guarded_) one->release();", "delete_guards")
 take_out("refusing what cannot be put before any of many is written", "basic_stash.hpp",
          "detail::check_put(storage_, keys.back(), records.back().second);", "", "basic_stash")

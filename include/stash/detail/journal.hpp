@@ -16,6 +16,7 @@
 #include <stash/detail/journal_copy.hpp>
 #include <stash/detail/journal_file.hpp>
 #include <stash/detail/journal_index.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
@@ -58,6 +59,7 @@ class journal {
   /// Notes that all is synced, so that damage in the last records can be told from a torn end.
   ~journal() {
     if (!owner_.is_current() || !file_ || poison_ != nullptr || !durable_ || file_->ends_synced()) return;
+    no_cancel const whole;
     try {
       operation const op{"close", {}};
       if (is_ours()) file_->mark_synced(op);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <stash/detail/error_context.hpp>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>
@@ -90,6 +91,7 @@ class lock_set {
   lock_type& operator[](std::size_t i) { return locks_[i]; }
   void pop_back() noexcept { locks_.pop_back(); }
   void release() noexcept {
+    no_cancel const whole;
     if constexpr (requires { lock_type::release_all(locks_); }) lock_type::release_all(locks_);
     locks_.clear();
   }
@@ -129,6 +131,12 @@ class locked_record {
 
  public:
   locked_record(Storage& storage, key k) : storage_(storage), key_(std::move(k)) {}
+  locked_record(locked_record const&) = delete;
+  locked_record& operator=(locked_record const&) = delete;
+  ~locked_record() {
+    no_cancel const whole;
+    own_.reset();
+  }
 
   void lock(std::chrono::milliseconds wait, char const* operation) {
     own_.emplace(acquire(storage_, key_, wait, operation));

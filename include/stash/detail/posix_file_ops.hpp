@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/standard_descriptors.hpp>
 #include <string>
 #include <vector>
@@ -37,7 +38,10 @@ struct posix_file_ops {
   }
   /// @{
   /// Where less was read or written than was asked for, the caller goes on.
-  int close(int fd) const noexcept { return ::close(fd); }
+  int close(int fd) const noexcept {
+    detail::no_cancel const whole;  // for it is called by destructors
+    return ::close(fd);
+  }
   ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
   ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }
 
@@ -210,6 +214,7 @@ struct posix_file_ops {
   }
   /// Releases all, also where a child that was not made by fork(3) still has a copy of the descriptor, and closes.
   void close_lock(int fd) const noexcept {
+    detail::no_cancel const whole;
     unlock_bytes(fd, 0, 0);
     ::close(fd);
   }

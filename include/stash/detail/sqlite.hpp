@@ -8,6 +8,7 @@
 #include <boost/system/error_condition.hpp>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/standard_descriptors.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
@@ -68,7 +69,10 @@ class sqlite_connection {
   sqlite_connection(sqlite_connection&& other) noexcept
       : file_(std::move(other.file_)), db_(std::exchange(other.db_, nullptr)) {}
   sqlite_connection& operator=(sqlite_connection&&) = delete;
-  ~sqlite_connection() { ::sqlite3_close(db_); }
+  ~sqlite_connection() {
+    no_cancel const whole;
+    ::sqlite3_close(db_);
+  }
 
   sqlite3* get() const noexcept { return db_; }
   std::string const& file() const noexcept { return file_; }
