@@ -16,7 +16,7 @@ case "$#${1-}" in
 esac
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages clang-14 clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
+need $build_packages clang-14 clang-19 libclang-rt-19-dev libc++-19-dev python3-pytest python3-pytest-xdist sqlite3 locales util-linux mount \
   e2fsprogs xfsprogs cmake jq clang-format-14 clang-tidy-19 doxygen codespell
 need_postgres
 

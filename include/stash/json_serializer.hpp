@@ -7,12 +7,12 @@
 #include <boost/json/value_from.hpp>
 #include <boost/json/value_stack.hpp>
 #include <boost/json/value_to.hpp>
-#include <charconv>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <stash/detail/nearest_double.hpp>
 #include <stash/detail/parts.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
@@ -27,7 +27,7 @@ namespace stash::inline v1 {
 namespace detail {
 
 /// What basic_parser reports, as a `json::value`. Unlike `json::parse` of Boost 1.81, whose own conversion is
-/// off by one bit in about one double of ten, it reads doubles with `std::from_chars`, which is exact.
+/// off by one bit in about one double of ten, it reads doubles exactly.
 class json_builder {
  public:
   using error_code = boost::system::error_code;
@@ -64,9 +64,7 @@ class json_builder {
   bool on_double(double, view s, error_code& failed) {
     digits_.append(s.data(), s.size());
     double exact = 0;
-    char const* const end = digits_.data() + digits_.size();
-    auto const [stop, problem] = std::from_chars(digits_.data(), end, exact);
-    if (problem != std::errc{} || stop != end) {  // out of range: not ours, we refuse infinities on save
+    if (!detail::nearest_double(digits_, exact)) {  // out of range: not ours, we refuse infinities on save
       failed = boost::json::error::exponent_overflow;
       return false;
     }

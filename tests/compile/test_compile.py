@@ -50,6 +50,15 @@ def test_public_api_is_as_designed(compiler, tmp_path):
     succeed(tmp_path / "public_api")
 
 
+def test_core_compiles_with_the_standard_library_of_clang():
+    core = [header for header in HEADERS if not re.search("sqlite|postgres", header)]
+    probe = run("clang++-19", "-stdlib=libc++", "-fsyntax-only", "-x", "c++", "-", input="#include <version>\n")
+    if probe.returncode != 0:
+        pytest.skip("libc++-19-dev is not installed")
+    succeed("clang++-19", *FLAGS, "-stdlib=libc++", "-fsyntax-only", "-x", "c++", "-",
+            input=includes(core) + f'#include "{HERE / "one_line.cpp"}"\n')
+
+
 def test_public_api_compiles_with_the_oldest_clang_that_is_supported():
     succeed("clang++-14", *FLAGS, *package_flags("--cflags"), "-fsyntax-only", HERE / "public_api.cpp")
 

@@ -907,7 +907,13 @@ take_out("doubles bit for bit", "json_serializer.hpp",
          ("bool on_double(double inexact, view s, error_code& failed)", "stack_.push_double(inexact)"),
          "json_serializer")
 take_out("refusing a number that is out of range", "json_serializer.hpp",
-         "if (problem != std::errc{} || stop != end)", "if (false)", "json_serializer")
+         "if (!detail::nearest_double(digits_, exact))", "if (detail::nearest_double(digits_, exact), false)", "json_serializer")
+take_out("refusing what would be zero, without from_chars", "detail/nearest_double.hpp", "&& !is_too_small", "",
+         "json_serializer")
+take_out("refusing infinity, without from_chars", "detail/nearest_double.hpp", "&& std::isfinite(result)", "",
+         "json_serializer")
+take_out("refusing what stands behind a number, without from_chars", "detail/nearest_double.hpp",
+         "&& end == digits.c_str() + digits.size()", "", "json_serializer")
 take_out("refusing NaN and infinities", "json_serializer.hpp", "v.is_double() && !std::isfinite(v.get_double())",
          "false", "json_serializer")
 take_out("refusing text that is not UTF-8", "json_serializer.hpp",

@@ -190,6 +190,53 @@ BOOST_AUTO_TEST_CASE(every_finite_double_comes_back_bit_for_bit) {
   BOOST_TEST(different == 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_standard_library_without_from_chars_reads_the_same_doubles) {
+  std::mt19937_64 random{7};
+  std::vector<std::string> texts{"0",
+                                 "-0",
+                                 "-0E0",
+                                 "5E-1",
+                                 "5e-324",
+                                 "2.4703282292062328e-324",
+                                 "2.4703282292062327e-324",
+                                 "1e-400",
+                                 "2.2250738585072011e-308",
+                                 "1e400",
+                                 "-1e400",
+                                 "1.7976931348623157e308",
+                                 "1.7976931348623159e308",
+                                 "9007199254740993",
+                                 "9007199254740992.99999999999999999999999999999999999999",
+                                 "",
+                                 "x",
+                                 "1x",
+                                 "1,5",
+                                 "0." + std::string(400, '3'),
+                                 "1" + std::string(300, '7') + ".5"};
+  for (int i = 0; i < 50'000; ++i) {
+    double const d = std::bit_cast<double>(random());
+    if (!std::isfinite(d)) continue;
+    texts.push_back(json::serialize(json::value(d)));
+    texts.push_back(texts.back() + "1");  // another exponent
+    texts.push_back("1" + texts.back());
+  }
+  for (char const* const locale : {"C", "de_DE.UTF-8"}) {  // the second where it is there
+    std::setlocale(LC_ALL, locale);
+    std::size_t different = 0;
+    for (auto const& text : texts) {
+      double a = 0, b = 0;
+      bool const is_a = stash::detail::nearest_double(text, a);
+      bool const is_b = stash::detail::nearest_double_by_strtod(text, b);
+      bool const is_same =
+          is_a == is_b && (!is_a || std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b));
+      if (!is_same) BOOST_TEST_MESSAGE(text);
+      different += !is_same;
+    }
+    std::setlocale(LC_ALL, "C");
+    BOOST_TEST(different == 0U);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(any_valid_utf8_comes_back) {
   std::string all;
   for (std::uint32_t c = 0; c <= 0x10ffff; ++c) {
