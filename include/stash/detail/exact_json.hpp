@@ -4,13 +4,13 @@
 #include <boost/json/object.hpp>
 #include <boost/json/parse_options.hpp>
 #include <boost/json/serialize.hpp>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <set>
 #include <stash/detail/decimal.hpp>
+#include <stash/detail/nearest_double.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>
@@ -61,14 +61,15 @@ class exact_builder : public json_builder {
   }
   bool on_double(double d, view s, error_code& failed) {
     double exact = 0;
-    std::from_chars(s.data(), s.data() + s.size(), exact);  // json_builder refuses what does not fit
+    static_cast<void>(detail::nearest_double(std::string(s), exact));  // json_builder refuses what does not fit
     compare({s.data(), s.size()}, boost::json::serialize(boost::json::value(exact)));
     return json_builder::on_double(d, s, failed);
   }
 
  private:
   void compare(std::string_view number, std::string const& comes_back) {
-    if (normal(*read_decimal(number)) != normal(*read_decimal(comes_back))) inexact_.insert(outermost_);
+    if (detail::normal(*detail::read_decimal(number)) != detail::normal(*detail::read_decimal(comes_back)))
+      inexact_.insert(outermost_);
   }
 
   std::vector<std::set<std::string>> names_;  // of the objects that are open
