@@ -488,7 +488,7 @@ def test_a_full_disk_under_the_table_loses_no_word(pg_annotated, small_disk, lon
 def test_a_full_disk_under_the_stash_stops_the_push_before_the_drop(pg_annotated, small_disk):
     before, rows = pg_annotated.show(), pg_annotated.table()
     pg_annotated.push(WEATHER)
-    pg_annotated.change(f"ALTER TABLE public.stash SET TABLESPACE {small_disk}; CREATE TABLE fill (a text) TABLESPACE"
+    pg_annotated.change(f"ALTER TABLE stash.stash SET TABLESPACE {small_disk}; CREATE TABLE fill (a text) TABLESPACE"
                         f" {small_disk}; ALTER TABLE fill ALTER a SET STORAGE EXTERNAL")
     with pytest.raises(RuntimeError, match="space"):
         while True:

@@ -12,9 +12,8 @@
 #include <stash/detail/directory.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/postgres_table.hpp>
 #include <stash/detail/process.hpp>
-#include <stash/detail/quoted.hpp>
-#include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
@@ -30,7 +29,7 @@ namespace stash::inline v1 {
 struct postgres_options {
   stash::durability durability = durability::power_loss;  ///< process_crash: a session that does not sync will do
   std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
-  std::string schema = "public";                          ///< must exist
+  std::string schema = "stash";                           ///< made where it is this one; any other must exist
   std::string table = "stash";                            ///< made by the first save
   std::chrono::milliseconds timeout{30'000};              ///< of the server's silence, and of doing it again; a day at most
 };
@@ -43,7 +42,8 @@ class postgres_session {
  public:
   using generation = std::uint64_t;
 
-  postgres_session(std::string info, postgres_options options) : info_(std::move(info)), options_(std::move(options)) {}
+  postgres_session(std::string info, postgres_options options)
+      : info_(std::move(info)), options_(std::move(options)), table_(options_.schema, options_.table) {}
   ~postgres_session() { abandon_inherited(); }
   postgres_session(postgres_session const&) = delete;
   postgres_session& operator=(postgres_session const&) = delete;
@@ -56,22 +56,15 @@ class postgres_session {
     return repeat(op, until, f);
   }
 
-  /// As `read`, with an empty result where there is no table.
+  /// As `read`, calling `f(connection, rows, until)` where `rows` is what SQL selects from (see
+  /// `postgres_table::read`); with an empty result where there is no table.
   template <class T, class F>
   T read_table(operation const& op, T nothing, F f) {
     return read(op, [&](postgres_connection& db, deadline until) {
-      std::optional<T> found;
-      return if_table(db, op, until, [&] { found.emplace(f(db, until)); }) ? std::move(*found) : std::move(nothing);
+      T found = nothing;
+      table_.read(db, {}, op, until, [&](std::string const& rows) { found = f(db, rows, until); });
+      return found;
     });
-  }
-
-  bool has_table(postgres_connection& db, operation const& op, deadline until) const {
-    auto const found = db.run(
-        "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = $1::text)::text, (SELECT count(*) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = $2::text)::text",
-        {options_.schema, options_.table}, op, until);
-    if (found.text(0, 0) == "0") db.fail("3F000", "there is no schema " + stash::detail::quoted(options_.schema), op);
-    return found.text(0, 1) != "0";
   }
 
   /// In which session the lock was taken; nullopt: another has it, here or elsewhere.
@@ -97,7 +90,7 @@ class postgres_session {
       locks_.erase(k);
       if (!is_current(taken)) return;
       try {
-        db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id(k)}, {"unlock", k}, until);
+        db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {table_.lock_id(k)}, {"unlock", k}, until);
       } catch (...) {
         db_.reset();  // which ends the lock, too
       }
@@ -133,8 +126,9 @@ class postgres_session {
   };
   using found_records = std::vector<std::optional<found_record>>;
 
-  /// Calls `write(connection, before, until)`, in a transaction where there are several keys; `before` has the
-  /// records that stand there. Where there is no table, `make` makes it; else returns `nothing`.
+  /// Calls `write(connection, before, written, until)` in a transaction; `before` has the records that stand there, and
+  /// `written` is to have the rows that must stand there at its end. Where there is no table, `make` makes it; else
+  /// returns `nothing`.
   ///
   /// Where nobody knows whether it was done, it is done again in a new session, with the locks taken there: a read
   /// would prove nothing, for what it shows may not have reached the standby that the save must wait for. While the old
@@ -145,30 +139,28 @@ class postgres_session {
     auto const until = end();
     for (auto const& one : all) require_lock(one.k, op);
     auto& db = connected(op, until);
-    std::optional<found_records> before;
+    found_records before;
+    auto there = postgres_table::place::nothing;
     try {
-      before = standing(db, all, op, until);
+      there = standing(db, all, before, op, until);
     } catch (error const& problem) {
       if (!db.is_lost()) throw;
       db_.reset();  // and the locks with it, before anything was written
       op.fail(errc::busy, shown(op.subject), "the session that had its lock has ended: " + problem.detail());
     }
-    if (!before) {
-      if (!make) return nothing;
-      make_table(db, op, until);
-      before.emplace(all.size());
-    }
+    if (there == postgres_table::place::nothing && !make) return nothing;
+    if (there != postgres_table::place::table) table_.make(db, op, until);
     auto const unknown = std::make_exception_ptr(  // now: where memory runs out, none is left to say so
         error{errc::indeterminate, std::string(op.name), std::string(op.subject),
               shown(op.subject) + ": memory ran out"});
     try {
-      return write_once(db, all, *before, op, until, write);
+      return write_once(db, all, before, op, until, write);
     } catch (...) {
       if (!db.is_lost()) throw;
     }
     db_.reset();
     try {
-      T result = write_again(all, *before, op, until, write);
+      T result = write_again(all, before, op, until, write);
       unlock_all(op, until);
       return result;
     } catch (std::bad_alloc const&) {
@@ -177,12 +169,9 @@ class postgres_session {
     }
   }
 
-  std::string table(postgres_connection const& db) const {
-    return db.identifier(options_.schema) + '.' + db.identifier(options_.table);
-  }
-  std::string shown(std::string_view name) const {
-    return (options_.schema + '.' + options_.table + ": ").append(name);
-  }
+  postgres_table const& table() const noexcept { return table_; }
+  postgres_table& table() noexcept { return table_; }
+  std::string shown(std::string_view row) const { return table_.shown(row); }
 
  private:
   deadline end() const { return deadline_in(options_.timeout); }
@@ -213,6 +202,7 @@ class postgres_session {
     connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
       check_session(op, until);
+      table_.start();
     });
     ++generation_;
     return *db_;
@@ -245,12 +235,8 @@ class postgres_session {
     }
   }
 
-  std::string lock_id(key const& k) const {
-    std::string const name = options_.schema + '\0' + options_.table + '\0' + std::string(k.str());
-    return std::to_string(static_cast<std::int64_t>(xxh64::hash(name)));
-  }
   bool try_lock(postgres_connection& db, key const& k, operation const& op, deadline until) {
-    auto const taken = db.run("SELECT pg_try_advisory_lock($1::text::bigint)::text", {lock_id(k)}, op, until);
+    auto const taken = db.run("SELECT pg_try_advisory_lock($1::text::bigint)::text", {table_.lock_id(k)}, op, until);
     return taken.text(0, 0) == "true";
   }
   void require_lock(key const& k, operation const& op) const {
@@ -259,69 +245,55 @@ class postgres_session {
     op.fail(errc::busy, shown(k), "the session that had its lock has ended");
   }
 
-  /// Calls `f`, which looks into the table; false: there is none.
+  /// Calls `f`; where it fails since the table is none that records can be kept in, the error says so.
   template <class F>
-  bool if_table(postgres_connection& db, operation const& op, deadline until, F f) const {
+  auto in_words(postgres_connection& db, operation const& op, deadline until, F f) const {
     try {
-      f();
-      return true;
+      return f();
     } catch (error const& problem) {
-      if (problem.code() != sqlstate("42P01")) throw;
+      if (!db.is_lost() && problem.code() != errc::indeterminate) table_.check_kind(db, op, until);
+      throw;
     }
-    if (!has_table(db, op, until)) return false;
-    f();  // it was made just now
-    return true;
   }
 
-  /// What stands under the keys; nullopt: there is no table.
-  std::optional<found_records> standing(postgres_connection& db, std::vector<change_of> const& all, operation const& op,
-                                        deadline until) {
-    found_records found;
-    bool const is_there = if_table(db, op, until, [&] {
+  /// What stands under the keys, all of them none where there is no table.
+  postgres_table::place standing(postgres_connection& db, std::vector<change_of> const& all, found_records& found,
+                                 operation const& op, deadline until) {
+    auto const look = [&](std::string const& rows) {
       found.clear();
       for (auto const& one : all) {
-        auto const row = db.run("SELECT xxh64, xmin::text FROM " + table(db) + " WHERE key = $1 AND set_aside = ''",
+        auto const row = db.run("SELECT xxh64, row_version FROM " + rows + " WHERE key = $1 AND set_aside = ''",
                                 {one.k.str()}, op, until);
         found.emplace_back();
         if (row.rows() > 0) found.back().emplace(found_record{row.text(0, 0), row.text(0, 1)});
       }
-    });
-    return is_there ? std::optional(std::move(found)) : std::nullopt;
+    };
+    found.clear();
+    auto const there =
+        in_words(db, op, until, [&] { return table_.read(db, ", r.xmin::text AS row_version", op, until, look); });
+    found.resize(all.size());
+    return there;
   }
 
-  /// Another may make it at the same time.
-  void make_table(postgres_connection& db, operation const& op, deadline until) {
-    try {
-      db.run("CREATE TABLE IF NOT EXISTS " + table(db) +
-                 " (key text COLLATE \"C\" NOT NULL, set_aside text COLLATE \"C\" NOT NULL DEFAULT '',"
-                 " set_aside_at text COLLATE \"C\", version integer NOT NULL, saved_at text NOT NULL,"
-                 " xxh64 text NOT NULL, payload text, payload_bytes bytea,"
-                 " CHECK ((payload IS NULL) <> (payload_bytes IS NULL)), PRIMARY KEY (key, set_aside))",
-             {}, op, until);
-    } catch (error const& problem) {
-      for (char const* const made : {"42P07", "42710", "23505"}) {
-        if (problem.code() == sqlstate(made)) return;
-      }
-      throw error{problem.code(), std::string(op.name), std::string(op.subject),
-                  "making the table " + options_.schema + '.' + options_.table + ": " + problem.detail()};
-    }
-  }
-
+  /// In a transaction, so that what it wrote is looked at before it counts.
   template <class Write>
   auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
                   operation const& op, deadline until, Write& write) {
-    db.forget_warning();
-    std::optional<postgres_transaction> together;
-    if (all.size() > 1) together.emplace(db, op, [=] { return until; });
-    auto result = write(db, before, until);
-    if (together) together->commit();
-    db.refuse_warning(op);
-    return result;
+    return in_words(db, op, until, [&] {
+      postgres_transaction together{db, op, [=] { return until; }};
+      for (auto const& one : all) table_.take_over(db, one.k, op, until);
+      std::vector<postgres_written> written;
+      auto result = write(db, before, written, until);
+      table_.check_written(db, written, op, until);
+      together.commit();
+      return result;
+    });
   }
 
   template <class Write>
   auto write_again(std::vector<change_of> const& all, found_records const& before, operation const& op, deadline until,
-                   Write& write) -> decltype(write(std::declval<postgres_connection&>(), before, until)) {
+                   Write& write)
+      -> decltype(write_once(std::declval<postgres_connection&>(), all, before, op, until, write)) {
     for (;;) {
       try {
         auto& db = connected(op, until);
@@ -333,7 +305,8 @@ class postgres_session {
             sleep_for(pause);
           }
         }
-        auto const now = standing(db, all, op, until).value_or(found_records(all.size()));
+        found_records now;
+        standing(db, all, now, op, until);
         for (std::size_t i = 0; i < all.size(); ++i) {
           if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;
           op.fail(errc::busy, shown(all[i].k), "the session ended, and another changed the record since");
@@ -366,6 +339,7 @@ class postgres_session {
   std::string const info_;
   postgres_options const options_;
   std::mutex mutex_;
+  postgres_table table_;
   std::optional<postgres_connection> db_;
   generation generation_ = 0;
   std::unordered_map<key, generation> locks_;

@@ -31,9 +31,13 @@ namespace stash::inline v1 {
 ///
 /// An acknowledged `put`, `erase` or `set_aside` survives what the server's commit survives: a power cut, and with a
 /// synchronous standby the loss of the machine. Under `durability::power_loss` a session with `synchronous_commit` or
-/// `fsync` off is refused. The table is made by the first `put`, in a schema that must exist; reads make nothing, and
-/// take only a missing table for an empty one. Every member may be called from many threads and processes at once,
-/// which wait for each other within one object; `put`, `erase` and `set_aside` with the key's lock held.
+/// `fsync` off is refused. The table is made by the first `put`; reads make nothing, and take only a missing table for
+/// an empty one. In the schema `stash`, the default, which is made too, it belongs to the role that made it, and nobody
+/// else is granted anything; where there is a `public.stash` of version 0.1, its records are found, and each moves when
+/// it is changed. Another schema must exist. A table that would lose what is written (unlogged, a view, with rules),
+/// and a change that a trigger swallows or alters, is an error (EOPNOTSUPP), and the old record stands. Every member
+/// may be called from many threads and processes at once, which wait for each other within one object; `put`, `erase`
+/// and `set_aside` with the key's lock held.
 ///
 /// It has a connection of its own, in autocommit: a job's rollback does not take the stash along. The string is libpq's
 /// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts (but in a service
@@ -47,7 +51,7 @@ namespace stash::inline v1 {
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
-///     $ psql -c 'SELECT key, saved_at, payload FROM public.stash'
+///     $ psql -c 'SELECT key, saved_at, payload FROM stash.stash'
 ///
 /// Errors name the operation, the key and what the server says, with its SQLSTATE as code (class 08: no connection).
 /// Where nothing else is said, a throw leaves everything as it was.
@@ -81,7 +85,8 @@ class postgres_storage {
     detail::owned_by_process owner_;
   };
 
-  /// Touches nothing: a bad connection string (EINVAL), too, is told by the first call.
+  /// Touches nothing: a bad connection string (EINVAL), too, is told by the first call. Throws EINVAL where `schema` or
+  /// `table` is empty, over 63 bytes, not UTF-8, or has a NUL byte.
   explicit postgres_storage(std::string info, postgres_options options = {})
       : max_bytes_(options.max_bytes),
         session_(std::make_shared<detail::postgres_session>(std::move(info), std::move(options))) {}
@@ -89,11 +94,13 @@ class postgres_storage {
   /// The table that all records are in, and the key.
   boost::filesystem::path path(key const& k) const { return session_->shown(k); }
 
-  /// Whether there is a table. Throws the server's error, SQLSTATE 3F000 where there is no such schema.
+  /// Whether there is a table, of this version or of 0.1. Throws the server's error, SQLSTATE 3F000 where there is no
+  /// such schema and it is not the default one.
   bool exists() const {
     detail::operation const op{"exists", {}};
-    return session_->read(op,
-                          [&](connection& db, detail::deadline until) { return session_->has_table(db, op, until); });
+    return session_->read(op, [&](connection& db, detail::deadline until) {
+      return session_->table().exists(db, op, until) || session_->table().has_old();
+    });
   }
 
   /// Throws where `put` would refuse without trying: `errc::too_large`.
@@ -101,10 +108,10 @@ class postgres_storage {
 
   /// Writes `r` in place of what stands under `k`.
   ///
-  /// Throws `errc::too_large` or the server's error: the old record stands. Throws `errc::indeterminate` where the
-  /// server warned (as when it stopped waiting for a standby), or where the session ended and the record could not be
-  /// written again in time: the old or the new one stands. Throws `errc::busy` where the session ended and another
-  /// changed the record since.
+  /// Throws `errc::too_large`, `errc::invalid_key` (the database's encoding cannot hold it) or the server's error: the
+  /// old record stands. Throws `errc::indeterminate` where the server warned (as when it stopped waiting for a
+  /// standby), or where the session ended and the record could not be written again in time: the old or the new one
+  /// stands. Throws `errc::busy` where the session ended and another changed the record since.
   void put(key const& k, record const& r) {
     std::pair<key, record> const one{k, r};
     put_rows({"put", k}, {&one, 1});
@@ -123,19 +130,20 @@ class postgres_storage {
   std::optional<record> get(key const& k) const {
     detail::operation const op{"get", k};
     auto const cap = std::to_string(max_bytes_);
-    return session_->read_table(op, std::optional<record>(), [&](connection& db, detail::deadline until) {
+    return session_->read_table(op, std::optional<record>(), [&](connection& db, auto const& table, auto until) {
       std::string const fits =
           "CASE WHEN coalesce(octet_length(payload), octet_length(payload_bytes)) <="
           " $2::text::numeric THEN ";
       auto const rows = db.run("SELECT version::text, saved_at, xxh64, " + fits + "payload END, " + fits +
                                    "payload_bytes END,"
-                                   " coalesce(octet_length(payload), octet_length(payload_bytes))::text FROM " +
-                                   session_->table(db) + " WHERE key = $1 AND set_aside = ''",
+                                   " coalesce(octet_length(payload), octet_length(payload_bytes))::text, is_old::text"
+                                   " FROM " +
+                                   table + " WHERE key = $1 AND set_aside = ''",
                                {k.str(), cap}, op, until);
       std::optional<record> found;
       if (rows.rows() > 0) {
         check_size(number(rows.text(0, 5)), op);
-        found = detail::record_of(row_of(rows, 0), k, op, session_->shown(k));
+        found = detail::record_of(row_of(rows, 0), k, op, shown(k, rows.text(0, 6)));
       }
       return found;
     });
@@ -164,12 +172,18 @@ class postgres_storage {
     std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op, {})),
                       at = detail::to_text(now);
     bool const was_there = session_->change(
-        op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, detail::deadline until) {
+        op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, auto& written, auto until) {
           if (!before[0]) return false;
-          db.run("UPDATE " + session_->table(db) +
-                     " SET set_aside = $2, set_aside_at = $3"
-                     " WHERE key = $1 AND set_aside IN ('', $2)",  // the name: where it is done again
-                 {k.str(), name, at}, op, until);
+          auto const table = session_->table().sql(db);
+          auto const moved = db.run(
+              "UPDATE " + table + " AS n SET set_aside = $2, set_aside_at = $3 FROM " + table +
+                  " AS o WHERE n.key = $1 AND n.set_aside IN ('', $2) AND o.ctid = n.ctid"  // the name: done again
+                  " RETURNING n.ctid::text, ((n.key, n.set_aside, n.set_aside_at, n.version, n.saved_at, n.xxh64,"
+                  " n.payload, n.payload_bytes) IS NOT DISTINCT FROM ($1, $2, $3, o.version, o.saved_at, o.xxh64,"
+                  " o.payload, o.payload_bytes))::text",
+              {k.str(), name, at}, op, until);
+          written.push_back({std::string(k.str()), {}, std::nullopt});
+          written.push_back({std::string(k.str()), name, row_written(moved, k, op)});
           return true;
         });
     if (!was_there) op.fail(ENOENT, "find in", session_->shown(k));
@@ -179,23 +193,30 @@ class postgres_storage {
   /// All that was set aside and not purged, by key. Throws as `entries`.
   std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", " WHERE set_aside <> ''"); }
 
-  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many; fewer where
-  /// the session ended and it was done again. A throw may leave them destroyed.
+  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it, also what was set aside nobody
+  /// knows when. Returns how many; fewer where the session ended and it was done again. A throw may leave them
+  /// destroyed.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     auto const before = detail::purged_until(older_than, now);
-    return session_->read_table(op, std::size_t{0}, [&](connection& db, detail::deadline until) {
-      auto const gone = db.run("WITH gone AS (DELETE FROM " + session_->table(db) +
-                                   " WHERE set_aside <> '' AND set_aside_at <= coalesce($1, set_aside_at) RETURNING 1)"
-                                   " SELECT count(*)::text FROM gone",
-                               {before}, op, until);
-      return static_cast<std::size_t>(number(gone.text(0, 0)));
+    return session_->read(op, [&](connection& db, detail::deadline until) {
+      std::size_t count = 0;
+      for (auto const& table : session_->table().all(db, op, until)) {
+        auto const gone =
+            db.run("WITH gone AS (DELETE FROM " + table +
+                       " WHERE set_aside <> '' AND set_aside_at <= coalesce($1, set_aside_at) RETURNING 1)"
+                       " SELECT count(*)::text FROM gone",
+                   {before}, op, until);
+        count += static_cast<std::size_t>(number(gone.text(0, 0)));
+      }
+      return count;
     });
   }
 
   /// The lock of `k`, exclusive among all sessions on this database; nullopt: another has it. Throws the server's
-  /// error.
+  /// error, and `errc::too_large` where this object would have more than an eighth of the locks of the whole server
+  /// (800 as it is installed): others could take none then, in any of its databases.
   std::optional<lock_type> try_lock(key const& k) {
     lock_type lock{k};
     auto const taken = session_->try_lock(k, {"try_lock", k});
@@ -224,8 +245,10 @@ class postgres_storage {
     detail::operation const op{operation, {}};
     std::vector<entry> found;
     for (std::optional<row_name> last{std::in_place}; last;) {
-      page const next = session_->read_table(
-          op, page(), [&](connection& db, detail::deadline until) { return page_after(*last, where, db, op, until); });
+      page const next =
+          session_->read_table(op, page(), [&](connection& db, auto const& table, detail::deadline until) {
+            return page_after(*last, table + where, db, op, until);
+          });
       found.insert(found.end(), next.entries.begin(), next.entries.end());
       last = next.last;
     }
@@ -239,24 +262,32 @@ class postgres_storage {
     std::optional<row_name> last;  // nullopt: there is no more
   };
   /// The payloads come one by one: only one of them is in memory.
-  page page_after(row_name const& last, char const* where, connection& db, detail::operation const& op,
+  page page_after(row_name const& last, std::string const& rows_wanted, connection& db, detail::operation const& op,
                   detail::deadline until) const {
     constexpr int most = 1000;
     int rows_read = 0;
     page found;
-    db.run_by_row("SELECT version::text, saved_at, xxh64, payload, payload_bytes, key, set_aside FROM " +
-                      session_->table(db) + where + " AND (key, set_aside) > ($1, $2) ORDER BY key, set_aside LIMIT " +
+    db.run_by_row("SELECT version::text, saved_at, xxh64, payload, payload_bytes, key, set_aside, is_old::text FROM " +
+                      rows_wanted + " AND (key, set_aside) > ($1, $2) ORDER BY key, set_aside LIMIT " +
                       std::to_string(most),
                   {last.key, last.set_aside}, op, until, [&](detail::postgres_result const& rows) {
                     for (int i = 0; i < rows.rows(); ++i, ++rows_read) {
                       auto const k = rows.text(i, 5), name = rows.text(i, 6);
-                      auto e = detail::entry_of(row_of(rows, i), k, session_->shown(name.empty() ? k : name));
+                      auto e = detail::entry_of(row_of(rows, i), k, shown(name.empty() ? k : name, rows.text(i, 7)));
                       if (e) found.entries.push_back(std::move(*e));
                       found.last = row_name{k, name};
                     }
                   });
     if (rows_read < most) found.last.reset();
     return found;
+  }
+  std::string shown(std::string_view row, std::string const& is_old) const {
+    return session_->table().shown(row, is_old == "true");
+  }
+  /// Where it is, of a row and whether it is as it was sent.
+  std::string row_written(detail::postgres_result const& row, key const& k, detail::operation const& op) const {
+    if (row.rows() != 1 || row.text(0, 1) != "true") session_->table().refuse_change(k, op);
+    return row.text(0, 0);
   }
 
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
@@ -265,20 +296,24 @@ class postgres_storage {
       check(k, r);
       changes.push_back({k, detail::row_checksum(k, r)});
     }
-    session_->change(op, changes, true, true, [&](connection& db, auto const&, detail::deadline until) {
-      std::string const sql = "INSERT INTO " + session_->table(db) +
-                              " (key, version, saved_at, xxh64, payload, payload_bytes)"
-                              " VALUES ($1, $2::text::integer, $3, $4, $5, $6) ON CONFLICT (key, set_aside) DO UPDATE"
-                              " SET version = excluded.version, saved_at = excluded.saved_at, xxh64 = excluded.xxh64,"
-                              " payload = excluded.payload, payload_bytes = excluded.payload_bytes";
+    session_->change(op, changes, true, true, [&](connection& db, auto const&, auto& written, auto until) {
+      std::string const sql =
+          "INSERT INTO " + session_->table().sql(db) +
+          " AS r (key, version, saved_at, xxh64, payload, payload_bytes) VALUES ($1, $2::text::integer, $3, $4, $5, "
+          "$6)" +
+          detail::postgres_table::on_conflict +
+          " RETURNING ctid::text, ((r.key COLLATE \"C\", r.set_aside, r.version, r.saved_at, r.xxh64, r.payload,"
+          " r.payload_bytes) IS NOT DISTINCT FROM ($1, '', $2::text::integer, $3, $4, $5, $6))::text";
       std::string const version = std::to_string(detail::row_version);
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const& [k, r] = all[i];
         std::string const saved_at = detail::to_text(r.saved_at);
         bool const is_text = r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload);
         detail::postgres_parameter const payload = r.payload, none;
-        db.run(sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload},
-               op, until);
+        auto const row = db.run(
+            sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload}, op,
+            until);
+        written.push_back({std::string(k.str()), {}, row_written(row, k, op)});
       }
       return true;
     });
@@ -290,14 +325,15 @@ class postgres_storage {
     std::vector<detail::postgres_session::change_of> changes;
     for (auto const& k : all) changes.push_back({k, std::nullopt});
     return session_->change(op, changes, false, std::size_t{0},
-                            [&](connection& db, auto const& before, detail::deadline until) {
+                            [&](connection& db, auto const& before, auto& written, auto until) {
                               std::size_t removed = 0;
                               for (std::size_t i = 0; i < all.size(); ++i) {
-                                db.run("WITH gone AS (DELETE FROM " + session_->table(db) +
+                                db.run("WITH gone AS (DELETE FROM " + session_->table().sql(db) +
                                            " WHERE key = $1 AND set_aside = '')"
                                            " SELECT pg_logical_emit_message(true, 'stash', '')::text",
                                        {all[i].str()}, op, until);
                                 removed += before[i].has_value();
+                                written.push_back({std::string(all[i].str()), {}, std::nullopt});
                               }
                               return removed;
                             });
