@@ -441,4 +441,54 @@ BOOST_AUTO_TEST_CASE(a_public_table_of_that_name_that_is_nothing_of_ours_is_left
   BOOST_TEST(stash::postgres_storage{place.info()}.entries().size() == 1U);
 }
 
+/// U+2014 and U+2015 are one character in EUC_JP, and U+20AC is none.
+BOOST_AUTO_TEST_CASE(what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused) {
+  for (char const* const encoding : {"EUC_JP", "EUC_KR", "LATIN1", "SQL_ASCII", "UTF8"}) {
+    database const place{std::string("TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING '") + encoding + '\''};
+    stash::postgres_storage one{place.info("options='-c synchronous_commit=off'"),
+                                {.durability = stash::durability::process_crash}};
+    std::size_t held = 0, refused = 0;
+    BOOST_TEST_CONTEXT(encoding) {
+      std::string all;
+      for (std::string const text : {"ascii",        "\u00e9",  "\u2014", "\u2015", "\u20ac", "\uff5e", "\u301c",
+                                     "\u65e5\u672c", "\ud55c",  "\u0416", "\uffe0", "\u00a2", "\ufeff", "\uffff",
+                                     "\U0001f600",   "a\u0301", "\u2225", "\u2016", "\u2212", "\uff0d"}) {
+        one.put("k", some(text));
+        BOOST_TEST_INFO(text);
+        BOOST_TEST((one.get("k") == some(text)));
+        all += text;
+        one.erase("k");
+        auto const code = code_of([&] { one.put(text, some(text)); });
+        if (code) {
+          BOOST_TEST(code == errc::invalid_key);
+          for (auto const& f : std::vector<std::function<void()>>{[&] { one.get(text); }, [&] { one.erase(text); },
+                                                                  [&] { one.set_aside(text, "x"); }}) {
+            BOOST_TEST(code_of(f) == errc::invalid_key);
+          }
+          BOOST_TEST(has(message_of([&] { one.get(text); }), encoding));
+          ++refused;
+        } else {
+          BOOST_TEST((one.get(text) == some(text)));
+          ++held;
+        }
+      }
+      one.put("all", some(all));
+      BOOST_TEST((one.get("all") == some(all)));
+      BOOST_TEST(one.entries().size() == held + 1);
+      for (auto const& e : one.entries()) BOOST_TEST((e.state == record_state::intact));
+      BOOST_TEST((refused == 0) == (std::string_view(encoding) == "SQL_ASCII" || std::string_view(encoding) == "UTF8"));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_name_that_the_databases_encoding_cannot_hold_is_refused) {
+  database const place{"TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'EUC_JP'"};
+  client{place.info("application_name=test")}("CREATE SCHEMA \"\u65e5\"");
+  stash::postgres_storage held{place.info(), {.schema = "\u65e5", .table = "\u672c"}};
+  held.put("k", some("words"));
+  BOOST_TEST((held.get("k") == some("words")));
+  stash::postgres_storage other{place.info(), {.schema = "public", .table = "\u2014"}};
+  BOOST_TEST(bool(code_of([&] { other.put("k", some("words")); })));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

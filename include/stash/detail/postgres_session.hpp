@@ -202,7 +202,7 @@ class postgres_session {
     connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
       check_session(op, until);
-      table_.start();
+      table_.start(*db_, op, until);
     });
     ++generation_;
     return *db_;
@@ -259,6 +259,7 @@ class postgres_session {
   /// What stands under the keys, all of them none where there is no table.
   postgres_table::place standing(postgres_connection& db, std::vector<change_of> const& all, found_records& found,
                                  operation const& op, deadline until) {
+    for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);
     auto const look = [&](std::string const& rows) {
       found.clear();
       for (auto const& one : all) {

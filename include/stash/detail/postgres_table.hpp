@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/system/errc.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
@@ -57,8 +58,35 @@ class postgres_table {
     return std::to_string(static_cast<std::int64_t>(xxh64::hash(name)));
   }
 
-  /// Of a new session.
-  void start() { has_old_ = is_default() ? std::nullopt : std::optional(false); }
+  /// Of a new session. Throws EINVAL where its database cannot hold the table's name.
+  void start(postgres_connection& db, operation const& op, deadline until) {
+    has_old_ = is_default() ? std::nullopt : std::optional(false);
+    for (auto const& name : {schema_, name_}) {
+      if (is_held(db, name) || db.run("SELECT $1::name::text", {name}, op, until).text(0, 0) == name) continue;
+      throw error{{EINVAL, boost::system::system_category()},
+                  std::string(op.name),
+                  name,
+                  "as the name of a schema or a table it does not fit into the database's encoding"};
+    }
+  }
+
+  /// Whether the database has `text` as it is, and gives it back so. In an encoding other than UTF-8 a character may
+  /// have no equivalent, or two have the same.
+  static bool is_held(postgres_connection const& db, std::string_view text) {
+    std::string_view const encoding = encoding_of(db);
+    return encoding == "UTF8" || encoding == "SQL_ASCII" ||  // the latter stores bytes as they come
+           std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  }
+  /// Throws `errc::invalid_key` where the database's encoding cannot hold `k`.
+  static void require_held(postgres_connection& db, key const& k, operation const& op, deadline until) {
+    if (is_held(db, k)) return;
+    try {
+      if (db.run("SELECT $1::text", {k.str()}, op, until).text(0, 0) == k.str()) return;
+    } catch (error const& problem) {
+      if (problem.code() != sqlstate("22P05")) throw;
+    }
+    op.fail(errc::invalid_key, k, "the database's encoding " + std::string(encoding_of(db)) + " cannot hold it");
+  }
 
   /// Whether there is a table; looks for the old one, too. Throws SQLSTATE 3F000 where there is no such schema, unless
   /// it is the default one.
@@ -194,6 +222,11 @@ class postgres_table {
 
   std::string old_sql(postgres_connection const& db) const {
     return db.identifier(old_schema) + '.' + db.identifier(name_);
+  }
+
+  static std::string_view encoding_of(postgres_connection const& db) {
+    char const* const encoding = ::PQparameterStatus(db.get(), "server_encoding");
+    return encoding == nullptr ? "" : encoding;
   }
 
   [[noreturn]] static void refuse(std::string const& why, operation const& op) {

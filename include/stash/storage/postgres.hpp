@@ -131,6 +131,7 @@ class postgres_storage {
     detail::operation const op{"get", k};
     auto const cap = std::to_string(max_bytes_);
     return session_->read_table(op, std::optional<record>(), [&](connection& db, auto const& table, auto until) {
+      detail::postgres_table::require_held(db, k, op, until);
       std::string const fits =
           "CASE WHEN coalesce(octet_length(payload), octet_length(payload_bytes)) <="
           " $2::text::numeric THEN ";
@@ -308,7 +309,8 @@ class postgres_storage {
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const& [k, r] = all[i];
         std::string const saved_at = detail::to_text(r.saved_at);
-        bool const is_text = r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload);
+        bool const is_text = r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) &&
+                             detail::postgres_table::is_held(db, r.payload);
         detail::postgres_parameter const payload = r.payload, none;
         auto const row = db.run(
             sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload}, op,
