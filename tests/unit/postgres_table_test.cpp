@@ -222,6 +222,20 @@ BOOST_AUTO_TEST_CASE(a_trigger_that_leaves_the_record_alone_is_nobodys_business)
   BOOST_TEST(query("SELECT count(*)::text FROM " + quoted() + ".log") == "4");
 }
 
+BOOST_AUTO_TEST_CASE(more_keys_at_once_than_the_server_has_locks_to_spare_are_refused_and_others_go_on) {
+  stash::basic_stash<stash::postgres_storage> store{server(), stash::postgres_options{.schema = name}};
+  std::map<std::string, int> many;
+  for (int i = 0; i < 30'000; ++i) many[std::to_string(i)] = i;
+  auto const told = message_of([&] { store.save_all(many); });
+  BOOST_TEST(has(told, "too_large"), told);
+  BOOST_TEST(has(told, "more than 800 keys would be locked at once"), told);  // an eighth of 64 * 100
+  BOOST_TEST(store.entries().empty());
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'") == "0");
+  std::map<std::string, int> const some_of_them{many.begin(), std::next(many.begin(), 800)};
+  store.save_all(some_of_them);
+  BOOST_TEST(store.entries().size() == 800U);
+}
+
 BOOST_AUTO_TEST_CASE(the_default_schema_is_made_by_the_first_save_and_is_nobody_elses) {
   database const place;
   client there{place.info("application_name=test")};

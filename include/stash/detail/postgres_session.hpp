@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -74,7 +76,10 @@ class postgres_session {
     auto const [row, is_new] = locks_.try_emplace(k, 0);  // now: afterwards a lack of memory would leave it locked
     if (!is_new) return std::nullopt;
     try {
-      bool const taken = repeat(op, until, [&](auto& db, deadline end) { return try_lock(db, k, op, end); });
+      bool const taken = repeat(op, until, [&](auto& db, deadline end) {
+        require_room(db, op, end);
+        return try_lock(db, k, op, end);
+      });
       if (taken) return row->second = generation_;
     } catch (...) {
       locks_.erase(row);
@@ -235,6 +240,25 @@ class postgres_session {
     }
   }
 
+  /// All sessions of a server have one table for their locks: when it is full, no database of that server can lock
+  /// anything. Throws `errc::too_large` where ours would be more than an eighth of it.
+  void require_room(postgres_connection& db, operation const& op, deadline until) {
+    constexpr std::size_t few = 100;
+    if (locks_.size() <= few) return;
+    if (most_locks_ == 0) {
+      auto const room = db.run(
+          "SELECT (current_setting('max_locks_per_transaction')::bigint *"
+          " (current_setting('max_connections')::bigint"
+          " + current_setting('max_prepared_transactions')::bigint) / 8)::text",
+          {}, op, until);
+      most_locks_ = std::max<std::size_t>(few, std::strtoull(room.text(0, 0).c_str(), nullptr, 10));
+    }
+    if (locks_.size() <= most_locks_) return;
+    op.fail(errc::too_large, shown(op.subject),
+            "more than " + std::to_string(most_locks_) +
+                " keys would be locked at once, more than an eighth of the"
+                " locks that the server has for all (max_locks_per_transaction, max_connections); take them in parts");
+  }
   bool try_lock(postgres_connection& db, key const& k, operation const& op, deadline until) {
     auto const taken = db.run("SELECT pg_try_advisory_lock($1::text::bigint)::text", {table_.lock_id(k)}, op, until);
     return taken.text(0, 0) == "true";
@@ -344,6 +368,7 @@ class postgres_session {
   std::optional<postgres_connection> db_;
   generation generation_ = 0;
   std::unordered_map<key, generation> locks_;
+  std::size_t most_locks_ = 0;  // not asked yet
   owned_by_process owner_;
   at_fork hook_{mutex_, [] {},
                 [this] {
