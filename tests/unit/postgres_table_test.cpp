@@ -222,6 +222,20 @@ BOOST_AUTO_TEST_CASE(a_trigger_that_leaves_the_record_alone_is_nobodys_business)
   BOOST_TEST(query("SELECT count(*)::text FROM " + quoted() + ".log") == "4");
 }
 
+BOOST_AUTO_TEST_CASE(a_row_set_aside_at_a_time_that_nobody_knows_is_listed_and_goes_only_when_all_go) {
+  for (char const* const at : {"NULL", "''", "'yesterday'", "'0'", "'1970-01-01T00:00:00.000000'"}) {
+    s.put("k", some("words"));
+    s.set_aside("k", "superseded");
+    query("UPDATE " + table() + " SET set_aside_at = " + at);
+    BOOST_TEST_INFO(at);
+    BOOST_TEST(s.set_aside_entries().size() == 1U);
+    BOOST_TEST(s.purge(1us) == 0U);
+    BOOST_TEST(s.set_aside_entries().size() == 1U);
+    BOOST_TEST(s.purge(0us) == 1U);
+    BOOST_TEST(s.set_aside_entries().empty());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(more_keys_at_once_than_the_server_has_locks_to_spare_are_refused_and_others_go_on) {
   stash::basic_stash<stash::postgres_storage> store{server(), stash::postgres_options{.schema = name}};
   std::map<std::string, int> many;

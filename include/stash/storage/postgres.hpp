@@ -206,7 +206,8 @@ class postgres_storage {
       for (auto const& table : session_->table().all(db, op, until)) {
         auto const gone =
             db.run("WITH gone AS (DELETE FROM " + table +
-                       " WHERE set_aside <> '' AND set_aside_at <= coalesce($1, set_aside_at) RETURNING 1)"
+                       " WHERE set_aside <> '' AND ($1::text IS NULL OR"
+                       " (set_aside_at LIKE '____-__-__T__:__:__.______Z' AND set_aside_at <= $1)) RETURNING 1)"
                        " SELECT count(*)::text FROM gone",
                    {before}, op, until);
         count += static_cast<std::size_t>(number(gone.text(0, 0)));
