@@ -2,6 +2,7 @@
 #include <array>
 #include <list>
 #include <optional>
+#include <stash/ckan/postgres_datastore.hpp>
 #include <stash/delete_guard.hpp>
 #include <stash/recover.hpp>
 #include <stash/storage/postgres.hpp>
@@ -467,6 +468,21 @@ BOOST_AUTO_TEST_CASE(a_public_table_of_that_name_that_is_nothing_of_ours_is_left
   there("DROP TABLE public.stash");
   there("CREATE VIEW public.stash AS SELECT * FROM stash.stash");
   BOOST_TEST(stash::postgres_storage{place.info()}.entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_datastores_names_are_never_cut) {
+  std::string const longest(63, 'x');
+  for (std::string const& bad : {std::string(), longest + 'x', std::string("a\0b", 3), std::string("\xff")}) {
+    BOOST_TEST(code_of([&] { stash::ckan::postgres_datastore{server(), {.schema = bad}}; }) == support::os(EINVAL));
+  }
+  stash::ckan::postgres_datastore d{server(), {.schema = name}};
+  d.create(longest, {{"id", "text", {}}});
+  d.finish(longest);
+  BOOST_TEST(d.rows(longest) == 0U);
+  BOOST_TEST(!d.describe(longest + 'x'));
+  BOOST_TEST(code_of([&] { d.rows(longest + 'x'); }) == support::os(EINVAL));
+  d.drop(longest + 'x');
+  BOOST_TEST(d.describe(longest).has_value());
 }
 
 /// U+2014 and U+2015 are one character in EUC_JP, and U+20AC is none.

@@ -23,6 +23,7 @@
 #include <stash/detail/postgres.hpp>
 #include <stash/detail/postgres_copy.hpp>
 #include <stash/detail/postgres_load_mark.hpp>
+#include <stash/detail/postgres_name.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -66,11 +67,13 @@ class postgres_datastore {
 
   /// Connects; tries each host once.
   ///
-  /// Throws EINVAL for a connection string that libpq cannot read; class 08 where no server answers; the server's own
+  /// Throws EINVAL for a connection string that libpq cannot read, and for a schema whose name is empty, over 63 bytes,
+  /// not UTF-8, or has a NUL byte; class 08 where no server answers; the server's own
   /// SQLSTATE where it does not let us in (28P01: the password); 25006 where it is a standby; EOPNOTSUPP where its
   /// `fsync` is off.
   explicit postgres_datastore(std::string info, postgres_datastore_options options = {})
       : state_(std::make_unique<state>(std::move(info), std::move(options))) {
+    stash::detail::check_postgres_name("open", "schema", state_->options.schema);
     connected({"open", {}});
   }
   /// Not while a loader uses the other, which may only be destroyed afterwards.
@@ -301,6 +304,7 @@ class postgres_datastore {
   }
 
   std::string name_of(connection const& db, std::string_view id) const {
+    stash::detail::check_postgres_name("name", "resource", id);  // else it could be another's
     return db.identifier(state_->options.schema) + '.' + db.identifier(id);
   }
 
