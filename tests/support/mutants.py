@@ -1077,8 +1077,72 @@ take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
 
 # --- PostgreSQL: storage/postgres.hpp, detail/postgres/*.hpp, ckan/postgres_datastore.hpp
 
-take_out("a missing schema being an error", "detail/postgres_session.hpp", "if (found.text(0, 0) == \"0\")", "if (false)",
-         "postgres_storage")
+take_out("a missing schema being an error", "detail/postgres_table.hpp", "if (found.text(0, 0) == \"0\" && !is_default())",
+         "if (false)", "postgres_storage")
+take_out("a bound for a name's length", "detail/postgres_name.hpp", "if (name.size() > longest)", "if (false)",
+         "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
+take_out("a name of a table being text", "detail/postgres_name.hpp", "if (!is_utf8(name))", "if (false)",
+         "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
+take_out("no table's name with a NUL", "detail/postgres_name.hpp", "if (name.find('\\0') != name.npos)", "if (false)",
+         "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
+take_out("looking at what was written before it counts", "detail/postgres_session.hpp",
+         "table_.check_written(db, written, op, until);", "",
+         "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
+take_out("calling triggers of the end before looking", "detail/postgres_table.hpp", "SET CONSTRAINTS ALL IMMEDIATE",
+         "SET CONSTRAINTS ALL DEFERRED",
+         "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
+take_out("what a trigger changes being an error", "storage/postgres.hpp",
+         "if (row.rows() != 1 || row.text(0, 1) != \"true\")", "if (row.rows() != 1)",
+         "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
+take_out("what a trigger swallows being an error", "detail/postgres_table.hpp", "if (at != one.at)", "if (false)",
+         "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
+take_out("no unlogged table", "detail/postgres_table.hpp", "refuse_if(found.text(0, 1) != \"p\"", "refuse_if(false",
+         "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
+take_out("no view for a table", "detail/postgres_table.hpp", "refuse_if(found.text(0, 0) != \"r\"", "refuse_if(false",
+         "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
+take_out("no table that inherits", "detail/postgres_table.hpp", "refuse_if(found.text(0, 2) != \"false\"",
+         "refuse_if(false",
+         "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
+take_out("no table with rules", "detail/postgres_table.hpp", "refuse_if(found.text(0, 3) != \"false\"",
+         "refuse_if(false",
+         "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
+take_out("nothing granted to anybody", "detail/postgres_table.hpp", "db.run(\"REVOKE ALL ON \"",
+         "if (false) db.run(\"REVOKE ALL ON \"",
+         "postgres_table/postgres_table/the_default_schema_is_made_by_the_first_save_and_is_nobody_elses")
+take_out("trying again where another made the schema", "detail/postgres_table.hpp", "if (is_made && tries < 5) continue;", "",
+         "postgres_table/postgres_table/first_savers_of_several_tables_of_the_default_schema_succeed")
+take_out("finding what 0.1 wrote", "detail/postgres_table.hpp", "has_old_ = is_default() && found.text(0, 2) == \"8\";",
+         "has_old_ = false;",
+         "postgres_table/postgres_table/what_version_0_1_wrote_is_found_and_moves_when_it_is_changed")
+take_out("no foreign table of that name for ours", "detail/postgres_table.hpp",
+         "has_old_ = is_default() && found.text(0, 2) == \"8\";", "has_old_ = is_default() && found.text(0, 2) != \"0\";",
+         "postgres_table/postgres_table/a_public_table_of_that_name_that_is_nothing_of_ours_is_left_alone")
+take_out("not believing a table that anybody may have made", "detail/postgres_table.hpp",
+         "if (has_old() && !found.is_null(0, 3)) {", "if (false) {", "postgres_table/postgres_table/"
+         "an_old_table_that_anybody_may_have_made_is_neither_believed_nor_taken_for_none")
+take_out("moving what 0.1 wrote before it is changed", "detail/postgres_session.hpp",
+         "for (auto const& one : all) table_.take_over(db, one.k, op, until);", "",
+         "postgres_table/postgres_table/what_version_0_1_wrote_is_found_and_moves_when_it_is_changed")
+take_out("seeing that an old record did not move", "detail/postgres_table.hpp", "if (left.rows() > 0) refuse(", "if (false) refuse(",
+         "postgres_table/postgres_table/an_old_record_that_cannot_be_moved_stops_a_save_that_it_would_hide")
+take_out("the lock that a job of 0.1 has", "detail/postgres_table.hpp", "is_default() ? old_schema : schema_;", "schema_;",
+         "postgres_table/postgres_table/jobs_of_version_0_1_and_later_ones_exclude_each_other_and_the_last_save_counts")
+take_out("bytes where the encoding would change text", "storage/postgres.hpp",
+         "&& detail::postgres_table::is_held(db, r.payload);", ";",
+         "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
+take_out("no key that the encoding would change", "detail/postgres_session.hpp",
+         "for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);", "",
+         "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
+take_out("no reading of a key that the encoding would change", "storage/postgres.hpp",
+         "detail::postgres_table::require_held(db, k, op, until);", "",
+         "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
+take_out("a bound for keys locked at once", "detail/postgres_session.hpp", "require_room(db, op, end);", "",
+         "postgres_table/postgres_table/more_keys_at_once_than_the_server_has_locks_to_spare_are_refused_and_others_go_on")
+take_out("keeping what was set aside nobody knows when", "storage/postgres.hpp",
+         "set_aside_at LIKE '____-__-__T__:__:__.______Z' AND", "",
+         "postgres_table/postgres_table/a_row_set_aside_at_a_time_that_nobody_knows_is_listed_and_goes_only_when_all_go")
+take_out("purging all, at whatever time it was set aside", "storage/postgres.hpp", "$1::text IS NULL OR", "$1::text = '' OR",
+         "postgres_table/postgres_table/a_row_set_aside_at_a_time_that_nobody_knows_is_listed_and_goes_only_when_all_go")
 take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
          "postgres_storage")
 take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 1) == \"off\")", "if (false)",
@@ -1103,9 +1167,8 @@ take_out("a lack of memory in writing again being indeterminate", "detail/postgr
          "postgres_storage")
 take_out("time to say that a lock could not be taken again", "detail/postgres_session.hpp", "if (is_over(until - 2 * pause))",
          "if (is_over(until))", "postgres_storage")
-take_out("reading a table that was made just now", "detail/postgres_session.hpp",
-         "if (!has_table(db, op, until)) return false; f();", "if (has_table(db, op, until) || true) return false; f();",
-         "postgres_storage")
+take_out("reading a table that was made just now", "detail/postgres_table.hpp", "if (exists(db, op, until)) {  // it",
+         "if (exists(db, op, until) && false) {  // it", "postgres_storage")
 take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
          "if (!again ||", "postgres_storage")
 take_out("target_session_attrs of the environment", "detail/postgres/connecting.hpp",
@@ -1129,7 +1192,6 @@ take_out("a change needing the session of its lock", "detail/postgres_session.hp
          "for (auto const& one : all) require_lock(one.k, op);", "", "postgres_storage")
 take_out("asking the server whether a session lives", "detail/postgres_session.hpp",
          "db_->run(\"SELECT 'here'\", {}, {\"held\", {}}, until);", "", "postgres_storage")
-take_out("a warning being indeterminate", "detail/postgres_session.hpp", "db.refuse_warning(op);", "", "postgres_storage")
 take_out("a flush where there is nothing to erase in PostgreSQL", "storage/postgres.hpp",
          "SELECT pg_logical_emit_message(true, 'stash', '')::text", "SELECT 'nothing'", "postgres_storage")
 take_out("the cap of a payload read from PostgreSQL", "storage/postgres.hpp", "check_size(number(rows.text(0, 5)), op);",
@@ -1233,6 +1295,12 @@ take_out("not taking any table for a resource", "ckan/postgres_datastore.hpp", "
          "postgres_datastore")
 take_out("names that PostgreSQL would cut", "ckan/postgres_datastore.hpp", "if (name.size() > longest)", "if (false)",
          "postgres_datastore")
+take_out("no resource that is another's, cut", "ckan/postgres_datastore.hpp",
+         "stash::detail::check_postgres_name(\"name\", \"resource\", id);", "", "postgres_table/postgres_table/"
+         "a_datastores_names_are_never_cut")
+take_out("no schema whose name would be cut", "ckan/postgres_datastore.hpp",
+         "stash::detail::check_postgres_name(\"open\", \"schema\", state_->options.schema);", "",
+         "postgres_table/postgres_table/a_datastores_names_are_never_cut")
 take_out("a field name that CKAN refuses, in PostgreSQL", "ckan/postgres_datastore.hpp",
          "for (field const& f : columns) detail::refuse_field_name(f, op.name, id);", "", "postgres_datastore")
 take_out("a new field name that CKAN refuses, in PostgreSQL", "ckan/postgres_datastore.hpp",
