@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(what_sqlite_cannot_bind_is_an_error) {
   ::sqlite3_limit(db.get(), SQLITE_LIMIT_LENGTH, 100);
   stash::detail::sqlite_statement row{db, "SELECT ?", "put", "k"};
   std::string const payload(200, '\xff');
-  BOOST_TEST(code_of([&] { row.bind_payload(payload); }) == sqlite(SQLITE_TOOBIG));
+  BOOST_TEST(code_of([&] { row.bind_bytes(payload); }) == sqlite(SQLITE_TOOBIG));
 }
 
 BOOST_AUTO_TEST_CASE(a_payload_over_the_cap_is_too_large_to_put_and_to_get) {
@@ -264,8 +264,6 @@ BOOST_AUTO_TEST_CASE(a_file_that_another_makes_at_the_same_time_is_shared) {
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_made_is_an_error) {
   before_mknod = [] { return EIO; };
   BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == support::os(EIO));
-  before_mknod = [] { return EEXIST; };  // and gone again
-  BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == support::os(ENOENT));
   s.put("k", some("words"));
   BOOST_TEST((s.get("k") == some("words")));
 }
@@ -334,7 +332,7 @@ BOOST_AUTO_TEST_CASE(another_table_of_that_name_is_not_touched) {
   s.put("k", some("words"));
   change("DROP TABLE stash; CREATE TABLE stash (key TEXT)");
   BOOST_TEST(code_of([&] { s.get("k"); }) == sqlite(SQLITE_ERROR));
-  BOOST_TEST(code_of([&] { s.put("k", some("x")); }) == sqlite(SQLITE_ERROR));
+  BOOST_TEST(code_of([&] { s.put("k", some("x")); }) == boost::system::errc::operation_not_supported);
   BOOST_TEST(query("SELECT count(*) FROM stash").at(0) == "0");
 }
 

@@ -22,6 +22,7 @@ struct record_row {
   std::string saved_at;  // ISO 8601, as in a file's header
   std::string xxh64;
   std::string payload;
+  friend bool operator==(record_row const&, record_row const&) = default;
 };
 
 inline constexpr std::int64_t row_version = 1;
@@ -35,6 +36,7 @@ inline std::string row_checksum(key const& k, record const& r) {
 
 /// What the row says. Throws `errc::mismatch` (of another version) and `errc::corrupt`. `where` is for the message.
 inline record record_of(record_row row, key const& k, operation const& op, std::string_view where) {
+  if (row.version < row_version) op.fail(errc::corrupt, where, "no version");
   if (row.version != row_version) {
     op.fail(errc::mismatch, where, "of version " + std::to_string(row.version) + ", not 1");
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <stash/detail/no_cancel.hpp>
+#include <stash/detail/quoted.hpp>
 #include <stash/detail/standard_descriptors.hpp>
 #include <stash/detail/utf8.hpp>
 #include <stash/error.hpp>
@@ -50,19 +51,33 @@ inline std::string sql_name(std::string_view name) {
   return out += '"';
 }
 
+/// `file` as the path of a URI.
+inline std::string uri_of(std::string_view file) {
+  std::string out = "file:";
+  for (char const c : file) {
+    if (c == '%' || c == '?' || c == '#') {
+      out += '%';
+      append_hex(out, static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 /// One connection. Not thread safe.
 class sqlite_connection {
  public:
-  /// Makes the file where there is none, unless `flags` say otherwise.
+  /// Makes the file where there is none, unless `flags` say otherwise. `shown` is for messages, where `file` is a URI.
   explicit sqlite_connection(std::string const& file, std::string_view operation = "open",
-                             int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)
-      : file_(file) {
+                             int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, std::string const& shown = {})
+      : file_(shown.empty() ? file : shown) {
     occupy_standard_descriptors();  // SQLite looks too (SQLITE_MINIMUM_FILE_DESCRIPTOR), but after it has opened
     int const failed = ::sqlite3_open_v2(file.c_str(), &db_, flags, nullptr);
     if (failed != SQLITE_OK) {
       std::string const why = db_ != nullptr ? ::sqlite3_errmsg(db_) : "out of memory";
       ::sqlite3_close(db_);
-      throw error{{failed, sqlite_category()}, std::string(operation), file, why};
+      throw error{{failed, sqlite_category()}, std::string(operation), file_, why};
     }
     ::sqlite3_extended_result_codes(db_, 1);
   }
@@ -113,9 +128,8 @@ class sqlite_statement {
                                               text->size(), SQLITE_STATIC, SQLITE_UTF8)
                       : ::sqlite3_bind_null(statement_, ++bound_));
   }
-  /// As text where it can be, so that people can read it; else as a blob. It must live until the last `step`.
-  sqlite_statement& bind_payload(std::string const& bytes) {
-    if (bytes.find('\0') == bytes.npos && is_utf8(bytes)) return bind(bytes);
+  /// As a blob. It must live until the last `step`.
+  sqlite_statement& bind_bytes(std::string const& bytes) {
     return bound(::sqlite3_bind_blob64(statement_, ++bound_, bytes.data(), bytes.size(), SQLITE_STATIC));
   }
   sqlite_statement& bind(std::int64_t n) { return bound(::sqlite3_bind_int64(statement_, ++bound_, n)); }
@@ -135,6 +149,7 @@ class sqlite_statement {
     ::sqlite3_reset(statement_);
     bound_ = 0;
   }
+  sqlite_connection const& connection() const noexcept { return db_; }
   std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
   /// Of a text or a blob; nullopt: NULL.
   std::optional<std::string> text(int column) const {

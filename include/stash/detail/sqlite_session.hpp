@@ -1,7 +1,9 @@
 #pragma once
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/filesystem/path.hpp>
 #include <boost/system/errc.hpp>
@@ -12,9 +14,11 @@
 #include <optional>
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
+#include <stash/detail/file_name.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/detail/sqlite.hpp>
+#include <stash/detail/sqlite_table.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
@@ -59,18 +63,36 @@ class sqlite_session {
     if (s.st_uid != dir->user()) {
       op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", file_.native());
     }
+    // It is made with a table in it. SQLite takes a file of no byte, or of one, for a new one, and deletes its log.
+    if (s.st_size < 512) {
+      throw error{{SQLITE_CORRUPT, sqlite_category()},
+                  std::string(op.name),
+                  std::string(op.subject),
+                  file_.native() + " has " + std::to_string(s.st_size) +
+                      " bytes: it was cut off, or is none of ours;"
+                      " where it never had a record, remove it"};
+    }
     return s;
   }
 
-  /// Calls `f(connection)`, alone; where there is no file, or no table in it, returns `nothing`.
+  /// Calls `f(connection)`, alone; where there is no file, or no table in it, returns `nothing`. It may be another
+  /// user's where root looks. `f` calls `require_whole` before it says that something is not there.
   template <class T, class F>
   T read(operation const& op, T nothing, F f) {
     std::lock_guard const alone{mutex_};
     auto const found = look(op);
     if (!found) return nothing;
     connect(*found, op);
-    if (!has_table(op)) return nothing;
-    return f(*db_);
+    has_table_ = sqlite_table_of(*db_, op).has_value();
+    if (has_table_) return f(*db_);
+    require_whole(op);
+    return nothing;
+  }
+  /// Throws where the file is damaged, so that something in it may not be found. Once for a connection.
+  void require_whole(operation const& op) {
+    if (is_whole_) return;
+    stash::detail::require_whole(*db_, has_table_, op);
+    is_whole_ = true;
   }
 
   /// Calls `f(connection)` in a transaction, alone. Where there is no file or no table, `make` makes it; else returns
@@ -81,21 +103,22 @@ class sqlite_session {
     auto found = look(op);
     if (!found) {
       if (!make) return nothing;
-      found = make_file(op);
+      make_file(op);
+      found = look(op);
+      if (!found) op.fail(ENOENT, "lstat", file_.native());
     }
     connect(*found, op);
     try {
       prepare(op);
       sqlite_transaction all{*db_, op.name, op.subject};
-      if (make) {
-        db_->execute(
-            "CREATE TABLE IF NOT EXISTS stash (key TEXT NOT NULL, set_aside TEXT NOT NULL DEFAULT '', set_aside_at "
-            "TEXT,"
-            " version INTEGER NOT NULL, saved_at TEXT NOT NULL, xxh64 TEXT NOT NULL, payload NOT NULL,"
-            " PRIMARY KEY (key, set_aside))",
-            op.name, op.subject);
-      } else if (!has_table(op)) {
-        return nothing;
+      auto const table = sqlite_table_of(*db_, op);
+      has_table_ = table.has_value();
+      require_whole(op);
+      if (!table) {
+        if (!make) return nothing;
+        db_->execute(sqlite_table_sql, op.name, op.subject);
+      } else if (*table != sqlite_table_sql) {
+        check_sqlite_table(*db_, op);
       }
       T result = f(*db_);
       all.commit();
@@ -113,31 +136,47 @@ class sqlite_session {
   [[no_unique_address]] posix_file_ops ops_;
   std::mutex mutex_;
   std::optional<sqlite_connection> db_;
-  struct stat opened_ {};  // the file that db_ has
-  bool is_prepared_ = false;
+  struct stat opened_ {};                                            // the file that db_ has
+  bool is_prepared_ = false, has_table_ = false, is_whole_ = false;  // of db_
   std::chrono::steady_clock::time_point waiting_since_{};
   at_fork hook_{mutex_, [this] { db_.reset(); }, [] {}};
 
-  /// 0600. Not by SQLite, which would give it the umask's permissions, nor by open (see `look`).
-  struct stat make_file(operation const& op) {
-    stash::detail::directory<posix_file_ops>::make(ops_, directory_, is_durable(), op);
-    if (::mknod(file_.c_str(), S_IFREG | 0600, 0) != 0 && errno != EEXIST) op.fail(errno, "mknod", file_.native());
-    auto const made = look(op);
-    if (!made) op.fail(ENOENT, "lstat", file_.native());
-    return *made;
+  /// Under another name until it has its table, so that a file without one is damaged. 0600: not by SQLite, which would
+  /// give it the umask's permissions, nor by open (see `look`). Another may make it at the same time.
+  void make_file(operation const& op) {
+    auto const dir = stash::detail::directory<posix_file_ops>::make(ops_, directory_, is_durable(), op);
+    std::string const to = file_.filename().native(), from = to + ".new-" + hex16(dir.random());
+    std::string const path = dir.path_of(from);
+    if (::mknod(path.c_str(), S_IFREG | 0600, 0) != 0) op.fail(errno, "mknod", path);
+    struct at_end {
+      posix_file_ops const& ops;
+      stash::detail::directory<posix_file_ops> const& dir;
+      std::string const& name;
+      ~at_end() { ops.unlink(dir.get(), name.c_str()); }
+    } const unless_renamed{ops_, dir, from};
+    sqlite_connection{path, op.name, SQLITE_OPEN_READWRITE}.execute(
+        std::string("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=FULL;") + sqlite_table_sql, op.name, op.subject);
+    if (ops_.rename_noreplace(dir.get(), from.c_str(), to.c_str()) != 0) {
+      bool const is_there = errno == EEXIST;
+      if (!is_there && ops_.link(dir.get(), from.c_str(), to.c_str()) != 0 && errno != EEXIST) dir.fail("link", from);
+    }
+    if (is_durable() && dir.sync() != 0) dir.fail("fsync");
   }
 
   /// A connection to a file that was deleted or replaced goes on with what nobody will find.
   void connect(struct stat const& found, operation const& op) {
     if (db_ && std::pair(found.st_dev, found.st_ino) != std::pair(opened_.st_dev, opened_.st_ino)) db_.reset();
     if (db_) return;
+    open(file_.native(), SQLITE_OPEN_READWRITE, op);
+    opened_ = found;
+  }
+  void open(std::string const& name, int flags, operation const& op) {
     try {
-      db_.emplace(file_.native(), op.name, SQLITE_OPEN_READWRITE);
+      db_.emplace(name, op.name, flags, file_.native());
     } catch (error const& problem) {
       throw error{problem.code(), std::string(op.name), std::string(op.subject), shown("open: " + problem.detail())};
     }
-    opened_ = found;
-    is_prepared_ = false;
+    is_prepared_ = is_whole_ = false;
     ::sqlite3_busy_handler(db_->get(), wait_for_others, this);
   }
 
@@ -163,12 +202,6 @@ class sqlite_session {
         is_wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA";
     db_->execute(is_durable() ? synced : "PRAGMA synchronous=NORMAL", op.name, op.subject);
     is_prepared_ = true;
-  }
-
-  bool has_table(operation const& op) {
-    return sqlite_statement{*db_, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'stash'", op.name,
-                            op.subject}
-        .step();
   }
 };
 

@@ -21,6 +21,8 @@
 #include <stash/detail/record_row.hpp>
 #include <stash/detail/sqlite.hpp>
 #include <stash/detail/sqlite_session.hpp>
+#include <stash/detail/sqlite_table.hpp>
+#include <stash/detail/utf8.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>
@@ -37,10 +39,15 @@ namespace stash::inline v1 {
 /// a disk that honour fsync: under `power_loss` the file is in WAL mode with synchronous=FULL (or in DELETE mode with
 /// EXTRA where WAL cannot be had), under `process_crash` with synchronous=NORMAL. The directory is made by the first
 /// `put` or `try_lock`, 0700, the file 0600; an unsafe directory is refused, as by the atomic files. The file may have
-/// other tables. Locks are in `.lock` beside it, so that SQLite's own are never in the way. Every member may be called
-/// from many threads and processes at once, `put`, `erase` and `set_aside` with the key's lock held. The connection is
-/// closed before a fork, so a forked child may use the storage as it is, unless the process has another connection open
-/// to that file. One that was moved from may only be assigned to or destroyed. Not for NFS.
+/// other tables. What only reads works where its directory cannot be written to (a rescue system), and for root in that
+/// of another user, and makes nothing there. A table in which a key could stand twice, and a change that a trigger
+/// swallows or alters, is an error (EOPNOTSUPP), and the old record stands. In a file that is damaged (up to 64 MiB it
+/// is looked through, once, before a record is said not to be there) nothing is written or listed: SQLITE_CORRUPT, as
+/// in one that was cut to nothing. What was damaged in SQLite's own log, `-wal`, nobody can tell: SQLite takes it for
+/// the end of the log. Locks are in `.lock` beside it, so that SQLite's own are never in the way. Every member may be
+/// called from many threads and processes at once, `put`, `erase` and `set_aside` with the key's lock held. The
+/// connection is closed before a fork, so a forked child may use the storage as it is, unless the process has another
+/// connection open to that file. One that was moved from may only be assigned to or destroyed. Not for NFS.
 ///
 ///     stash::basic_stash<stash::sqlite_storage> store{"/var/lib/etl/stash.sqlite"};
 ///
@@ -63,7 +70,8 @@ class sqlite_storage {
   /// The file that all records are in.
   boost::filesystem::path path(key const&) const { return session_->file(); }
 
-  /// Whether there is a file. Throws `errc::unsafe_directory` or the operating system's error.
+  /// Whether there is a file. Throws SQLITE_CORRUPT where it is empty, `errc::unsafe_directory` or the operating
+  /// system's error.
   bool exists() const { return session_->look({"exists", {}}).has_value(); }
 
   /// Throws where `put` would refuse without trying: `errc::too_large`.
@@ -71,8 +79,9 @@ class sqlite_storage {
 
   /// Writes `r` in place of what stands under `k`.
   ///
-  /// Throws `errc::too_large`, `errc::unsafe_directory`, the operating system's error or SQLite's: the old record
-  /// stands. Throws `errc::indeterminate` where SQLite met an I/O error: the old or the new one stands.
+  /// Throws `errc::too_large`, `errc::invalid_key` (in a file of UTF-16 another key would come of it),
+  /// `errc::unsafe_directory`, the operating system's error or SQLite's: the old record stands. Throws
+  /// `errc::indeterminate` where SQLite met an I/O error: the old or the new one stands.
   void put(key const& k, record const& r) {
     std::pair<key, record> const one{k, r};
     put_rows({"put", k}, {&one, 1});
@@ -91,8 +100,9 @@ class sqlite_storage {
   std::optional<record> get(key const& k) const {
     detail::operation const op{"get", k};
     return session_->read(op, std::optional<record>(), [&](auto const& db) -> std::optional<record> {
-      detail::sqlite_statement row{db, select("WHERE key = ? AND set_aside = ''"), op.name, op.subject};
-      if (!row.bind(k.str()).step()) return std::nullopt;
+      detail::require_held(db, k, op);
+      statement row{db, select(one_row), op.name, op.subject};
+      if (!row.bind(k.str()).bind("").step()) return session_->require_whole(op), std::nullopt;
       auto found = row_of(row);
       check_size(found.payload.size(), op);
       return detail::record_of(std::move(found), k, op, session_->shown(k));
@@ -107,8 +117,9 @@ class sqlite_storage {
     if (!all.empty()) erase_rows({"erase_all", {}}, all);
   }
 
-  /// All records, by key. `where` is the file and the key. Reads every payload, one at a time. Throws as `get`, but not
-  /// for one record's damage.
+  /// All records, by key. `where` is the file and the key. Reads every payload, one at a time; the list itself is in
+  /// memory, some 200 bytes a record. Other calls of this object wait meanwhile; those of others do not, but for
+  /// writers where the file is not in WAL mode. Throws as `get`, but not for one record's damage.
   std::vector<entry> entries() const { return listed("entries", "WHERE set_aside = ''"); }
 
   /// Gives the row of `k` a name under which it is kept, and returns that behind the file's path:
@@ -122,13 +133,20 @@ class sqlite_storage {
                       at = detail::to_text(now);
     std::string where = session_->shown(name);
     bool const was_there = session_->write(op, false, false, [&](auto const& db) {
-      detail::sqlite_statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''",
-                               op.name, op.subject}
+      detail::require_held(db, k, op);
+      statement row{db, select(one_row), op.name, op.subject};
+      if (!row.bind(k.str()).bind("").step()) return false;
+      auto const kept = row_of(row);
+      row.reset();
+      statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''", op.name,
+                op.subject}
           .bind(name)
           .bind(at)
           .bind(k.str())
           .run();
-      return ::sqlite3_changes(db.get()) > 0;
+      check_written(row, k, "", std::nullopt, op);
+      check_written(row, k, name, kept, op);
+      return true;
     });
     if (!was_there) op.fail(ENOENT, "find in", session_->file().native());
     return where;
@@ -137,15 +155,16 @@ class sqlite_storage {
   /// All that was set aside and not purged, by key. Throws as `entries`.
   std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", "WHERE set_aside <> ''"); }
 
-  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many. Throws as
-  /// `put`.
+  /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it, also what was set aside nobody
+  /// knows when. Returns how many. Throws as `put`.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     auto const until = detail::purged_until(older_than, now);
     return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
       detail::sqlite_statement{db,
-                               "DELETE FROM stash WHERE set_aside <> '' AND set_aside_at <= coalesce(?, set_aside_at)",
+                               "DELETE FROM stash WHERE set_aside <> '' AND (?1 IS NULL OR"
+                               " (set_aside_at LIKE '____-__-__T__:__:__.______Z' AND set_aside_at <= ?1))",
                                op.name, op.subject}
           .bind(until)
           .run();
@@ -178,6 +197,7 @@ class sqlite_storage {
         bytes, options_.max_bytes, [&] { return session_->shown(op.subject); }, op);
   }
 
+  static constexpr char one_row[] = "WHERE key = ? AND set_aside = ?";
   static std::string select(char const* where) {
     return std::string("SELECT key, set_aside, version, saved_at, xxh64, payload FROM stash ") + where;
   }
@@ -188,6 +208,7 @@ class sqlite_storage {
     detail::operation const op{operation, {}};
     auto result = session_->read(op, std::vector<entry>(), [&](auto const& db) {
       std::vector<entry> found;
+      session_->require_whole(op);
       statement row{db, select(where), op.name, op.subject};
       while (row.step()) {
         auto const k = row.text(0).value_or(""), name = row.text(1).value_or("");
@@ -201,6 +222,21 @@ class sqlite_storage {
     return result;
   }
 
+  /// Throws unless `expected` stands in that row, and in no other; nullopt: there must be none. A trigger, a generated
+  /// column or a column's type may have changed what was written.
+  static void check_written(statement& row, key const& k, std::string_view name,
+                            std::optional<detail::record_row> const& expected, detail::operation const& op) {
+    bool const is_there = row.bind(k.str()).bind(name).step();
+    bool const is_right = is_there == expected.has_value() &&
+                          (!is_there || (row.text(0) == k.str() && row_of(row) == *expected && !row.step()));
+    row.reset();
+    if (is_right) return;
+    detail::refuse_table(row.connection(),
+                         "its table did not take the record as it was sent; a trigger may have"
+                         " changed it",
+                         op);
+  }
+
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
     for (auto const& [k, r] : all) check(k, r);
     session_->write(op, true, true, [&](auto const& db) {
@@ -208,9 +244,17 @@ class sqlite_storage {
       // wrote that died before its sync must be durable when it is put again. To replace gives it another rowid.
       statement row{db, "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)",
                     op.name, op.subject};
+      statement written{db, select(one_row), op.name, op.subject};
       for (auto const& [k, r] : all) {
-        std::string const saved_at = detail::to_text(r.saved_at), checksum = detail::row_checksum(k, r);
-        row.bind(k.str()).bind(detail::row_version).bind(saved_at).bind(checksum).bind_payload(r.payload).run();
+        detail::require_held(db, k, op);
+        detail::record_row const wanted{detail::row_version, detail::to_text(r.saved_at), detail::row_checksum(k, r),
+                                        r.payload};
+        row.bind(k.str()).bind(wanted.version).bind(wanted.saved_at).bind(wanted.xxh64);
+        // As text where it can be, so that people can read it.
+        bool const is_text =
+            r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload, op);
+        (is_text ? row.bind(r.payload) : row.bind_bytes(r.payload)).run();
+        check_written(written, k, "", wanted, op);
       }
       return true;
     });
@@ -222,14 +266,17 @@ class sqlite_storage {
     return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
       std::size_t removed = 0;
       statement row{db, "DELETE FROM stash WHERE key = ? AND set_aside = ''", op.name, op.subject};
+      statement written{db, select(one_row), op.name, op.subject};
       for (auto const& k : all) {
+        detail::require_held(db, k, op);
         row.bind(k.str()).run();
         removed += static_cast<std::size_t>(::sqlite3_changes(db.get()));
+        check_written(written, k, "", std::nullopt, op);
       }
       if (removed == 0) {
         db.execute(
             "INSERT INTO stash (key, version, saved_at, xxh64, payload) VALUES ('', 0, '', '', '');"
-            "DELETE FROM stash WHERE key = ''",
+            "DELETE FROM stash WHERE key = '' AND set_aside = ''",
             op.name, op.subject);
       }
       return removed;
