@@ -1,8 +1,11 @@
 // What may be wrong with an SQLite file, its table or the place where it lies (see sqlite_storage_test.cpp).
 #include <dlfcn.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <stash/storage/sqlite.hpp>
 
@@ -352,6 +355,149 @@ BOOST_AUTO_TEST_CASE(a_file_of_more_than_64_mib_is_not_looked_through) {
   s.put("k", some("words"));
   change("CREATE TABLE big (a); INSERT INTO big VALUES (zeroblob(70000000))");
   BOOST_TEST(!stash::sqlite_storage{file}.get("none"));
+}
+
+namespace {
+
+/// In a child where `dir` cannot be written to: by a mount of its own for root, by its permissions for others. 77: that
+/// cannot be had here.
+template <class F>
+int where_nothing_can_be_written(support::fs::path const& dir, F f) {
+  if (!support::is_root()) {
+    support::fs::permissions(dir, support::fs::owner_read | support::fs::owner_exe);
+    int const result = support::in_child(f);
+    support::fs::permissions(dir, support::fs::owner_all);
+    return result;
+  }
+  return support::in_child([&] {
+    char const* const path = dir.c_str();
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount(path, path, nullptr, MS_BIND, nullptr) != 0 ||
+        ::mount(nullptr, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+      return 77;
+    }
+    return f();
+  });
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written) {
+  for (char const* const name : {"stash.sqlite", "odd % ?name#.sqlite"}) {
+    support::fs::path const there = dir() / name;
+    for (bool const was_killed : {false, true}) {
+      stash::sqlite_storage{there}.put("k", some("words"));
+      BOOST_TEST(support::in_child([&] {
+                   stash::sqlite_storage last{there};
+                   last.put("k", some("newest"));
+                   last.put("gone", some("x"));
+                   last.set_aside("gone", "superseded");
+                   if (was_killed) ::_exit(0);
+                   return 0;
+                 }) == 0);
+      BOOST_TEST(support::fs::exists(there.native() + "-wal") == was_killed);
+      auto const before = support::names(dir());
+      auto const look = [&] {
+        stash::sqlite_storage const one{there};
+        stash::sqlite_storage two{there};
+        bool const is_read = one.get("k") == some("newest") && !one.get("none") && one.entries().size() == 1 &&
+                             !one.set_aside_entries().empty() && one.get("k") == some("newest") && one.exists();
+        auto const code = code_of([&] { two.put("k", some("x")); });
+        bool const is_refused = code == support::os(EROFS) || code == support::os(EACCES);
+        return (is_read ? 0 : 1) + (is_refused ? 0 : 2);
+      };
+      int const result = where_nothing_can_be_written(dir(), look);
+      if (result == 77) {
+        BOOST_TEST_MESSAGE("skipped: no mount of one's own can be had here");
+        return;
+      }
+      BOOST_TEST_INFO(name << (was_killed ? " of one that was killed" : ""));
+      BOOST_TEST(result == 0);
+      BOOST_TEST(support::names(dir()) == before, boost::test_tools::per_element());
+      if (!was_killed) continue;
+      // A log that nothing can read without writing.
+      support::fs::remove(there.native() + "-shm");
+      BOOST_TEST(where_nothing_can_be_written(dir(), [&] {
+                   stash::sqlite_storage const one{there};
+                   bool const is_error = code_of([&] { one.get("k"); }) == support::os(EROFS) &&
+                                         code_of([&] { one.entries(); }) == support::os(EROFS);
+                   return is_error && has(message_of([&] { one.get("k"); }), "-wal") ? 0 : 1;
+                 }) == 0);
+      stash::sqlite_storage{there}.put("k", some("the log goes into the file"));
+    }
+  }
+}
+
+namespace {
+
+/// Runs `f` as another user in a child, which then waits, with what it has open, while `meanwhile` runs here.
+template <class F, class G>
+void beside_another_user(bool is_killed, F f, G meanwhile) {
+  int there[2], back[2];
+  BOOST_REQUIRE(::pipe(there) == 0);
+  BOOST_REQUIRE(::pipe(back) == 0);
+  ::fflush(nullptr);
+  pid_t const child = ::fork();
+  if (child == 0) {
+    char byte = 0;
+    ::close(back[1]);
+    bool const is_another = ::setgid(65534) == 0 && ::setuid(65534) == 0;
+    auto const kept = f();
+    bool const is_told = is_another && ::write(there[1], "x", 1) == 1;
+    if (!is_killed && ::read(back[0], &byte, 1) != 0) ::_exit(2);
+    ::_exit(is_told ? 0 : 1);
+  }
+  ::close(there[1]);
+  char byte = 0;
+  int status = -1;
+  BOOST_TEST(::read(there[0], &byte, 1) == 1);
+  if (is_killed) BOOST_TEST(::waitpid(child, &status, 0) == child);
+  meanwhile();
+  ::close(back[1]);
+  if (!is_killed) BOOST_TEST(::waitpid(child, &status, 0) == child);
+  BOOST_TEST(status == 0);
+  for (int const fd : {there[0], back[0]}) ::close(fd);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(root_reads_what_is_another_users_and_leaves_nothing_of_its_own_there,
+                     *boost::unit_test::precondition(support::as_root)) {
+  support::fs::permissions(root, support::fs::owner_all | support::fs::others_exe | support::fs::group_exe);
+  for (bool const is_killed : {true, false}) {
+    for (bool const is_in_log : {true, false}) {
+      support::fs::remove_all(dir());
+      support::fs::create_directory(dir());
+      support::fs::permissions(dir(), support::fs::owner_all);
+      BOOST_REQUIRE(::chown(dir().c_str(), 65534, 65534) == 0);
+      auto const theirs = [&] {
+        auto one = std::make_unique<stash::sqlite_storage>(file);
+        one->put("k", some("words"));
+        if (!is_in_log) one = std::make_unique<stash::sqlite_storage>(file);
+        return one;
+      };
+      auto const look = [&] {
+        BOOST_TEST_INFO((is_killed ? "killed" : "alive") << (is_in_log ? ", in its log" : ""));
+        auto const before = support::names(dir());
+        BOOST_TEST((s.get("k") == some("words")));
+        BOOST_TEST(!s.get("none"));
+        BOOST_TEST(s.entries().size() == 1U);
+        BOOST_TEST(s.set_aside_entries().empty());
+        BOOST_TEST(s.exists());
+        for (auto const& f : changes()) {
+          BOOST_TEST(code_of(f) == errc::unsafe_directory);
+          BOOST_TEST(has(message_of(f), "sudo -u "), message_of(f));
+        }
+        BOOST_TEST(support::names(dir()) == before, boost::test_tools::per_element());
+        for (auto const& name : before) {
+          struct stat found;
+          BOOST_TEST(::lstat((dir() / name).c_str(), &found) == 0);
+          BOOST_TEST(found.st_uid == 65534U);
+        }
+      };
+      beside_another_user(is_killed, theirs, look);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

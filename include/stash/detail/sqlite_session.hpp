@@ -24,6 +24,7 @@
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace stash::inline v1 {
@@ -51,8 +52,8 @@ class sqlite_session {
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
   /// The file, if there is one. Not by opening it: closing a descriptor of it would drop SQLite's own locks.
-  std::optional<struct stat> look(operation const& op) const {
-    auto const dir = stash::detail::directory<posix_file_ops>::open(ops_, directory_, op);
+  std::optional<struct stat> look(operation const& op, access wanted) const {
+    auto const dir = stash::detail::directory<posix_file_ops>::open(ops_, directory_, op, wanted);
     if (!dir) return std::nullopt;
     struct stat s;
     if (ops_.lstat(dir->get(), file_.filename().c_str(), &s) != 0) {
@@ -80,13 +81,22 @@ class sqlite_session {
   template <class T, class F>
   T read(operation const& op, T nothing, F f) {
     std::lock_guard const alone{mutex_};
-    auto const found = look(op);
-    if (!found) return nothing;
-    connect(*found, op);
-    has_table_ = sqlite_table_of(*db_, op).has_value();
-    if (has_table_) return f(*db_);
-    require_whole(op);
-    return nothing;
+    for (int tries = 0;; ++tries) {
+      auto const found = look(op, access::read);
+      if (!found) return nothing;
+      bool const is_view = found->st_uid != ops_.user() || !is_writable(), is_alone = is_view && view(op);
+      if (!is_view) connect(*found, op);
+      T result = nothing;
+      has_table_ = sqlite_table_of(*db_, op).has_value();
+      if (has_table_) {
+        result = f(*db_);
+      } else {
+        require_whole(op);
+      }
+      if (is_view) db_.reset();
+      if (!is_alone || is_unchanged(*found, op)) return result;
+      if (tries == 10) op.fail(errc::busy, file_.native(), "another changes it, and it cannot be locked from here");
+    }
   }
   /// Throws where the file is damaged, so that something in it may not be found. Once for a connection.
   void require_whole(operation const& op) {
@@ -100,13 +110,14 @@ class sqlite_session {
   template <class T, class F>
   T write(operation const& op, bool make, T nothing, F f) {
     std::lock_guard const alone{mutex_};
-    auto found = look(op);
+    auto found = look(op, access::write);
     if (!found) {
       if (!make) return nothing;
       make_file(op);
-      found = look(op);
+      found = look(op, access::write);
       if (!found) op.fail(ENOENT, "lstat", file_.native());
     }
+    if (!is_writable()) op.fail(errno, "write in", directory_.native());
     connect(*found, op);
     try {
       prepare(op);
@@ -161,6 +172,41 @@ class sqlite_session {
       if (!is_there && ops_.link(dir.get(), from.c_str(), to.c_str()) != 0 && errno != EEXIST) dir.fail("link", from);
     }
     if (is_durable() && dir.sync() != 0) dir.fail("fsync");
+  }
+
+  /// Whether SQLite may make the files beside it that it needs to read it.
+  bool is_writable() const { return ::faccessat(AT_FDCWD, directory_.c_str(), W_OK, AT_EACCESS) == 0; }
+
+  /// A connection for one look that makes nothing, where nothing can be made, or it would be root's in the way of its
+  /// owner. True: there is nothing beside the file, which is then read as it is,
+  /// without a lock; who changes it meanwhile changes its time, or has a log beside it.
+  bool view(operation const& op) {
+    bool const is_alone = !has_bytes("-wal", op) && !has_bytes("-journal", op);
+    if (has_bytes("-wal", op) && !has_bytes("-shm", op)) {
+      op.fail(EROFS,
+              "what was saved last is in " + file_.native() +
+                  "-wal, which SQLite cannot read where it may not"
+                  " write; copy both to a directory of yours, from",
+              directory_.native());
+    }
+    db_.reset();
+    open(uri_of(file_.native()) + (is_alone ? "?immutable=1" : "?readonly_shm=1"),
+         SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, op);
+    return is_alone;
+  }
+  bool has_bytes(char const* suffix, operation const& op) const {
+    struct stat s;
+    std::string const path = file_.native() + suffix;
+    if (ops_.lstat(AT_FDCWD, path.c_str(), &s) == 0) return s.st_size > 0;
+    if (errno != ENOENT) op.fail(errno, "lstat", path);
+    return false;
+  }
+  bool is_unchanged(struct stat const& before, operation const& op) const {
+    auto const now = look(op, access::read);
+    auto const of = [](struct stat const& s) {
+      return std::tuple(s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+    };
+    return now && of(*now) == of(before) && !has_bytes("-wal", op) && !has_bytes("-journal", op);
   }
 
   /// A connection to a file that was deleted or replaced goes on with what nobody will find.

@@ -72,7 +72,7 @@ class sqlite_storage {
 
   /// Whether there is a file. Throws SQLITE_CORRUPT where it is empty, `errc::unsafe_directory` or the operating
   /// system's error.
-  bool exists() const { return session_->look({"exists", {}}).has_value(); }
+  bool exists() const { return session_->look({"exists", {}}, detail::access::read).has_value(); }
 
   /// Throws where `put` would refuse without trying: `errc::too_large`.
   void check(key const& k, record const& r) const { check_size(r.payload.size(), {"put", k}); }
