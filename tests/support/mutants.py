@@ -1072,8 +1072,48 @@ take_out("a row's checksum", "detail/record_row.hpp", "if (row_checksum(k, r) !=
          "sqlite_storage")
 take_out("passing over rows that are under no key", "detail/record_row.hpp", "return std::nullopt; } entry e",
          "throw; } entry e", "sqlite_storage")
-take_out("bytes that are no text being a blob", "detail/sqlite.hpp",
-         "bytes.find('\\0') == bytes.npos && is_utf8(bytes)", "true", "sqlite_storage")
+take_out("bytes that are no text being a blob", "storage/sqlite.hpp",
+         "r.payload.find('\\0') == r.payload.npos && detail::is_utf8(r.payload) &&", "", "sqlite_storage")
+take_out("a blob where UTF-16 would change text", "storage/sqlite.hpp", "&& detail::is_held(db, r.payload, op);", ";",
+         "sqlite_file")
+take_out("no key that UTF-16 would change", "storage/sqlite.hpp",
+         "[&](auto const& db) -> std::optional<record> { detail::require_held(db, k, op);",
+         "[&](auto const& db) -> std::optional<record> {", "sqlite_file")
+take_out("looking at what was written to SQLite before it counts", "storage/sqlite.hpp", "if (is_right) return;", "return;",
+         "sqlite_file")
+take_out("one row for each key in SQLite", "detail/sqlite_session.hpp", "} else if (*table != sqlite_table_sql) {",
+         "} else if (false) {", "sqlite_file")
+take_out("no SQLite table without a rowid", "detail/sqlite_table.hpp", "if (row.integer(0) != 0)", "if (false)", "sqlite_file")
+take_out("no view for an SQLite table", "detail/sqlite_table.hpp",
+         "if (row.text(0) != \"table\" || sql.starts_with(\"CREATE VIRTUAL\"))", "if (false)", "sqlite_file")
+take_out("an SQLite table that lost one of its names", "detail/sqlite_table.hpp",
+         "OR (tbl_name = 'stash' COLLATE NOCASE AND type NOT IN ('trigger', 'index'))", "", "sqlite_file")
+take_out("an SQLite file that was cut to nothing being corrupt", "detail/sqlite_session.hpp", "if (s.st_size < 512)",
+         "if (false)", "sqlite_file")
+take_out("an SQLite file that has its table when it gets its name", "detail/sqlite_session.hpp",
+         "from = to + \".new-\" + hex16(dir.random());", "from = to;", "sqlite_file")
+take_out("syncing a new SQLite file's name", "detail/sqlite_session.hpp", "if (is_durable() && dir.sync() != 0)", "if (false)",
+         "sqlite_file")
+take_out("no absence in a damaged SQLite file", "storage/sqlite.hpp",
+         "return session_->require_whole(op), std::nullopt;", "return std::nullopt;", "sqlite_file")
+take_out("no short list of a damaged SQLite file", "storage/sqlite.hpp", "session_->require_whole(op); statement row",
+         "statement row", "sqlite_file")
+take_out("no change of a damaged SQLite file", "detail/sqlite_session.hpp",
+         "has_table_ = table.has_value(); require_whole(op);", "has_table_ = table.has_value();", "sqlite_file")
+take_out("no absence of the table in a damaged SQLite file", "detail/sqlite_session.hpp", "} else { require_whole(op); }", "}",
+         "sqlite_file")
+take_out("reading an SQLite file where nothing can be written", "detail/sqlite_session.hpp",
+         "found->st_uid != ops_.user() || !is_writable(),", "found->st_uid != ops_.user(),", "sqlite_file")
+take_out("nothing of root's in another user's SQLite directory", "detail/sqlite_session.hpp",
+         "found->st_uid != ops_.user() || !is_writable(),", "!is_writable(),", "sqlite_file", needs_root=True)
+take_out("reading the log where nothing can be written", "detail/sqlite_session.hpp",
+         "(is_alone ? \"?immutable=1\" : \"?readonly_shm=1\")", "\"?immutable=1\"", "sqlite_file")
+take_out("no record lost in a log that cannot be read", "detail/sqlite_session.hpp",
+         "if (has_bytes(\"-wal\", op) && !has_bytes(\"-shm\", op))", "if (false)", "sqlite_file")
+take_out("keeping in SQLite what was set aside nobody knows when", "storage/sqlite.hpp",
+         "set_aside_at LIKE '____-__-__T__:__:__.______Z' AND", "", "sqlite_file")
+take_out("purging all of SQLite, at whatever time it was set aside", "storage/sqlite.hpp", "?1 IS NULL OR", "?1 = '' OR",
+         "sqlite_file")
 
 # --- PostgreSQL: storage/postgres.hpp, detail/postgres/*.hpp, ckan/postgres_datastore.hpp
 
