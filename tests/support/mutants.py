@@ -1108,6 +1108,8 @@ take_out("nothing of root's in another user's SQLite directory", "detail/sqlite_
          "found->st_uid != ops_.user() || !is_writable(),", "!is_writable(),", "sqlite_file", needs_root=True)
 take_out("reading the log where nothing can be written", "detail/sqlite_session.hpp",
          "(is_alone ? \"?immutable=1\" : \"?readonly_shm=1\")", "\"?immutable=1\"", "sqlite_file")
+take_out("reading again what changed meanwhile", "detail/sqlite_session.hpp", "if (!is_alone || is_unchanged(*found, op))",
+         "if (true)", "sqlite_file")
 take_out("no record lost in a log that cannot be read", "detail/sqlite_session.hpp",
          "if (has_bytes(\"-wal\", op) && !has_bytes(\"-shm\", op))", "if (false)", "sqlite_file")
 take_out("keeping in SQLite what was set aside nobody knows when", "storage/sqlite.hpp",

@@ -1,5 +1,6 @@
 // What may be wrong with an SQLite file, its table or the place where it lies (see sqlite_storage_test.cpp).
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -28,6 +29,8 @@ boost::system::error_code sqlite(int code) { return {code, stash::detail::sqlite
 
 /// Asked before the next call of that name; what it returns but 0 is the errno that it fails with.
 std::function<int()> before_rename, before_fsync;
+/// Called whenever one looks for a rollback journal.
+std::function<void()> before_journal;
 
 struct fixture : support::scratch {
   support::fs::path file = dir() / "stash.sqlite";
@@ -74,6 +77,11 @@ extern "C" int fsync(int fd) {
     return -1;
   }
   return reinterpret_cast<decltype(&::fsync)>(::dlsym(RTLD_NEXT, "fsync"))(fd);
+}
+
+extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) noexcept {
+  if (before_journal && std::string_view(name).ends_with("-journal")) before_journal();
+  return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, "fstatat"))(at, name, found, flags);
 }
 
 BOOST_FIXTURE_TEST_SUITE(sqlite_file, fixture)
@@ -425,6 +433,31 @@ BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written) {
                  }) == 0);
       stash::sqlite_storage{there}.put("k", some("the log goes into the file"));
     }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_changes_while_it_is_read_without_a_lock_is_read_again) {
+  s.put("k", some("words"));
+  s = stash::sqlite_storage{file};  // its log goes into the file
+  // A mount would not let the time be changed; another user's directory does, for root.
+  if (support::is_root()) {
+    for (auto const& path : {dir(), file}) BOOST_REQUIRE(::chown(path.c_str(), 65534, 65534) == 0);
+  } else {
+    support::fs::permissions(dir(), support::fs::owner_read | support::fs::owner_exe);
+  }
+  for (int const changes : {0, 1, 3, 100}) {
+    int looks = 0, left = changes;
+    before_journal = [&] {
+      if (++looks; left-- <= 0) return;  // before it is read
+      timespec const times[2]{{looks + 100 * changes, 0}, {looks + 100 * changes, 0}};
+      ::utimensat(AT_FDCWD, file.c_str(), times, 0);
+    };
+    std::optional<record> found;
+    auto const code = code_of([&] { found = s.get("k"); });
+    before_journal = nullptr;
+    BOOST_TEST_INFO(changes << " changes");
+    BOOST_TEST((changes == 100 ? code == errc::busy : found == some("words")));
+    BOOST_TEST(looks == (changes == 100 ? 11 : changes + 2));
   }
 }
 
