@@ -1383,7 +1383,8 @@ take_out("a load that is finished leaving the mark of another", "detail/postgres
 take_out("what people wrote beside the mark of a load", "detail/postgres_load_mark.hpp",
          "write(line_ + comment);", "write(line_);", "postgres_loader")
 take_out("the mark of a load being no remark", "ckan/postgres_datastore.hpp",
-         "stash::detail::postgres_load_mark::without_marks(text ? *text : \"\")", "text ? *text : \"\"", "postgres_loader")
+         "auto const remark = stash::detail::postgres_load_mark::without_marks(*text);",
+         "std::string_view const remark = *text;", "postgres_loader")
 take_out("giving up a load that was not finished", "detail/postgres_copy.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",

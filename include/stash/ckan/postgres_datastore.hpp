@@ -344,7 +344,8 @@ class postgres_datastore {
       if (!rows.is_null(i, 2)) text = rows.text(i, 2);
       if (name.empty() || name.starts_with('_')) {
         // The mark of a load is the table's own: carried over, it would stand in the way of the new one.
-        std::string_view const remark = stash::detail::postgres_load_mark::without_marks(text ? *text : "");
+        if (!text) continue;
+        auto const remark = stash::detail::postgres_load_mark::without_marks(*text);
         if (!remark.empty()) others.emplace(name, remark);
         continue;
       }
