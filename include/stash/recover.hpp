@@ -213,6 +213,7 @@ class recovery {
       if (problem) failed(std::move(all[taken]), problem);
       all = all.subspan(std::min(taken + 1, all.size()));  // the next is busy
     }
+    if (ours.empty()) return;
     try {
       sweep_all(stash_.storage(), ours);
     } catch (...) {

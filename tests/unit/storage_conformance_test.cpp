@@ -261,6 +261,17 @@ class wrong {
   { base().put_all(is("put_all_forgets_one") && !all.empty() ? all.subspan(1) : all); }
   void erase_all(std::span<key const> all) requires requires(Base& b) { b.erase_all(all); }
   { base().erase_all(is("erase_all_forgets_one") && !all.empty() ? all.subspan(1) : all); }
+  void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) requires
+      requires(Base& b, std::vector<typename Base::lock_type>& inner) {
+    b.try_lock_all(all, inner);
+  }
+  {
+    for (auto const& k : all) {
+      auto one = try_lock(k);
+      if (one) locks.push_back(std::move(*one));
+      if (!one && !is("try_lock_all_goes_past_a_busy_one")) return;
+    }
+  }
 
  private:
   bool is(std::string_view name) const { return fault_.is(name); }
@@ -464,6 +475,7 @@ constexpr twin twins[] = {
     {"path_is_empty", "path_names_a_place"},
     {"put_all_forgets_one", "all_that_are_put_together_are_got"},
     {"erase_all_forgets_one", "all_that_are_erased_together_are_gone"},
+    {"try_lock_all_goes_past_a_busy_one", "all_that_are_locked_together_exclude_others"},
     {"erase_forgets", "a_stash_saves_loads_and_clears"},
     {"erase_forgets", "a_committed_guard_leaves_no_record"},
     {"erase_forgets", "a_guard_that_is_left_restores_once"},

@@ -249,7 +249,8 @@ class basic_atomic_file_storage {
   /// Where they are many it locks what lies between them, too, for some milliseconds: another `try_lock` waits that
   /// long. Throws as `try_lock`; what was appended before is kept.
   void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) {
-    detail::operation const op{"try_lock_all", {}};
+    bool const is_one = all.size() == 1;
+    detail::operation const op{is_one ? "try_lock" : "try_lock_all", is_one ? all[0].str() : std::string_view()};
     std::vector<off_t> bytes;
     for (auto const& k : all) bytes.push_back(lock_type::byte_of(detail::encoded(k, op.name)));
     lock_type::try_take_all(ops_, directory_, is_durable(), bytes, op, locks);

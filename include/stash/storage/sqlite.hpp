@@ -182,7 +182,9 @@ class sqlite_storage {
   void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) {
     std::vector<off_t> bytes;
     for (auto const& k : all) bytes.push_back(lock_type::byte_of(lock_name(k)));
-    lock_type::try_take_all(ops_, session_->directory(), session_->is_durable(), bytes, {"try_lock_all", {}}, locks);
+    bool const is_one = all.size() == 1;
+    detail::operation const op{is_one ? "try_lock" : "try_lock_all", is_one ? all[0].str() : std::string_view()};
+    lock_type::try_take_all(ops_, session_->directory(), session_->is_durable(), bytes, op, locks);
   }
 
  private:

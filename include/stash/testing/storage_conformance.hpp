@@ -224,6 +224,10 @@ class storage_conformance : detail::conformance_tools {
     s.put_all(all);
   };
   static constexpr bool has_erase_all = requires(storage & s, std::span<key const> all) { s.erase_all(all); };
+  static constexpr bool has_try_lock_all =
+      requires(storage & s, std::span<key const> all, std::vector<typename storage::lock_type>& locks) {
+    s.try_lock_all(all, locks);
+  };
   static constexpr bool has_path = requires(storage const& s, key const& k) { s.path(k).native(); };
 
  public:
@@ -291,6 +295,8 @@ class storage_conformance : detail::conformance_tools {
         {"all_that_are_put_together_are_got", "put_all: put for each", all_put_together, has_put_all, "put_all()"},
         {"all_that_are_erased_together_are_gone", "erase_all: erase for each", all_erased, has_erase_all,
          "erase_all()"},
+        {"all_that_are_locked_together_exclude_others", "try_lock_all: try_lock for each", all_locked, has_try_lock_all,
+         "try_lock_all()"},
         {"a_stash_saves_loads_and_clears", "basic_stash", a_stash_saves_loads_and_clears},
         {"a_committed_guard_leaves_no_record", "delete_guard", a_committed_guard_leaves_no_record},
         {"a_guard_that_is_left_restores_once", "delete_guard", a_guard_that_is_left_restores_once},
@@ -878,6 +884,31 @@ class storage_conformance : detail::conformance_tools {
       lists(s, 1, 0);
       holds(s, "other", some("other"));
       s.erase_all(keys);
+    }
+  }
+
+  static void all_locked(Factory& f) {
+    auto s = f.fresh();
+    if constexpr (has_try_lock_all) {
+      std::vector<key> keys;
+      for (auto const& [k, r] : many("words")) keys.push_back(k);
+      std::optional<lock_type> taken = locked(s, keys[100]);
+      std::vector<lock_type> locks;
+      s.try_lock_all({}, locks);
+      s.try_lock_all(keys, locks);
+      equal("locked before the one that is busy", locks.size(), 100);
+      equal("behind it", s.try_lock(keys[101]).has_value(), true);
+      taken.reset();
+      s.try_lock_all(std::span(keys).subspan(locks.size()), locks);
+      equal("locked", locks.size(), keys.size());
+      for (auto const& one : locks) equal("held", one.held(), true);
+      for (auto const& k : keys) equal("try_lock", s.try_lock(k).has_value(), false);
+      equal("another", s.try_lock("another").has_value(), true);
+      locks.erase(locks.begin());
+      equal("released", s.try_lock(keys[0]).has_value(), true);
+      equal("try_lock", s.try_lock(keys[1]).has_value(), false);
+      locks.clear();
+      for (auto const& k : keys) equal("released", s.try_lock(k).has_value(), true);
     }
   }
 
