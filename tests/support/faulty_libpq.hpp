@@ -10,9 +10,12 @@
 #include <cerrno>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <new>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "support.hpp"
 
@@ -46,6 +49,9 @@ class faulty_libpq {
 /// No failure: asked after a PQflush that left nothing; true makes it say that something is left.
 constexpr char rest_to_flush[] = "rest to flush";
 
+/// The addresses of names that no name server knows; of one without any, that it has none.
+inline std::map<std::string, std::vector<std::string>, std::less<>> addresses;
+
 /// ENOMEM for what is thrown where libpq had no memory.
 template <class F>
 boost::system::error_code code_of_any(F f) {
@@ -72,8 +78,8 @@ extern "C" {
   if (support::faulty_libpq::fails("PQconninfoParse")) return *problem = nullptr, nullptr;
   return REAL(PQconninfoParse)(info, problem);
 }
-[[gnu::weak]] PQconninfoOption* PQconndefaults() {
-  return support::faulty_libpq::fails("PQconndefaults") ? nullptr : REAL(PQconndefaults)();
+[[gnu::weak]] PQconninfoOption* PQconninfo(PGconn* c) {
+  return support::faulty_libpq::fails("PQconninfo") ? nullptr : REAL(PQconninfo)(c);
 }
 [[gnu::weak]] PGconn* PQconnectStartParams(char const* const* names, char const* const* values, int expand) {
   return support::faulty_libpq::fails("PQconnectStartParams") ? nullptr
@@ -127,6 +133,16 @@ extern "C" {
 }
 [[gnu::weak]] int PQputCopyEnd(PGconn* c, char const* why) {
   return support::faulty_libpq::fails("PQputCopyEnd") ? -1 : REAL(PQputCopyEnd)(c, why);
+}
+[[gnu::weak]] int getaddrinfo(char const* name, char const* port, addrinfo const* hints, addrinfo** all) {
+  auto const known = support::addresses.find(name == nullptr ? "" : name);
+  if (known == support::addresses.end()) return REAL(getaddrinfo)(name, port, hints, all);
+  *all = nullptr;
+  for (auto const& address : known->second) {
+    if (int const failed = REAL(getaddrinfo)(address.c_str(), port, hints, all); failed != 0) return failed;
+    while (*all != nullptr) all = &(*all)->ai_next;
+  }
+  return known->second.empty() ? EAI_NONAME : 0;
 }
 [[gnu::weak]] int getnameinfo(sockaddr const* at, socklen_t size, char* host, socklen_t n, char* port, socklen_t m,
                               int how) {

@@ -1213,9 +1213,27 @@ take_out("reading a table that was made just now", "detail/postgres_table.hpp", 
          "if (exists(db, op, until) && false) {  // it", "postgres_storage")
 take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
          "if (!again ||", "postgres_storage")
-take_out("target_session_attrs of the environment", "detail/postgres/connecting.hpp",
-         "if (all > 1 && std::getenv(\"PGTARGETSESSIONATTRS\") == nullptr)", "if (all > 1)", "postgres_storage")
-take_out("hosts of a service file", "detail/postgres/connecting.hpp", "if (is_given(\"service\")) return;", "", "postgres_storage")
+take_out("of several hosts, the one that can be written to", "detail/postgres/connecting.hpp",
+         "value(used, \"target_session_attrs\") == \"any\"", "true", "postgres_storage/postgres_storage/the_environment*")
+take_out("the other addresses of a name", "detail/postgres/connecting.hpp", "if (is_name) {", "if (false) {",
+         "postgres_connection/postgres_connection/each_address*")
+take_out("connect_timeout", "detail/postgres/connecting.hpp",
+         "auto const longest = connect_timeout(used, op);", "std::chrono::seconds const longest{0};",
+         "postgres_connection/postgres_connection/each_address*")
+take_out("asking no other host where one does not let us in", "detail/postgres/connecting.hpp",
+         "&& !state.starts_with(\"28\")", "", "postgres_connection/postgres_connection/where_one_host*")
+take_out("connecting's end by the clock", "detail/postgres/wait.hpp", "if (left.count() < 0) return false;", "",
+         "postgres_connection/postgres_connection/connecting_ends*", may_hang=True)
+take_out("no password in what libpq could not read", "detail/postgres/connecting.hpp",
+         "auto const end = said.find_first_not_of(plain);", "auto const end = said.npos;",
+         "postgres_connection/postgres_connection/no_error*")
+take_out("no password in a host or a database", "detail/postgres/connecting.hpp",
+         "if (could_tell_a_password(used)) {", "if (false) {", "postgres_connection/postgres_connection/no_error*")
+take_out("no password in a port", "detail/postgres/connecting.hpp", "check_port(one.port, op);", "",
+         "postgres_connection/postgres_connection/no_error*")
+take_out("nothing of a server's on stderr", "detail/postgres/connecting.hpp",
+         "made.get(), [](void*, PGresult const*) {}, nullptr);", "made.get(), nullptr, nullptr);",
+         "postgres_connection/postgres_connection/what_the_server_tells*")
 take_out("a failure that no server sent being a lost connection", "detail/postgres/connection.hpp",
          "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
 take_out("losing a connection that answers what was not asked", "detail/postgres/connection.hpp",
@@ -1248,8 +1266,9 @@ take_out("not ending the session of one's parent", "detail/postgres/connection.h
 take_out("a deadline on every call", "detail/postgres/wait.hpp", "return ready > 0;", "return true;", "postgres_storage",
          may_hang=True)
 take_out("a dark host's share of the time", "detail/postgres/connecting.hpp",
-         "return now + std::min<deadline::duration>((until - now) / (all - i), std::chrono::seconds(10));",
-         "return i < all ? until : now;", "postgres_storage")
+         "std::min<deadline::duration>((until - now) / left, longest)",
+         "std::min<deadline::duration>((until - now) / (left > 0 ? 1 : left), longest)",
+         "postgres_connection/postgres_connection/each_address*")
 take_out("time that begins anew with whatever comes", "detail/postgres/connection.hpp",
          "std::chrono::steady_clock::now() + until.silence", "until",
          "postgres_connection/postgres_connection/a_deadline*")
@@ -1299,7 +1318,7 @@ take_out("finding a pooler out before anything is set", "detail/postgres/connect
          "run(set_session_settings(), {}, op, until); refuse_pooler(op, until);", "postgres_connection")
 take_out("not asking a server that sees us what only a pooler knows", "detail/postgres/connection.hpp",
          "if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address())", "if (true)", "postgres_connection")
-take_out("a client that notices a dark server", "detail/postgres/connecting.hpp", "add(\"tcp_user_timeout\", \"50000\");", "",
+take_out("a client that notices a dark server", "detail/postgres/connecting.hpp", "{\"tcp_user_timeout\", \"50000\"}", "",
          "postgres_storage")
 take_out("a commit's warning being indeterminate", "detail/postgres/transaction.hpp",
          "the server rolled back\", op_); db_.refuse_warning(op_);", "the server rolled back\", op_);",

@@ -1,4 +1,8 @@
 // What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -6,6 +10,7 @@
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/storage/postgres.hpp>
 #include <thread>
+#include <tuple>
 
 #include "fake_postgres.hpp"
 #include "faulty_libpq.hpp"
@@ -202,6 +207,168 @@ BOOST_AUTO_TEST_CASE(a_list_of_just_a_page_is_whole) {
           std::to_string(n) + ")");
     BOOST_TEST(std::to_string(s.entries().size()) == query("SELECT count(*)::text FROM " + quoted() + ".stash"));
   }
+}
+
+BOOST_AUTO_TEST_CASE(each_address_of_a_name_has_its_turn) {
+  auto const port = std::stoi(server().substr(server().rfind(':') + 1));
+  support::listener const dark{"127.0.0.2", port};  // takes calls, and never answers
+  support::addresses = {{"two.test", {"127.0.0.2", "127.0.0.1"}}, {"none.test", {}}};
+  std::string const two = "user=postgres dbname=postgres port=" + std::to_string(port) + " host=two.test";
+  for (auto const& [with, timeout, longest] :
+       std::vector<std::tuple<std::string, stash::detail::deadline::duration, stash::detail::deadline::duration>>{
+           {two, 2s, 2s},
+           {two + " connect_timeout=1", 60s, 9s},
+           {two + " connect_timeout=' 2 '", 60s, 9s},
+           {two + ",none.test,127.0.0.1", 3s, 3s}}) {
+    auto const start = std::chrono::steady_clock::now();
+    stash::detail::postgres_connection db{with, op, start + timeout};
+    BOOST_TEST((std::chrono::steady_clock::now() - start < longest), with);
+    BOOST_TEST(std::string(::PQhost(db.get())) == "two.test");  // which its certificate is of, and its password
+    BOOST_TEST(std::string(::PQhostaddr(db.get())) == "127.0.0.1");
+  }
+  auto const told = message_of([&] {
+    stash::detail::postgres_connection{two + ",none.test port=1", op, std::chrono::steady_clock::now() + 900ms};
+  });
+  BOOST_TEST(told.find("two.test (127.0.0.1): connection to server at") != told.npos, told);
+  BOOST_TEST(told.find("could not translate host name \"none.test\" to address") != told.npos, told);
+  auto const dark_only = message_of([&] {
+    auto const until = std::chrono::steady_clock::now() + 300ms;
+    stash::detail::postgres_connection{
+        "connect_timeout=0 hostaddr=127.0.0.2 host=two.test port=" + std::to_string(port), op, until};
+  });
+  BOOST_TEST(dark_only.find("two.test (127.0.0.2): 127.0.0.2 did not answer in time") != dark_only.npos, dark_only);
+  BOOST_TEST(code_of([&] { connection{two + " connect_timeout=soon"}; }) == support::os(EINVAL));
+  support::addresses.clear();
+}
+
+BOOST_AUTO_TEST_CASE(where_one_host_does_not_let_us_in_no_other_is_asked) {
+  client query;
+  query("DROP ROLE IF EXISTS with_password");
+  query("CREATE ROLE with_password LOGIN PASSWORD 'right'");
+  auto const port = server().substr(server().rfind(':') + 1, server().rfind('/') - server().rfind(':') - 1);
+  auto const told = message_of(
+      [&] { connection{"host=127.0.0.1,127.0.0.1 user=with_password password=wrong dbname=postgres port=" + port}; });
+  query("DROP ROLE with_password");
+  BOOST_TEST(told.find("SQLSTATE 28P01") != told.npos, told);
+  auto const first = told.find("password authentication failed");
+  BOOST_TEST(first != told.npos);
+  BOOST_TEST(told.find("password authentication failed", first + 1) == told.npos, told);
+}
+
+/// One that sends a byte now and then, of an error that never ends.
+BOOST_AUTO_TEST_CASE(connecting_ends_by_the_clock_whatever_comes) {
+  support::listener const place;
+  std::thread server{[&] {
+    int const caller = ::accept(place.fd, nullptr, nullptr);
+    std::string const begin = 'E' + fake::number(29'000, 4);
+    ::send(caller, begin.data(), begin.size(), MSG_NOSIGNAL);
+    for (int i = 0; i < 2000 && ::send(caller, "S", 1, MSG_NOSIGNAL) == 1; ++i) std::this_thread::sleep_for(5ms);
+    ::close(caller);
+  }};
+  auto const start = std::chrono::steady_clock::now();
+  BOOST_TEST(code_of([&] {
+               stash::detail::postgres_connection{
+                   "sslmode=disable gssencmode=disable host=127.0.0.1 port=" + place.port, op, start + 300ms};
+             }) == sqlstate("08001"));
+  BOOST_TEST((std::chrono::steady_clock::now() - start < 5s));
+  server.join();
+}
+
+BOOST_AUTO_TEST_CASE(a_service_file_may_name_several_hosts) {
+  support::scratch const place;
+  auto const port = server().substr(server().rfind(':') + 1, server().rfind('/') - server().rfind(':') - 1);
+  auto const file = place.root / "services";
+  support::write(file, "[etl]\nhost=127.0.0.1,127.0.0.1\nport=1," + port + "\nuser=postgres\ndbname=postgres\n");
+  ::setenv("PGSERVICEFILE", file.c_str(), 1);
+  BOOST_TEST(connection{"service=etl"}("SELECT 'here'") == "here");
+  BOOST_TEST(code_of([] { connection{"service=another"}; }) == support::os(EINVAL));
+  ::unsetenv("PGSERVICEFILE");
+  BOOST_TEST(code_of([] { connection{"host=a,b hostaddr=127.0.0.1"}; }) == support::os(EINVAL));
+}
+
+/// However it is written: what libpq takes it for may be told, with the wrong piece in it.
+BOOST_AUTO_TEST_CASE(no_error_tells_a_password) {
+  std::string const at = "@127.0.0.1:1/db";
+  for (std::string const& with :
+       std::vector<std::string>{"postgresql://etl:S3cret" + at,
+                                "postgresql://etl:S3cret%40" + at,
+                                "postgresql://etl:S%33cret" + at,
+                                "postgresql://etl:%53%33%63%72%65%74" + at,
+                                "postgresql://etl:S3cret@S3cret" + at,
+                                "postgresql://etl:1@S3cret" + at,
+                                "postgresql://etl:S3cret/S3cret" + at,
+                                "postgresql://etl:1/S3cret" + at,
+                                "postgresql://127.0.0.1:1/S3cret" + at,
+                                "postgresql://etl:S3cret?S3cret" + at,
+                                "postgresql://etl:1/a?S3cret" + at,
+                                "postgresql://etl:S3cret#" + at,
+                                "postgresql://etl:S3cret%" + at,
+                                "postgresql://etl:S3cret%00" + at,
+                                "postgresql://etl:[S3cret" + at,
+                                "postgresql://[S3cret",
+                                "postgresql://etl:S3cret",
+                                "postgresql://etl:S3cret/db",
+                                "postgresql://a@b:S3cret" + at,
+                                "postgresql://127.0.0.1:1/db?password=S3cret",
+                                "postgresql://127.0.0.1:1/db?password=S3cret=S3cret",
+                                "postgresql://127.0.0.1:1/db?pass=S3cret",
+                                "postgresql://127.0.0.1:1/db?S3cret",
+                                "postgresql://etl:S3cret@127.0.0.1:1/db?connect_timeout=soon",
+                                "postgres://etl:S3cret" + at,
+                                "postgres"
+                                "s://etl:S3cret" +
+                                    at,
+                                "postgres"
+                                "s://etl:S3cret@127.0.0.1:1/db?sslmode=disable",
+                                "http://etl:S3cret" + at,
+                                "host=127.0.0.1 port=1 password=S3cret",
+                                "host=127.0.0.1 port=1 password='S3cret",
+                                "host=127.0.0.1 port=1 password=my S3cret",
+                                "host=127.0.0.1 port=1 password=my S3cret=1",
+                                "host=127.0.0.1 port=1 password=S3cret'",
+                                "host=127.0.0.1 port=1 passphrase=S3cret",
+                                "host=127.0.0.1 port=1 password S3cret",
+                                "host=127.0.0.1 port=S3cret",
+                                "host=127.0.0.1 port=1 password=S3cret sslmode=never",
+                                "host=127.0.0.1 port=1 sslpassword=S3cret",
+                                "host=127.0.0.1 port=1 dbname=postgresql://etl:S3cret@127.0.0.1/db",
+                                "S3cret"}) {
+    for (auto const& told : {message_of([&] {
+                               stash::postgres_storage{with, {.timeout = 2s}}.try_lock("k");
+                             }),
+                             message_of([&] {
+                               stash::ckan::postgres_datastore{with, {.timeout = 2s}};
+                             })}) {
+      BOOST_TEST(told.find("connect") != told.npos, told);
+      BOOST_TEST(told.find("S3") == told.npos, with << ": " << told);
+      BOOST_TEST(told.find("cret") == told.npos, with << ": " << told);
+    }
+  }
+  auto const said = [](std::string const& with) {
+    return message_of([&] { stash::detail::postgres_connection{with, op, soon()}; });
+  };
+  auto const odd = said("host=127.0.0.1 port=1 color=red");
+  BOOST_TEST(odd.find("invalid connection option") != std::string::npos, odd);
+  BOOST_TEST(said("user=me@here host=127.0.0.1 port=1").find("Connection refused") != std::string::npos);
+  BOOST_TEST(said("host=@S3 port=1").find("@S3") != std::string::npos);  // a socket without a file
+}
+
+BOOST_AUTO_TEST_CASE(what_the_server_tells_on_the_way_is_not_written_to_stderr) {
+  support::scratch const place;
+  auto const file = place.root / "stderr";
+  int const before = ::dup(2), to = ::open(file.c_str(), O_CREAT | O_WRONLY, 0600);
+  ::dup2(to, 2);
+  std::string here;
+  try {
+    here = connection{info("options='-c client_min_messages=debug5'")}("SELECT 'here'");
+  } catch (std::exception const& e) {
+    here = e.what();
+  }
+  ::dup2(before, 2);
+  ::close(before);
+  ::close(to);
+  BOOST_TEST(here == "here");
+  BOOST_TEST(support::read(file) == "");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

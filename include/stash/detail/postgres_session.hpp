@@ -33,7 +33,7 @@ struct postgres_options {
   std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
   std::string schema = "stash";                           ///< made where it is this one; any other must exist
   std::string table = "stash";                            ///< made by the first save
-  std::chrono::milliseconds timeout{30'000};              ///< of the server's silence, and of doing it again; a day at most
+  std::chrono::milliseconds timeout{30'000};  ///< of the server's silence, and of doing it again; a day at most
 };
 
 namespace detail {

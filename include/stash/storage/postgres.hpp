@@ -40,14 +40,13 @@ namespace stash::inline v1 {
 /// and `set_aside` with the key's lock held.
 ///
 /// It has a connection of its own, in autocommit: a job's rollback does not take the stash along. The string is libpq's
-/// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts (but in a service
-/// file), of which the one that can be written to is used. Once it has its turn, a call ends
-/// when the server has been silent for `postgres_options::timeout`, but for the time that finding a host's address
-/// takes. A session that ended, or in which memory ran out, is made anew; the locks of the old one are then lost
-/// (`held()`), and what was being written is written again, unless another had the key's lock meanwhile. Locks are the
-/// session's advisory locks: they end with the process, at most a minute after its machine went dark. A pooler in
-/// between is refused. A forked child may use the storage as it is, in a session of its own. One that was moved from
-/// may only be assigned to or destroyed.
+/// (a URI, or `host=... dbname=...`; also from PGHOST, ~/.pgpass, ...), and may name several hosts, of which the one
+/// that can be written to is used. Once it has its turn, a call ends when the server has been silent for
+/// `postgres_options::timeout`, but for the time that finding a host's address takes. A session that ended, or in which
+/// memory ran out, is made anew; the locks of the old one are then lost (`held()`), and what was being written is
+/// written again, unless another had the key's lock meanwhile. Locks are the session's advisory locks: they end with
+/// the process, at most a minute after its machine went dark. A pooler in between is refused. A forked child may use
+/// the storage as it is, in a session of its own. One that was moved from may only be assigned to or destroyed.
 ///
 ///     stash::basic_stash<stash::postgres_storage> store{"postgresql://etl@db.example.com/etl"};
 ///
