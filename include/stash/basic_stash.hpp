@@ -45,15 +45,15 @@ concept storage_arguments = std::constructible_from<Storage, A, R...> && !std::s
 /// The value of a record; `errc::mismatch` where it is no `T`.
 template <class T, class Stash>
 T value_of(Stash const& stash, key const& k, record const& r, char const* operation) {
-  return about(
+  return detail::about(
       k, operation, [&] { return stash.serializer().template deserialize<T>(r.payload); },
-      [&] { return place_of(stash.storage(), k); });
+      [&] { return detail::place_of(stash.storage(), k); });
 }
 
 /// The bytes of a value; `errc::unserializable` where there are none.
 template <class Stash, class T>
 std::string bytes_of(Stash const& stash, key const& k, T const& value) {
-  return about(
+  return detail::about(
       k, "save", [&] { return stash.serializer().serialize(value); }, [] { return std::string(); });
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <stash/basic_stash.hpp>
+#include <stash/detail/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>
@@ -143,7 +144,7 @@ class recovery {
   /// false: the resource is live.
   bool restore(key const& k, record const& r, locked_record<storage>& held) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(stash_.clock().now());
-    auto const age = age_between(r.saved_at, now);
+    auto const age = detail::age_between(r.saved_at, now);
     try {
       if (is_live_(k)) {
         ++report_.live;
@@ -156,8 +157,8 @@ class recovery {
       if (restored_.empty()) first_ = std::chrono::steady_clock::now();
       if (options_.clear_after_restore) restored_.push_back(std::move(copy));
     } catch (...) {
-      tell(options_.observer, event_kind::restore_failed, k,
-           {.age = age, .where = place(k), .error = std::current_exception()});
+      detail::tell(options_.observer, event_kind::restore_failed, k,
+                   {.age = age, .where = place(k), .error = std::current_exception()});
       throw;
     }
     ++report_.restored;
@@ -233,7 +234,7 @@ class recovery {
     for (auto& k : left) failed(std::move(k), problem);
   }
 
-  std::string place(key const& k) const noexcept { return place_of(stash_.storage(), k); }
+  std::string place(key const& k) const noexcept { return detail::place_of(stash_.storage(), k); }
 
   Stash& stash_;
   IsLive& is_live_;

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "compile"), str(HERE.parent / "support")]
 import mutants  # noqa: E402
+import unqualified_calls  # noqa: E402
 from compiling import HEADERS, INCLUDE, TOP, includes, package_flags, run, succeed  # noqa: E402
 
 SOURCES = sorted(path for folder in ["include", "tests", "benchmarks"] for suffix in ["*.hpp", "*.cpp"]
@@ -54,6 +55,27 @@ def test_clang_tidy_is_silent(part, tmp_path):
     said = run("clang-tidy-19", "--quiet", f"--config-file={TOP}/.clang-tidy", file, "--", "-std=c++20", f"-I{INCLUDE}",
                *package_flags("--cflags"))
     assert said.returncode == 0 and said.stdout == "", said.stdout
+
+
+def unqualified_calls_in(source, include):
+    tree = succeed("clang++-19", "-std=c++20", f"-I{INCLUDE}", *package_flags("--cflags"), "-fsyntax-only", "-Xclang",
+                   "-ast-dump=json", "-Xclang", "-ast-dump-filter=stash::", "-x", "c++", source)
+    return unqualified_calls.findings(tree, include)
+
+
+def test_no_call_of_ours_can_be_captured_by_the_namespace_of_an_argument(tmp_path):
+    source = tmp_path / "headers.cpp"
+    source.write_text(includes(HEADERS))
+    assert unqualified_calls_in(source, INCLUDE) == []
+
+
+def test_a_call_that_can_be_captured_is_found(tmp_path):
+    source = tmp_path / "captured.hpp"
+    source.write_text("#include <stash/recover.hpp>\nnamespace stash::inline v1::detail {\n"
+                      "inline std::string f(std::string const& text) { return quoted(text); }\n"
+                      "template <class S> std::string g(S const& s, key const& k) { return place_of(s, k); }\n"
+                      "inline std::string h(std::string const& text) { return detail::quoted(text); }\n}\n")
+    assert unqualified_calls_in(source, tmp_path) == ["captured.hpp:3: quoted", "captured.hpp:4: place_of"]
 
 
 def test_spelling():

@@ -85,4 +85,4 @@ def findings(tree, include):
         document, at = decoder.raw_decode(tree, found.start())
         finder.walk(document)
     return [f"{file}:{line}: {name}" for file, places in sorted(finder.found.items())
-            for line, _, name in sorted(places)], finder.found
+            for line, _, name in sorted(places)]

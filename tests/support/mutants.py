@@ -64,7 +64,7 @@ take_out("not believing a second sync after one that failed", "detail/temporary_
 take_out("the checked close", "detail/temporary_file.hpp",
          "if (has_name_ && file_->close() != 0)", "if (has_name_ && file_->close() != 0 && false)", "atomic_file")
 take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
-         ("name_ = temporary_name(key_, op_.name, dir_.random());", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
+         ("name_ = detail::temporary_name(key_, op_.name, dir_.random());", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
           "if (!durable_ || !open_unnamed()) create_named();"),
          ("name_ = record_name(key_, op_.name);", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "create_named();"),
          "atomic_file", may_hang=True)
@@ -292,7 +292,7 @@ take_out("the least length of a header line", "detail/record_format.hpp",
          "|| line.size() < 16 + header_end.size()", "", "record_format")
 take_out("the place of the checksum", "detail/record_format.hpp",
          "!line.ends_with(checksum_field) ||", "", "record_format")
-take_out("the checksum", "detail/record_format.hpp", "|| checksum(line, payload) != digits", "", "record_format")
+take_out("the checksum", "detail/record_format.hpp", "|| detail::checksum(line, payload) != digits", "", "record_format")
 take_out("the checksum of the header", "detail/record_format.hpp",
          "xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end)))", "xxh64::hash(payload)",
          "record_format")
@@ -300,28 +300,28 @@ take_out("the version", "detail/record_format.hpp", "if (version != 1)", "if (fa
 take_out("the version being a number", "detail/record_format.hpp", "if (parsed.ec != std::errc{})", "if (false)",
          "record_format")
 take_out("the header's beginning", "detail/record_format.hpp",
-         "if (!take(header, \"{\\\"stash\\\":\"))", "if (!take(header, \"{\\\"stash\\\":\") && false)", "record_format")
+         "if (!detail::take(header, \"{\\\"stash\\\":\"))", "if (!detail::take(header, \"{\\\"stash\\\":\") && false)", "record_format")
 take_out("the time's name in the header", "detail/record_format.hpp",
-         "if (!take(header, \",\\\"saved_at\\\":\\\"\"))", "if (!take(header, \",\\\"saved_at\\\":\\\"\") && false)",
+         "if (!detail::take(header, \",\\\"saved_at\\\":\\\"\"))", "if (!detail::take(header, \",\\\"saved_at\\\":\\\"\") && false)",
          "record_format")
 take_out("the version having one form only", "detail/record_format.hpp",
-         "if (!take(header, \"1\")) throw fail(errc::corrupt, \"no version\");", "header.remove_prefix(header.find(','));",
+         "if (!detail::take(header, \"1\")) throw fail(errc::corrupt, \"no version\");", "header.remove_prefix(header.find(','));",
          "record_format")
 take_out("the key's name in the header", "detail/record_format.hpp",
-         "if (!take(header, \",\\\"key\\\":\"))", "if (!take(header, \",\\\"key\\\":\") && false)", "record_format")
+         "if (!detail::take(header, \",\\\"key\\\":\"))", "if (!detail::take(header, \",\\\"key\\\":\") && false)", "record_format")
 take_out("the record being that of its key", "detail/record_format.hpp",
-         "if (!take(header, quoted(k)))", "if (!take(header, header.substr(0, header.find(\",\\\"saved\"))))",
+         "if (!detail::take(header, detail::quoted(k)))", "if (!detail::take(header, header.substr(0, header.find(\",\\\"saved\"))))",
          "record_format")
 take_out("the time being one", "detail/record_format.hpp",
          ("if (!saved_at) throw fail(errc::corrupt, \"no time\");", "return {std::move(bytes), *saved_at};"),
          ("", "return {std::move(bytes), saved_at.value_or(time_point{})};"), "record_format")
 take_out("the header telling how many bytes the payload has", "detail/record_format.hpp",
-         "|| !take(header, std::to_string(parts->payload.size()))",
+         "|| !detail::take(header, std::to_string(parts->payload.size()))",
          "|| !(header.remove_prefix(header.find(',')), true)", "record_format")
 take_out("the header having nothing else", "detail/record_format.hpp", "|| header != checksum_field",
          "|| !header.ends_with(checksum_field)", "record_format")
 take_out("a time coming out of its text again", "detail/time.hpp",
-         "if (to_text(result, compact) != text) return std::nullopt;", "", "record_format")
+         "if (detail::to_text(result, compact) != text) return std::nullopt;", "", "record_format")
 take_out("a time within what can be counted", "detail/time.hpp",
          "if (__builtin_mul_overflow(days, micros_per_day, &micros) || __builtin_add_overflow(micros, rest, &micros)) {"
          " return std::nullopt; }", "micros = days * micros_per_day + rest;", "record_format")
@@ -358,20 +358,20 @@ take_out("the longest name", "detail/file_name.hpp", "if (name.size() > longest)
 take_out("cutting a reason that is too long", "detail/file_name.hpp",
          "percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size())", "percent_encoded(reason, false)",
          "key")
-take_out("encoding a reason", "detail/file_name.hpp", "return head + percent_encoded(reason, false).substr",
+take_out("encoding a reason", "detail/file_name.hpp", "return head + detail::percent_encoded(reason, false).substr",
          "return head + std::string(reason).substr", "storage_conformance/*/files_that_survive_a_crash")
 take_out("reading only names that we would write", "detail/file_name.hpp",
-         "if (encoded(k, \"decode\") != name) return std::nullopt;", "", "key")
+         "if (detail::encoded(k, \"decode\") != name) return std::nullopt;", "", "key")
 take_out("leaving strangers' temporary files alone", "detail/file_name.hpp",
          "if (name[name.size() - behind_key] != '.') return std::nullopt;", "", "key")
 
 take_out("the digits of a temporary name", "detail/file_name.hpp",
-         "if (!is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;", "", "key")
+         "if (!detail::is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;", "", "key")
 take_out("the end of a temporary name", "detail/file_name.hpp", "|| !name.ends_with(temporary_suffix)", "", "key")
 take_out("the end of a record's name", "detail/file_name.hpp",
          "if (!name.ends_with(record_suffix)) return std::nullopt;", "", "key")
 take_out("the digits in the name of what was set aside", "detail/file_name.hpp",
-         "|| !is_hex16(name.substr(random + 1))", "", "key")
+         "|| !detail::is_hex16(name.substr(random + 1))", "", "key")
 take_out("the reason in the name of what was set aside", "detail/file_name.hpp",
          "reason.find_first_not_of(\"abcdefghijklmnopqrstuvwxyz0123456789_%\") != reason.npos", "false", "key")
 take_out("the time in the name of what was set aside", "detail/file_name.hpp",
@@ -610,7 +610,7 @@ take_out("live, the same bytes in another order, but not equal: set aside", "det
 take_out("the value in memory of its own", "detail/guarded_key.hpp",
          "value_.emplace(deserialize(r));", "value_.emplace(std::move(*live));", "delete_guard")
 take_out("an unsaved value in memory of its own", "detail/guarded_key.hpp",
-         "value_.emplace(in_own_memory(std::move(live)));", "value_.emplace(std::move(live));", "delete_guard")
+         "value_.emplace(detail::in_own_memory(std::move(live)));", "value_.emplace(std::move(live));", "delete_guard")
 take_out("not forgiving a value that was not saved and may be in another's memory", "detail/guarded_key.hpp",
          "std::rethrow_exception(save_error_); } else {", "value_.emplace(std::move(live)); } else {", "delete_guard")
 take_out("an optional of another library being one", "detail/live_value.hpp",
@@ -1068,7 +1068,7 @@ take_out("the cap of a payload read from SQLite", "storage/sqlite.hpp", "check_s
 take_out("a row's version", "detail/record_row.hpp", "if (row.version != row_version)", "if (false)", "sqlite_storage")
 take_out("a row's time", "detail/record_row.hpp", "if (!saved_at) op.fail(errc::corrupt, where, \"no time\");",
          "if (!saved_at) return {};", "sqlite_storage")
-take_out("a row's checksum", "detail/record_row.hpp", "if (row_checksum(k, r) != row.xxh64)", "if (false)",
+take_out("a row's checksum", "detail/record_row.hpp", "if (detail::row_checksum(k, r) != row.xxh64)", "if (false)",
          "sqlite_storage")
 take_out("passing over rows that are under no key", "detail/record_row.hpp", "return std::nullopt; } entry e",
          "throw; } entry e", "sqlite_storage")

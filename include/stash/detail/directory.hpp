@@ -164,7 +164,7 @@ class directory {
     return result;
   }
 
-  std::uint64_t random() const { return random_number(*ops_, op_, path_->native()); }
+  std::uint64_t random() const { return detail::random_number(*ops_, op_, path_->native()); }
 
  private:
   directory(Ops const& ops, int fd, boost::filesystem::path const& path, std::vector<boost::filesystem::path> way,

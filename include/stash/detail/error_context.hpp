@@ -19,7 +19,7 @@ decltype(auto) about(std::string_view subject, std::string_view operation, F f, 
     return f();
   } catch (error const& e) {
     if (!e.subject().empty()) throw;
-    throw error{e.code(), std::string(operation), std::string(subject), with_place(e.detail(), where())};
+    throw error{e.code(), std::string(operation), std::string(subject), detail::with_place(e.detail(), where())};
   }
 }
 

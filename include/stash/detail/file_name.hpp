@@ -25,7 +25,7 @@ inline constexpr char lock_file_name[] = ".lock";
 
 inline std::string hex16(std::uint64_t n) {
   std::string out;
-  for (int shift = 56; shift >= 0; shift -= 8) append_hex(out, static_cast<unsigned char>(n >> shift));
+  for (int shift = 56; shift >= 0; shift -= 8) detail::append_hex(out, static_cast<unsigned char>(n >> shift));
   return out;
 }
 /// Other programs have temporary files too: only what `hex16` writes is ours.
@@ -46,7 +46,7 @@ inline std::string percent_encoded(std::string_view text, bool dots) {
     if (stays) {
       out += each;
     } else {
-      append_hex(out += '%', c);
+      detail::append_hex(out += '%', c);
     }
   }
   return out;
@@ -56,7 +56,7 @@ inline std::string percent_encoded(std::string_view text, bool dots) {
 /// must stay under NAME_MAX, which is 255.
 inline std::string encoded(key const& k, std::string_view operation) {
   constexpr std::size_t longest = 200;
-  std::string name = percent_encoded(k, true);
+  std::string name = detail::percent_encoded(k, true);
   if (name.size() > longest) {
     throw error{errc::invalid_key, std::string(operation), std::string(k.str()),
                 "its file name would have " + std::to_string(name.size()) + " bytes; 200 are allowed"};
@@ -81,7 +81,7 @@ inline std::optional<key> decoded(std::string_view name) {
   }
   try {
     key k{text};
-    if (encoded(k, "decode") != name) return std::nullopt;
+    if (detail::encoded(k, "decode") != name) return std::nullopt;
     return k;
   } catch (error const&) {  // no name of ours
     return std::nullopt;
@@ -89,16 +89,16 @@ inline std::optional<key> decoded(std::string_view name) {
 }
 
 inline std::string record_name(key const& k, std::string_view operation) {
-  return encoded(k, operation).append(record_suffix);
+  return detail::encoded(k, operation).append(record_suffix);
 }
 
 inline std::optional<key> key_of_record(std::string_view name) {
   if (!name.ends_with(record_suffix)) return std::nullopt;
-  return decoded(name.substr(0, name.size() - record_suffix.size()));
+  return detail::decoded(name.substr(0, name.size() - record_suffix.size()));
 }
 
 inline std::string temporary_name(key const& k, std::string_view operation, std::uint64_t random) {
-  return '.' + encoded(k, operation) + '.' + hex16(random).append(temporary_suffix);
+  return '.' + detail::encoded(k, operation) + '.' + hex16(random).append(temporary_suffix);
 }
 
 inline std::optional<key> key_of_temporary(std::string_view name) {
@@ -106,30 +106,30 @@ inline std::optional<key> key_of_temporary(std::string_view name) {
   if (!name.starts_with('.') || !name.ends_with(temporary_suffix) || name.size() <= 1 + behind_key) return std::nullopt;
   name.remove_prefix(1);
   if (name[name.size() - behind_key] != '.') return std::nullopt;
-  if (!is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;
-  return decoded(name.substr(0, name.size() - behind_key));
+  if (!detail::is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;
+  return detail::decoded(name.substr(0, name.size() - behind_key));
 }
 
 /// The name for a record set aside. The reason is cut where the name would exceed NAME_MAX, 255 bytes; the longest
 /// key leaves it ten.
 inline std::string set_aside_name(key const& k, std::string_view operation, std::string_view reason, time_point when,
                                   std::uint64_t random) {
-  std::string const head = encoded(k, operation) + '.';
-  std::string const tail = '-' + to_text(when, true) + '-' + hex16(random);
-  return head + percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size()) + tail;
+  std::string const head = detail::encoded(k, operation) + '.';
+  std::string const tail = '-' + detail::to_text(when, true) + '-' + hex16(random);
+  return head + detail::percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size()) + tail;
 }
 
 /// The same where it is no file name: the key as it is, of the reason what an index of PostgreSQL can take. It has no
 /// newline.
 inline std::string kept_name(key const& k, std::string_view reason, time_point when, std::uint64_t random) {
-  return std::string(k.str()) + '.' + percent_encoded(reason, false).substr(0, 1000) + '-' + to_text(when, true) + '-' +
-         hex16(random);
+  return std::string(k.str()) + '.' + detail::percent_encoded(reason, false).substr(0, 1000) + '-' +
+         detail::to_text(when, true) + '-' + hex16(random);
 }
 
 /// The key of a record set aside, and when that was.
 inline std::optional<std::pair<key, time_point>> parse_set_aside(std::string_view name) {
   auto const random = name.rfind('-');
-  if (random == name.npos || !is_hex16(name.substr(random + 1))) return std::nullopt;
+  if (random == name.npos || !detail::is_hex16(name.substr(random + 1))) return std::nullopt;
   std::string_view const head = name.substr(0, random);
   auto dash = head.rfind('-');  // the reason has none
   if (dash == head.npos) return std::nullopt;
@@ -138,8 +138,8 @@ inline std::optional<std::pair<key, time_point>> parse_set_aside(std::string_vie
   if (dot == head.npos) return std::nullopt;
   std::string_view const reason = head.substr(dot + 1, dash - dot - 1);
   if (reason.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_%") != reason.npos) return std::nullopt;
-  auto const t = to_time(head.substr(dash + 1), true);
-  auto k = decoded(head.substr(0, dot));
+  auto const t = detail::to_time(head.substr(dash + 1), true);
+  auto k = detail::decoded(head.substr(0, dot));
   if (!t || !k) return std::nullopt;
   return std::pair{std::move(*k), *t};
 }

@@ -92,14 +92,14 @@ class guarded_key {
     }
     origin_ = stash::origin::live;
     saving([&] {
-      record r{bytes_of(stash_, key_, *live), {}};
+      record r{detail::bytes_of(stash_, key_, *live), {}};
       value_.emplace(deserialize(r));  // what a later run would restore, and in memory of its own
       pending_ = std::move(r);
     });
     if (!value_) keep_unsaved(std::move(*live));
     saving([&] {
       if (no_lock_) std::rethrow_exception(no_lock_);
-      check_put(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
+      detail::check_put(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
       auto old = look();
       if (old && is_another(*old)) old_ = std::move(old);
     });
@@ -111,7 +111,7 @@ class guarded_key {
     saving([&] {
       set_damaged_aside();
       if (old_) {
-        auto const age = age_between(old_->saved_at, now());
+        auto const age = detail::age_between(old_->saved_at, now());
         std::string const where = record_.set_aside("superseded", guard_);
         tell(event_kind::superseded, {.age = age, .where = where});
       }
@@ -230,13 +230,13 @@ class guarded_key {
     clearable_ = true;
     if (!pending_) return;
     value_.emplace(deserialize(*pending_));
-    age_ = age_between(pending_->saved_at, now());
+    age_ = detail::age_between(pending_->saved_at, now());
   }
 
   /// Where `best_effort` forgives that there are no bytes. What may be in the resource's memory is not forgiven.
   void keep_unsaved(T&& live) {
     if constexpr (json_native<T>) {
-      value_.emplace(in_own_memory(std::move(live)));
+      value_.emplace(detail::in_own_memory(std::move(live)));
     } else if constexpr (may_be_in_anothers_memory<T>) {
       std::rethrow_exception(save_error_);
     } else {
@@ -320,9 +320,9 @@ class guarded_key {
     }
   }
 
-  T deserialize(record const& r) const { return value_of<T>(stash_, key_, r, guard_); }
+  T deserialize(record const& r) const { return detail::value_of<T>(stash_, key_, r, guard_); }
   time_point now() const { return std::chrono::floor<std::chrono::microseconds>(stash_.clock().now()); }
-  std::string place() const noexcept { return place_of(stash_.storage(), key_); }
+  std::string place() const noexcept { return detail::place_of(stash_.storage(), key_); }
   void tell(event_kind kind, event_details const& details = {}) noexcept {
     detail::tell(options_.observer, kind, key_, details);
   }

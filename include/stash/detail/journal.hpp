@@ -80,7 +80,7 @@ class journal {
   }
 
   /// No other process gets the same.
-  std::uint64_t random(operation const& op) const { return random_number(ops_, op, file_path()); }
+  std::uint64_t random(operation const& op) const { return detail::random_number(ops_, op, file_path()); }
 
   /// Opens or makes the file.
   void open(operation const& op) {
@@ -278,7 +278,7 @@ class journal {
     auto const& head = one.frame.head;
     switch (head.kind) {
       case frame_kind::put:
-        return index_.put(*one.key, place_of(head));
+        return index_.put(*one.key, detail::place_of(head));
       case frame_kind::erase:
         return index_.erase(*one.key, head.offset);
       case frame_kind::set_aside:

@@ -29,12 +29,12 @@ struct kept_body {
 
   static std::string joined(time_point when, std::string_view name, std::string_view payload) {
     std::string body;
-    append_little_endian(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
+    detail::append_little_endian(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
     return body.append(name).append(1, '\n').append(payload);
   }
   static kept_body split(std::string_view body) {
     auto const newline = body.find('\n', 8);
-    time_point const when{std::chrono::microseconds{static_cast<std::int64_t>(number_at(body, 0))}};
+    time_point const when{std::chrono::microseconds{static_cast<std::int64_t>(detail::number_at(body, 0))}};
     return {when, body.substr(8, newline - 8), body.substr(newline + 1)};
   }
 };
@@ -67,7 +67,7 @@ struct journal_replayer {
     switch (head.kind) {
       case frame_kind::put:
       case frame_kind::corrupt:
-        return index.put(head.key, place_of(head));
+        return index.put(head.key, detail::place_of(head));
       case frame_kind::erase:
         return index.erase(head.key, head.offset);
       case frame_kind::set_aside: {
@@ -81,7 +81,7 @@ struct journal_replayer {
       case frame_kind::kept:
       case frame_kind::corrupt_kept: {
         auto const parts = kept_body::split(body);
-        auto place = place_of(head);
+        auto place = detail::place_of(head);
         place.bytes = parts.payload.size();
         place.is_corrupt = head.kind == frame_kind::corrupt_kept;
         return index.add_kept(std::string(parts.name), {head.key, parts.when, place});
@@ -109,7 +109,8 @@ struct journal_replayer {
         return index.damage(place);
       case frame_kind::kept:
       case frame_kind::corrupt_kept:
-        return index.add_kept(kept_name(head->key, "damaged", head->saved_at, at), {head->key, head->saved_at, place});
+        return index.add_kept(detail::kept_name(head->key, "damaged", head->saved_at, at),
+                              {head->key, head->saved_at, place});
       default:
         index.damage(head->key, place);
     }
@@ -153,7 +154,7 @@ class journal_copier {
     add(found.is_intact ? frame_kind::put : frame_kind::corrupt, k.str(), place.saved_at, std::move(found.payload));
   }
   journal_content content(journal_place const& place) const {
-    return content_of(from_->read(place.at, place.size, op_), place, from_->salt());
+    return detail::content_of(from_->read(place.at, place.size, op_), place, from_->salt());
   }
 
   void add(frame_kind kind, std::string_view k, time_point saved_at, std::string body) {

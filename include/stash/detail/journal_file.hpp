@@ -296,7 +296,7 @@ class journal_file {
   std::optional<std::uint64_t> next_head(window& bytes, std::uint64_t from) const {
     std::optional<std::uint64_t> first;
     for (std::uint64_t at = from + 8; at + frame_head::fixed_size <= capacity_; at += 8) {
-      if (number_at(bytes.at(at, frame_head::fixed_size), 8) != frame_head::magic) continue;
+      if (detail::number_at(bytes.at(at, frame_head::fixed_size), 8) != frame_head::magic) continue;
       auto const head = head_at(bytes, at);
       if (!head || head->sequence <= sequence_ + 1) continue;
       if (!first) first = at;

@@ -40,13 +40,13 @@ inline constexpr std::size_t journal_header_size = 64;
 inline constexpr std::string_view unknown_key = "/";  // no key; as `previous_key`: of damage
 
 inline std::uint64_t number_at(std::string_view bytes, std::size_t at) noexcept {
-  return load_little_endian<std::uint64_t>(&bytes[at]);
+  return detail::load_little_endian<std::uint64_t>(&bytes[at]);
 }
 
 inline std::string journal_header(std::uint64_t salt) {
   std::string one = std::string(journal_name).append(journal_version);
-  append_little_endian(one, salt);
-  append_little_endian(one, xxh64::hash(one));
+  detail::append_little_endian(one, salt);
+  detail::append_little_endian(one, xxh64::hash(one));
   return one + one;
 }
 
@@ -57,8 +57,9 @@ struct journal_head {
   /// Either copy will do. nullopt: neither is whole.
   static std::optional<journal_head> decode(std::string_view bytes) noexcept {
     for (; bytes.size() >= 32; bytes.remove_prefix(32)) {
-      if (!bytes.starts_with(journal_name) || number_at(bytes, 24) != xxh64::hash(bytes.substr(0, 24))) continue;
-      return journal_head{bytes.substr(journal_name.size(), 2) == journal_version, number_at(bytes, 16)};
+      if (!bytes.starts_with(journal_name) || detail::number_at(bytes, 24) != xxh64::hash(bytes.substr(0, 24)))
+        continue;
+      return journal_head{bytes.substr(journal_name.size(), 2) == journal_version, detail::number_at(bytes, 16)};
     }
     return std::nullopt;
   }
@@ -93,34 +94,35 @@ struct frame_head {
          {magic, static_cast<std::uint64_t>(kind), sequence, offset, synced, previous,
           static_cast<std::uint64_t>(saved_at.time_since_epoch().count()), body_size, body_hash,
           std::uint64_t{key.size()} | std::uint64_t{previous_key.size()} << 32}) {
-      append_little_endian(out, field);
+      detail::append_little_endian(out, field);
     }
     out.append(key).append(previous_key);
     checksum = xxh64::hash(std::string_view(out).substr(8), salt);
     std::string front;
-    append_little_endian(front, checksum);
+    detail::append_little_endian(front, checksum);
     return out.replace(0, 8, front);
   }
 
   /// The head at the front of `bytes`, which stand at `at`; nullopt: none stands there, or a part of it is missing.
   static std::optional<frame_head> decode(std::string_view bytes, std::uint64_t at, std::uint64_t salt) {
-    if (bytes.size() < fixed_size || number_at(bytes, 8) != magic || number_at(bytes, 32) != at) return std::nullopt;
-    std::uint64_t const sizes = number_at(bytes, 80);
+    if (bytes.size() < fixed_size || detail::number_at(bytes, 8) != magic || detail::number_at(bytes, 32) != at)
+      return std::nullopt;
+    std::uint64_t const sizes = detail::number_at(bytes, 80);
     std::uint64_t const key_bytes = sizes & 0xffffffff, previous_bytes = sizes >> 32;
     if (bytes.size() - fixed_size < key_bytes + previous_bytes) return std::nullopt;
     auto const key_size = static_cast<std::size_t>(key_bytes), previous_size = static_cast<std::size_t>(previous_bytes);
     frame_head head;
-    head.kind = static_cast<frame_kind>(number_at(bytes, 16));
-    head.sequence = number_at(bytes, 24);
+    head.kind = static_cast<frame_kind>(detail::number_at(bytes, 16));
+    head.sequence = detail::number_at(bytes, 24);
     head.offset = at;
-    head.synced = number_at(bytes, 40);
-    head.previous = number_at(bytes, 48);
-    head.saved_at = time_point{std::chrono::microseconds{static_cast<std::int64_t>(number_at(bytes, 56))}};
-    head.body_size = number_at(bytes, 64);
-    head.body_hash = number_at(bytes, 72);
+    head.synced = detail::number_at(bytes, 40);
+    head.previous = detail::number_at(bytes, 48);
+    head.saved_at = time_point{std::chrono::microseconds{static_cast<std::int64_t>(detail::number_at(bytes, 56))}};
+    head.body_size = detail::number_at(bytes, 64);
+    head.body_hash = detail::number_at(bytes, 72);
     head.key = bytes.substr(fixed_size, key_size);
     head.previous_key = bytes.substr(fixed_size + key_size, previous_size);
-    head.checksum = number_at(bytes, 0);
+    head.checksum = detail::number_at(bytes, 0);
     if (head.checksum != xxh64::hash(bytes.substr(8, head.size() - 8), salt)) return std::nullopt;
     return head;
   }

@@ -91,7 +91,7 @@ class journal_index {
     auto const row = records_.find(k);
     if (row != records_.end() && row->second.size != 0) {
       auto const when = row->second.saved_at;
-      add_kept(kept_name(k, "damaged", when, place.at), {k, when, row->second});
+      add_kept(detail::kept_name(k, "damaged", when, place.at), {k, when, row->second});
     }
     put(k, place);
   }

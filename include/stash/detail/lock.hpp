@@ -24,7 +24,8 @@ inline constexpr std::chrono::milliseconds short_wait{1000};
 
 template <class Storage>
 error busy(Storage const& storage, char const* operation, key const& k, std::string why) {
-  return error{errc::busy, operation, std::string(k.str()), with_place(std::move(why), place_of(storage, k))};
+  return error{errc::busy, operation, std::string(k.str()),
+               detail::with_place(std::move(why), detail::place_of(storage, k))};
 }
 
 /// Calls `try_it` until it returns true: again, in growing pauses, for as long as `wait`. Then returns how long it has
@@ -179,7 +180,7 @@ class locked_record {
   /// resource, and for what destroys a record: under a lock that was lost, another may have adopted the record, which
   /// leaves no trace in it, and dropped the resource again since.
   void require_held(char const* operation) const {
-    if (!is_held()) throw busy(storage_, operation, key_, "its lock was lost");
+    if (!is_held()) throw detail::busy(storage_, operation, key_, "its lock was lost");
   }
 
   /// For a record that vanished while the lock was lost: writes it again, and sets it aside at once, so that no

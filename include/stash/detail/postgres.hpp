@@ -16,7 +16,7 @@ namespace stash::inline v1::detail {
 /// Whether a server that said so may be about to come back, or another to take its place.
 inline bool may_pass(boost::system::error_code const& code) {
   for (char const* const state : {"08001", "08006", "57P01", "57P02", "57P03", "53300", "25006"}) {
-    if (code == sqlstate(state)) return true;
+    if (code == stash::sqlstate(state)) return true;
   }
   return false;
 }
@@ -33,12 +33,12 @@ void connect(std::optional<postgres_connection>& db, std::string const& info, bo
       return;
     } catch (error const& problem) {
       db.reset();
-      if (!again || !may_pass(problem.code()) || std::chrono::steady_clock::now() >= until) throw;
+      if (!again || !detail::may_pass(problem.code()) || std::chrono::steady_clock::now() >= until) throw;
     } catch (...) {
       db.reset();
       throw;
     }
-    sleep_for(std::chrono::milliseconds(100));
+    detail::sleep_for(std::chrono::milliseconds(100));
   }
 }
 

@@ -179,7 +179,7 @@ class postgres_session {
   std::string shown(std::string_view row) const { return table_.shown(row); }
 
  private:
-  deadline end() const { return deadline_in(options_.timeout); }
+  deadline end() const { return detail::deadline_in(options_.timeout); }
   static bool is_over(deadline until) { return std::chrono::steady_clock::now() >= until; }
 
   /// Whether the session in which a lock was taken is the one that we have.
@@ -204,7 +204,7 @@ class postgres_session {
     abandon_inherited();
     if (db_ && db_->is_lost()) db_.reset();
     if (db_) return *db_;
-    connect(db_, info_, generation_ > 0, op, until, [&] {
+    detail::connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
       check_session(op, until);
       table_.start(*db_, op, until);
@@ -327,7 +327,7 @@ class postgres_session {
           while (!try_lock(db, one.k, op, until)) {
             if (is_over(until - 2 * pause))
               op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
-            sleep_for(pause);
+            detail::sleep_for(pause);
           }
         }
         found_records now;
@@ -346,7 +346,7 @@ class postgres_session {
         if (is_lost) db_.reset();
         if (!is_lost || is_over(until)) op.fail(errc::indeterminate, shown(op.subject), problem.what());
       }
-      sleep_for(std::chrono::milliseconds(100));
+      detail::sleep_for(std::chrono::milliseconds(100));
     }
   }
   static std::optional<std::string> checksum_of(std::optional<found_record> const& r) {

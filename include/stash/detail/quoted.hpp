@@ -19,7 +19,7 @@ inline void append_hex(std::string& out, unsigned char byte) {
 /// above ASCII too. Cut after some 400 bytes.
 inline std::string printable(std::string_view text) {
   constexpr std::size_t longest = 400;
-  bool const is_text = is_utf8(text);
+  bool const is_text = detail::is_utf8(text);
   auto const is_inner = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };
   std::size_t size = std::min(text.size(), longest);
   while (is_text && size < text.size() && is_inner(text[size])) --size;  // not amid a letter
@@ -28,7 +28,7 @@ inline std::string printable(std::string_view text) {
     auto const c = static_cast<unsigned char>(each);
     if (c < 0x20 || c == 0x7f || (c >= 0x80 && !is_text)) {
       out += "\\x";
-      append_hex(out, c);
+      detail::append_hex(out, c);
     } else {
       out += each;
     }

@@ -56,7 +56,7 @@ template <class Ops>
 std::optional<std::string> read_file(Ops const& ops, directory<Ops> const& dir, std::string const& name,
                                      std::uint64_t cap, operation const& op) {
   constexpr std::uint64_t longest_header = 1024;
-  auto const opened = open_readable(ops, dir, name, op);
+  auto const opened = detail::open_readable(ops, dir, name, op);
   if (!opened) return std::nullopt;
   if (opened->size > longest_header && opened->size - longest_header > cap) {
     op.fail(

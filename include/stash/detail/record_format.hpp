@@ -35,9 +35,9 @@ inline std::string checksum(std::string_view prefix, std::string_view payload) {
 inline std::string header_line(key const& k, record const& r) {
   std::string line = "{\"stash\":1,\"key\":";
   line.reserve(256);
-  line.append(quoted(k)).append(",\"saved_at\":\"").append(to_text(r.saved_at));
+  line.append(detail::quoted(k)).append(",\"saved_at\":\"").append(detail::to_text(r.saved_at));
   line.append("\",\"bytes\":").append(std::to_string(r.payload.size())).append(checksum_field);
-  line.append(checksum(line, r.payload)).append(header_end) += '\n';
+  line.append(detail::checksum(line, r.payload)).append(header_end) += '\n';
   return line;
 }
 
@@ -63,7 +63,7 @@ inline std::optional<record_parts> split(std::string_view bytes) {
   line.remove_suffix(header_end.size());
   std::string_view const digits = line.substr(line.size() - 16);
   line.remove_suffix(16);
-  if (!line.ends_with(checksum_field) || checksum(line, payload) != digits) return std::nullopt;
+  if (!line.ends_with(checksum_field) || detail::checksum(line, payload) != digits) return std::nullopt;
   return record_parts{line, payload};
 }
 
@@ -76,24 +76,24 @@ record parse_record(std::string bytes, key const& k, std::string_view operation,
   auto const fail = [&](errc code, std::string_view why) {
     return error{code, std::string(operation), std::string(k.str()), std::string(where()).append(": ").append(why)};
   };
-  auto const parts = split(bytes);
+  auto const parts = detail::split(bytes);
   if (!parts) throw fail(errc::corrupt, "cut off or damaged");
   std::string_view header = parts->prefix;
   std::uint64_t version = 0;
-  if (!take(header, "{\"stash\":")) throw fail(errc::corrupt, "no header");
+  if (!detail::take(header, "{\"stash\":")) throw fail(errc::corrupt, "no header");
   auto const parsed = std::from_chars(header.data(), header.data() + header.size(), version);
   if (parsed.ec != std::errc{}) throw fail(errc::corrupt, "no version");
   if (version != 1) throw fail(errc::mismatch, "of format version " + std::to_string(version) + ", not 1");
 
-  if (!take(header, "1")) throw fail(errc::corrupt, "no version");  // "01" is none
-  if (!take(header, ",\"key\":")) throw fail(errc::corrupt, "no key");
-  if (!take(header, quoted(k))) throw fail(errc::corrupt, "it is the record of another key");
-  if (!take(header, ",\"saved_at\":\"")) throw fail(errc::corrupt, "no time");
+  if (!detail::take(header, "1")) throw fail(errc::corrupt, "no version");  // "01" is none
+  if (!detail::take(header, ",\"key\":")) throw fail(errc::corrupt, "no key");
+  if (!detail::take(header, detail::quoted(k))) throw fail(errc::corrupt, "it is the record of another key");
+  if (!detail::take(header, ",\"saved_at\":\"")) throw fail(errc::corrupt, "no time");
   std::string_view const time = header.substr(0, header.find('"'));
-  auto const saved_at = to_time(time);
+  auto const saved_at = detail::to_time(time);
   if (!saved_at) throw fail(errc::corrupt, "no time");
   header.remove_prefix(time.size());
-  if (!take(header, "\",\"bytes\":") || !take(header, std::to_string(parts->payload.size())) ||
+  if (!detail::take(header, "\",\"bytes\":") || !detail::take(header, std::to_string(parts->payload.size())) ||
       header != checksum_field) {
     throw fail(errc::corrupt, "its header is not of the form of version 1");
   }

@@ -30,7 +30,7 @@ inline constexpr std::int64_t row_version = 1;
 /// The checksum that a file with this record would have.
 inline std::string row_checksum(key const& k, record const& r) {
   constexpr std::size_t behind = header_end.size() + 1;  // the newline
-  std::string const line = header_line(k, r);
+  std::string const line = detail::header_line(k, r);
   return line.substr(line.size() - behind - 16, 16);
 }
 
@@ -40,10 +40,10 @@ inline record record_of(record_row row, key const& k, operation const& op, std::
   if (row.version != row_version) {
     op.fail(errc::mismatch, where, "of version " + std::to_string(row.version) + ", not 1");
   }
-  auto const saved_at = to_time(row.saved_at);
+  auto const saved_at = detail::to_time(row.saved_at);
   if (!saved_at) op.fail(errc::corrupt, where, "no time");
   record r{std::move(row.payload), *saved_at};
-  if (row_checksum(k, r) != row.xxh64) op.fail(errc::corrupt, where, "damaged, or changed by hand");
+  if (detail::row_checksum(k, r) != row.xxh64) op.fail(errc::corrupt, where, "damaged, or changed by hand");
   return r;
 }
 
@@ -57,7 +57,7 @@ inline std::optional<entry> entry_of(record_row row, std::string_view key_text, 
   }
   entry e{std::move(*k), record_state::corrupt, std::nullopt, row.payload.size(), std::move(where)};
   try {
-    e.saved_at = record_of(std::move(row), e.key, {"entries", e.key}, {}).saved_at;
+    e.saved_at = detail::record_of(std::move(row), e.key, {"entries", e.key}, {}).saved_at;
     e.state = record_state::intact;
   } catch (error const& problem) {
     if (problem.code() == errc::mismatch) e.state = record_state::intact;
@@ -69,7 +69,7 @@ inline std::optional<entry> entry_of(record_row row, std::string_view key_text, 
 /// all are.
 inline std::optional<std::string> purged_until(std::chrono::microseconds older_than, time_point now) {
   if (older_than.count() <= 0) return std::nullopt;
-  return to_text(now - older_than);
+  return detail::to_text(now - older_than);
 }
 
 }  // namespace stash::inline v1::detail

@@ -233,7 +233,7 @@ class sqlite_session {
     if (tries == 0) self.waiting_since_ = now;
     if (std::chrono::floor<std::chrono::milliseconds>(now - self.waiting_since_) >= self.options_.wait_for_file)
       return 0;
-    sleep_for(std::chrono::milliseconds(1));
+    detail::sleep_for(std::chrono::milliseconds(1));
     return 1;
   }
 

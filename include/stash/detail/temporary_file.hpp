@@ -98,7 +98,7 @@ class temporary_file {
     return is_ours;
   }
 
-  std::string const& make_name() { return name_ = temporary_name(key_, op_.name, dir_.random()); }
+  std::string const& make_name() { return name_ = detail::temporary_name(key_, op_.name, dir_.random()); }
 
   void create_named() {
     make_name();

@@ -73,13 +73,13 @@ inline std::string to_text(time_point t, bool compact = false) {
   if (date.year > 9999) out += '+';
   char const* const dash = compact ? "" : "-";
   char const* const colon = compact ? "" : ":";
-  append_padded(out, date.year < 0 ? -date.year : date.year, 4);
-  append_padded(out += dash, date.month, 2);
-  append_padded(out += dash, date.day, 2);
-  append_padded(out += 'T', rest / 3'600'000'000, 2);
-  append_padded(out += colon, rest / 60'000'000 % 60, 2);
-  append_padded(out += colon, rest / 1'000'000 % 60, 2);
-  append_padded(out += '.', rest % 1'000'000, 6);
+  detail::append_padded(out, date.year < 0 ? -date.year : date.year, 4);
+  detail::append_padded(out += dash, date.month, 2);
+  detail::append_padded(out += dash, date.day, 2);
+  detail::append_padded(out += 'T', rest / 3'600'000'000, 2);
+  detail::append_padded(out += colon, rest / 60'000'000 % 60, 2);
+  detail::append_padded(out += colon, rest / 1'000'000 % 60, 2);
+  detail::append_padded(out += '.', rest % 1'000'000, 6);
   return out += 'Z';
 }
 
@@ -105,9 +105,10 @@ inline std::optional<time_point> to_time(std::string_view text, bool compact = f
   if (mark == left.npos || mark < behind_year || mark - behind_year > 6) return std::nullopt;
   char const* const dash = compact ? "" : "-";
   char const* const colon = compact ? "" : ":";
-  auto const year = take_number(left, mark - behind_year, dash), month = take_number(left, 2, dash),
-             day = take_number(left, 2, "T"), hour = take_number(left, 2, colon), minute = take_number(left, 2, colon),
-             second = take_number(left, 2, "."), micro = take_number(left, 6, "Z");
+  auto const year = detail::take_number(left, mark - behind_year, dash), month = detail::take_number(left, 2, dash),
+             day = detail::take_number(left, 2, "T"), hour = detail::take_number(left, 2, colon),
+             minute = detail::take_number(left, 2, colon), second = detail::take_number(left, 2, "."),
+             micro = detail::take_number(left, 6, "Z");
   if (!year || !month || !day || !hour || !minute || !second || !micro || !left.empty()) return std::nullopt;
   if (*month < 1 || *month > 12) return std::nullopt;
   std::int64_t days = civil_date{negative ? -*year : *year, *month, *day}.days();
@@ -121,7 +122,7 @@ inline std::optional<time_point> to_time(std::string_view text, bool compact = f
     return std::nullopt;
   }
   time_point const result{std::chrono::microseconds{micros}};
-  if (to_text(result, compact) != text) return std::nullopt;
+  if (detail::to_text(result, compact) != text) return std::nullopt;
   return result;
 }
 

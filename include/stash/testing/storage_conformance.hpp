@@ -992,7 +992,7 @@ class storage_conformance : detail::conformance_tools {
     stash_type store{f.fresh()};
     for (auto const* const k : {"a", "b", "live"}) store.template save<text>(k, k);
     std::map<key, text> restored;
-    auto const report = recover<text>(
+    auto const report = stash::recover<text>(
         store, [](key const& k) { return k == "live"; },
         [&](key const& k, text const& saved) { restored.emplace(k, saved); });
     equal("restored", report.restored, 2);
