@@ -23,10 +23,10 @@ using number = std::variant<no_number, inexact_number, std::int64_t, double>;
 /// significant digits, which every double holds, times or by a power of ten that a double holds exactly: then one
 /// operation rounds right.
 inline number exact_number(std::string_view text) {
-  auto const found = read_decimal(text);
+  auto found = detail::read_decimal(text);
   if (!found) return no_number{};
-  auto digits = found->digits;
-  auto tens = found->tens;
+  auto& digits = found->digits;
+  auto& tens = found->tens;
   auto const integer = [&]() -> std::optional<std::int64_t> {
     std::int64_t n = 0;
     bool const fits = std::from_chars(digits.data(), digits.data() + digits.size(), n).ec == std::errc{};
@@ -34,7 +34,7 @@ inline number exact_number(std::string_view text) {
   };
   if (digits.empty() || digits == "-") return std::int64_t{0};
   if (auto const n = tens == 0 ? integer() : std::nullopt) return *n;
-  *found = normal(std::move(*found));
+  *found = detail::normal(std::move(*found));
   constexpr std::size_t most_digits = 15;
   constexpr std::int64_t most_tens = 22;
   if (digits.size() - (digits.front() == '-' ? 1 : 0) > most_digits || std::abs(tens) > most_tens)
