@@ -370,7 +370,7 @@ class model_ops {
   int require_owner(int) const { return 0; }
   ssize_t read_link(int, char const*, char*, std::size_t) const { return fail(EINVAL); }  // there are no links
   int fchmod(int, mode_t) const { return 0; }
-  int mkdir(char const* path) const {
+  int mkdir(char const* path, mode_t) const {
     auto const [parent, name] = split(path);
     if (parent == nothing) return fail(ENOENT);
     if (files().find(parent, name) != nothing) return fail(EEXIST);

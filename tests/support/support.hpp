@@ -199,8 +199,8 @@ struct spoiled_ops {
   int fchmod(int fd, mode_t m) const {
     return call("fchmod", [&] { return real.fchmod(fd, m); });
   }
-  int mkdir(char const* p) const {
-    return call("mkdir", [&] { return real.mkdir(p); });
+  int mkdir(char const* p, mode_t m) const {
+    return call("mkdir", [&] { return real.mkdir(p, m); });
   }
   int rename(int d, char const* a, char const* b) const {
     return call("rename", [&] { return real.rename(d, a, b); });

@@ -4,7 +4,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <map>
 #include <stash/storage/journal.hpp>
+#include <thread>
 
 #include "support.hpp"
 
@@ -26,6 +28,11 @@ record const first{"first", time_point{1us}};
 record const second{"second", time_point{2us}};
 auto const as_root = utf::precondition(support::as_root);
 constexpr uid_t job = 12345, stranger = 12346;  // users without a name
+
+mode_t mode_of(fs::path const& p) {
+  struct stat s;
+  return ::lstat(p.c_str(), &s) == 0 ? s.st_mode & 07777 : 0;
+}
 
 /// Runs `f` in a child that is `user`; whether it returned true.
 template <class F>
@@ -349,6 +356,219 @@ BOOST_AUTO_TEST_CASE(what_keeps_from_telling_whose_it_is_is_an_error) {
   BOOST_TEST((s.get("k") == first));
   *ops.before = [&](std::string_view call) { return call == "require_owner" ? EMFILE : 0; };
   BOOST_TEST(code_of([&] { s.get("k"); }) == os(EMFILE));
+}
+
+// What is made, and removed again where nothing is saved
+
+BOOST_AUTO_TEST_CASE(only_the_stashs_own_directory_is_private_its_parents_are_as_the_umask_says) {
+  struct row {
+    mode_t umask, parents;
+  };
+  for (row const& r : {row{022, 0755}, {027, 0750}, {002, 0775}, {0, 0777}, {0777, 0700}}) {
+    auto const out = root / std::to_string(r.umask);
+    mode_t const before = ::umask(r.umask);
+    atomic_file_storage{out / "deeper" / "stash"}.put("k", first);
+    static_cast<void>(atomic_file_storage{out / "locked" / "stash"}.try_lock("k"));
+    ::umask(before);
+    for (auto const& parent : {out, out / "deeper"}) BOOST_TEST(mode_of(parent) == r.parents, parent);
+    BOOST_TEST(mode_of(out / "deeper" / "stash") == 0700U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_guard_that_saves_nothing_leaves_nothing_made) {
+  fs::create_directory(root / "there");
+  auto const where = root / "there" / "out" / "stash";
+  stash::file_stash store{where};
+  auto const nothing = [](stash::key const&) { return std::optional<int>(); };
+  std::vector<stash::key> const keys{"a", "b", "c"};
+  std::function<void()> const ways[] = {
+      [&] {
+        stash::delete_guard const g{store, "k", [] { return std::optional<int>(); }, [](int) {}};
+      },
+      [&] {
+        stash::delete_guard const g{store, "k", []() -> int { throw 1; }, [](int) {}};
+      },
+      [&] {
+        stash::delete_guard const g{store, "k", [] { return std::string("\xff"); }, [](std::string const&) {}};
+      },
+      [&] {
+        stash::delete_guards const g{store, keys, nothing, [](stash::key const&, int) {}};
+      },
+      [&] { store.save("k", std::string("\xff")); },
+      [&] {
+        store.storage().put("k", {std::string(65 << 20, 'x'), {}});
+      },
+      [&] {
+        store.save_all(std::map<stash::key, std::string>{{"k", "\xff"}});
+      },
+      [&] { store.storage().try_lock("k"); },
+      [&] { store.clear("k"); },
+      [&] {
+        stash::recover(
+            store, [](auto const&) { return true; }, [](auto const&, auto const&) {});
+      },
+      [&] {
+        auto outer = store.storage().try_lock("outer");
+        auto inner = store.storage().try_lock("inner");
+        BOOST_TEST(!store.storage().try_lock("inner"));
+        outer.reset();  // which had made it
+        BOOST_TEST(inner->held());
+        auto moved = std::move(*inner);
+        BOOST_TEST(moved.held());
+      }};
+  for (auto const& way : ways) {
+    try {
+      way();
+    } catch (int) {
+    } catch (stash::error const&) {
+    }
+    BOOST_TEST(names(root / "there").empty(), "way " << &way - ways);
+    fs::remove_all(root / "there" / "out");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(where_something_was_saved_it_stays_when_that_is_gone) {
+  stash::file_stash store{dir()};
+  {
+    stash::delete_guard g{store, "k", [] { return 1; }, [](int) {}};
+    g.commit();
+  }
+  BOOST_TEST((names(dir()) == std::vector<std::string>{".lock"}));
+  stash::file_stash many{root / "many"};
+  {
+    stash::delete_guards g{many, std::vector<stash::key>{"a", "b"}, [](auto const&) { return 1; },
+                           [](auto const&, int) {}};
+    g.commit();
+  }
+  BOOST_TEST((names(root / "many") == std::vector<std::string>{".lock"}));
+}
+
+BOOST_AUTO_TEST_CASE(a_directory_that_was_there_stays) {
+  fs::create_directory(dir());
+  ::chmod(dir().c_str(), 0700);
+  static_cast<void>(files.try_lock("k"));
+  BOOST_TEST(fs::exists(dir()));
+}
+
+BOOST_AUTO_TEST_CASE(one_that_another_has_a_lock_or_a_file_in_is_not_removed) {
+  auto mine = files.try_lock("mine");
+  atomic_file_storage others{dir()};
+  {
+    auto theirs = others.try_lock("theirs");
+    mine.reset();
+    BOOST_TEST(theirs->held());
+    others.put("theirs", first);
+    BOOST_TEST((files.get("theirs") == first));
+  }
+  fs::remove_all(dir());
+  mine = files.try_lock("mine");
+  support::write(dir() / "somebody's", "x");
+  mine.reset();
+  BOOST_TEST((names(dir()) == std::vector<std::string>{".lock", "somebody's"}));
+  fs::remove_all(dir());
+  mine = files.try_lock("mine");
+  fs::remove(dir() / ".lock");  // a cleaner's work; another's lock file stands there now
+  auto theirs = others.try_lock("mine");
+  mine.reset();
+  BOOST_TEST(theirs->held());
+}
+
+BOOST_AUTO_TEST_CASE(where_it_cannot_be_removed_it_stays_and_nobody_minds) {
+  for (std::string_view const failing :
+       {"open", "open_lock", "lock_bytes", "fstat", "lstat", "list", "unlink", "rmdir"}) {
+    support::spoiled_ops ops;
+    support::spoiled_storage s{dir(), {}, ops};
+    auto lock = s.try_lock("k");
+    *ops.before = [&](std::string_view call) { return call == failing ? EIO : 0; };
+    lock.reset();
+    BOOST_TEST(fs::exists(dir()), failing);
+    *ops.before = [](std::string_view) { return 0; };
+    s.put("k", first);
+    BOOST_TEST((s.get("k") == first));
+    fs::remove_all(dir());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_was_made_before_something_fails_is_removed) {
+  auto const where = root / "a" / "b" / "stash";
+  for (std::string_view const failing : {"mkdir", "fsync", "open", "fchmod", "open_lock", "lock_byte"}) {
+    for (int n = 1; n < (failing == "open_lock" ? 2 : 4); ++n) {  // the second is to remove it
+      support::spoiled_ops ops;
+      support::spoiled_storage s{where, {}, ops};
+      int left = n;
+      *ops.before = [&](std::string_view call) { return call == failing && --left == 0 ? EIO : 0; };
+      static_cast<void>(code_of([&] { static_cast<void>(s.try_lock("k")); }));
+      BOOST_TEST(names(root).empty(), failing << " " << n);
+      fs::remove_all(root / "a");
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(who_comes_while_it_is_removed_waits_and_makes_it_anew) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  atomic_file_storage others{dir()};
+  for (std::string_view const at : {"lock_bytes", "unlink", "rmdir"}) {
+    for (std::string_view const theirs : {"open", "lstat", "open_lock"}) {
+      support::spoiled_ops their_ops;
+      support::spoiled_storage other{dir(), {}, their_ops};
+      auto lock = s.try_lock("k");
+      *their_ops.before = [&](std::string_view call) {
+        if (call == theirs) lock.reset();  // it is removed just before this
+        return 0;
+      };
+      auto const got = other.try_lock("other");
+      BOOST_TEST((got && got->held()), at << " " << theirs);
+      other.put("other", first);
+      BOOST_TEST((other.get("other") == first));
+      fs::remove_all(dir());
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(who_has_all_bytes_is_waited_for_but_not_for_long) {
+  files.put("k", first);
+  stash::posix_file_ops const ops;
+  int const fd = ops.open_lock(AT_FDCWD, (dir() / ".lock").c_str(), O_RDWR, 0);
+  BOOST_REQUIRE(ops.lock_bytes(fd, 0, 0) == 0);
+  BOOST_TEST(!files.try_lock("k").has_value());
+  std::thread cleaner{[&] {
+    std::this_thread::sleep_for(20ms);
+    ops.close_lock(fd);
+  }};
+  BOOST_TEST(files.try_lock("k").has_value());
+  cleaner.join();
+}
+
+BOOST_AUTO_TEST_CASE(many_who_come_and_go_lose_nothing_and_are_never_told_of_each_other) {
+  auto const where = root / "a" / "b" / "stash";
+  std::vector<pid_t> children;
+  for (int n = 0; n < 4; ++n) {
+    pid_t const child = ::fork();
+    if (child == 0) {
+      int failures = 0;
+      for (int i = 0; i < 60; ++i) {
+        try {
+          stash::file_stash store{where, stash::file_options{.durability = stash::durability::process_crash}};
+          stash::key const k = std::to_string(n) + "-" + std::to_string(i);
+          stash::delete_guard g{store, k, [&] { return i == 59 ? std::optional(i) : std::nullopt; }, [](int) {}};
+          store.entries();
+          if (i == 59) g.release();
+        } catch (std::exception const& e) {
+          ::dprintf(2, "%s\n", e.what());
+          ++failures;
+        }
+      }
+      ::_exit(failures);
+    }
+    children.push_back(child);
+  }
+  for (pid_t const child : children) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    BOOST_TEST(status == 0);
+  }
+  BOOST_TEST(atomic_file_storage{where}.entries().size() == 4U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -389,6 +389,7 @@ BOOST_AUTO_TEST_CASE(a_child_neither_holds_nor_closes_what_got_the_number_of_the
   int const status = support::in_child([&] {
     int released[2];
     if (::pipe(released) != 0) return 1;
+    store.save("other", 1);  // so that the lock file stays
     auto lock = store.storage().try_lock("k");
     int const number = descriptor_of(lock_file);
     pid_t const child = ::fork();

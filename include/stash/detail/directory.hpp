@@ -1,15 +1,18 @@
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <stash/detail/file_name.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -17,67 +20,6 @@
 #include <vector>
 
 namespace stash::inline v1::detail {
-
-/// What is being done, for the errors that end it.
-struct operation {
-  std::string_view name, subject;
-
-  [[noreturn]] void fail(int os_error, std::string_view call, std::string_view path) const {
-    throw error{{os_error, boost::system::system_category()},
-                std::string(name),
-                std::string(subject),
-                std::string(call).append(" ").append(path)};
-  }
-  [[noreturn]] void fail(errc code, std::string_view path, std::string_view why) const {
-    throw error{code, std::string(name), std::string(subject), std::string(path).append(": ").append(why)};
-  }
-};
-
-/// Calls again as long as a signal interrupted, for two seconds: then it is no signal but a filter of system calls, or
-/// a file system, that always says so.
-template <class Call>
-auto retried(Call call) {
-  std::optional<std::chrono::steady_clock::time_point> start;
-  for (;;) {
-    auto const result = call();
-    if (result != -1 || errno != EINTR) return result;
-    if (!start) start = std::chrono::steady_clock::now();
-    if (since(*start) >= std::chrono::seconds(2)) return result;
-  }
-}
-
-/// For a name that nobody else has; `path` is of the file or the directory.
-template <class Ops>
-std::uint64_t random_number(Ops const& ops, operation const& op, std::string_view path) {
-  std::uint64_t n = 0;
-  if (retried([&] { return ops.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", path);
-  return n;
-}
-
-/// "link/" and "link/." would be followed where "link" is refused.
-inline boost::filesystem::path without_dots_behind(boost::filesystem::path path) {
-  while (path.has_parent_path() && (path.filename() == "." || path.filename().empty())) path = path.parent_path();
-  return path;
-}
-
-/// An open descriptor.
-template <class Ops>
-class descriptor {
- public:
-  descriptor(Ops const& ops, int fd) noexcept : ops_(&ops), fd_(fd) {}
-  descriptor(descriptor&& other) noexcept : ops_(other.ops_), fd_(std::exchange(other.fd_, -1)) {}
-  descriptor& operator=(descriptor&&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ops_->close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-  /// -1 and `errno`: what was written may be lost. The descriptor is gone either way.
-  int close() noexcept { return ops_->close(std::exchange(fd_, -1)); }
-
- private:
-  Ops const* ops_;
-  int fd_;
-};
 
 /// What a directory is opened for.
 enum class access {
@@ -116,29 +58,43 @@ class directory {
   }
   static void open(Ops const&, boost::filesystem::path&&, operation const&, access = access::write) = delete;  // gone
 
-  /// Makes it, 0700, where there is none, with its parents. On return it would survive a power cut; only where that
-  /// need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
-  static directory make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
-    directory made = open_or_make(ops, path, durable, op);
-    // The lock file is made last. Where it is missing, whoever made the directory or one above may have died, or be
-    // about to sync it into its parent, and all that is saved in it could vanish with it.
-    struct stat s;
-    if (ops.lstat(made.get(), lock_file_name, &s) != 0) {
-      if (errno != ENOENT) made.fail("lstat", lock_file_name);
-      for (auto const& leaf : made.way_) {
-        for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {
-          sync_into_parent(ops, level, leaf, durable, op);
-        }
+  /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
+  /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
+  /// How many levels were made is added to `levels`; where it throws, they are removed again.
+  static directory make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
+                        std::atomic<unsigned>* levels = nullptr) {
+    for (int tries = 1;; ++tries) {
+      std::vector<boost::filesystem::path> made;
+      try {
+        directory result = open_or_make(ops, path, durable, op, made);
+        result.make_lock_file(durable);
+        if (levels != nullptr) *levels += static_cast<unsigned>(made.size());
+        return result;
+      } catch (error const& problem) {
+        if (!made.empty()) remove(ops, path, made);
+        // Whoever else had made it, or one above, may have removed it again, unused.
+        bool const is_gone = problem.code() == boost::system::error_code(ENOENT, boost::system::system_category());
+        if (!is_gone || tries == 100) throw;
       }
-      int const fd = retried([&] { return ops.open(made.get(), lock_file_name, lock_file_flags, 0600); });
-      if (fd < 0) made.fail("open", lock_file_name);
-      descriptor<Ops> const lock_file{ops, fd};
-      if (ops.fchmod(fd, 0600) != 0) made.fail("fchmod", lock_file_name);  // whatever the umask says
     }
-    return made;
   }
+  static void make(Ops const&, boost::filesystem::path&&, bool, operation const&,
+                   std::atomic<unsigned>* = nullptr) = delete;
 
-  static void make(Ops const&, boost::filesystem::path&&, bool, operation const&) = delete;
+  /// Removes the directory of `lock_file`, and what else of `levels` was made with it, where nobody has a lock in it
+  /// and it has nothing but the lock file. Who opened that file meanwhile sees that it is deleted, and makes all anew.
+  static void remove_unused(Ops const& ops, std::string const& lock_file, std::atomic<unsigned>& levels) noexcept {
+    unsigned const count = levels;
+    if (count == 0) return;
+    try {
+      auto const path = boost::filesystem::path(lock_file).parent_path();
+      std::vector<boost::filesystem::path> made{path};
+      while (made.size() < count) made.push_back(made.back().parent_path());
+      std::ranges::reverse(made);
+      if (remove(ops, path, made)) levels -= count;
+    } catch (...) {  // no memory: it stays
+    }
+  }
 
   static constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
@@ -160,7 +116,7 @@ class directory {
 
   std::vector<std::string> names() const {
     std::vector<std::string> result;
-    if (ops_->list(get(), result) != 0) fail("list");
+    if (ops_->list(get(), result) != 0 && errno != ENOENT) fail("list");  // ENOENT: it was removed meanwhile
     return result;
   }
 
@@ -233,25 +189,75 @@ class directory {
   static constexpr int open_to_look_through = O_RDONLY;
 #endif
 
-  static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
-                                operation const& op) {
+  static directory open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
+                                std::vector<boost::filesystem::path>& made) {
     if (auto found = open(ops, path, op)) return std::move(*found);
-    make_levels(ops, path, durable, op);
+    make_levels(ops, path, 0700, durable, op, made);
     if (auto found = open(ops, path, op)) return std::move(*found);
     op.fail(ENOENT, "open", path.native());  // removed again
   }
 
   /// Each level is synced into its parent before the next is made in it: so that one whose sync fails is still empty.
-  static void make_levels(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op) {
+  static void make_levels(Ops const& ops, boost::filesystem::path const& path, mode_t mode, bool durable,
+                          operation const& op, std::vector<boost::filesystem::path>& made) {
     auto const parent = path.parent_path();
     if (parent.empty()) op.fail(ENOENT, "mkdir", path.native());
-    bool is_made = ops.mkdir(path.c_str()) == 0;
+    bool is_made = ops.mkdir(path.c_str(), mode) == 0;
     if (!is_made && errno == ENOENT) {
-      make_levels(ops, parent, durable, op);
-      is_made = ops.mkdir(path.c_str()) == 0;
+      make_levels(ops, parent, 0777, durable, op, made);
+      is_made = ops.mkdir(path.c_str(), mode) == 0;
     }
     if (!is_made && errno != EEXIST) op.fail(errno, "mkdir", path.native());  // EEXIST: another made it just now
+    if (is_made) made.push_back(path);
     sync_into_parent(ops, path, path, durable, op);
+  }
+
+  /// Removes what was made, the deepest last, as far as it is unused; whether the deepest is gone.
+  static bool remove(Ops const& ops, boost::filesystem::path const& path,
+                     std::vector<boost::filesystem::path> const& made) {
+    try {
+      if (auto const found = open(ops, path, {"release", {}})) found->remove_lock_file();
+    } catch (error const&) {  // then it is not empty
+    }
+    bool const is_gone = ops.rmdir(made.back().c_str()) == 0;
+    for (auto level = std::next(made.rbegin()); level != made.rend(); ++level) ops.rmdir(level->c_str());
+    return is_gone;
+  }
+
+  /// The lock file is made last. Where it is missing, whoever made the directory or one above may have died, or be
+  /// about to sync it into its parent, and all that is saved in it could vanish with it.
+  void make_lock_file(bool durable) const {
+    struct stat s;
+    if (ops_->lstat(get(), lock_file_name, &s) == 0) return;
+    if (errno != ENOENT) fail("lstat", lock_file_name);
+    for (auto const& leaf : way_) {
+      for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {
+        sync_into_parent(*ops_, level, leaf, durable, op_);
+      }
+    }
+    int const fd = retried([&] { return ops_->open(get(), lock_file_name, lock_file_flags, 0600); });
+    if (fd < 0) fail("open", lock_file_name);
+    descriptor<Ops> const lock_file{*ops_, fd};
+    if (ops_->fchmod(fd, 0600) != 0) fail("fchmod", lock_file_name);  // whatever the umask says
+  }
+
+  /// Only where nobody has a lock in it, and there is nothing else.
+  void remove_lock_file() const {
+    int const fd = retried([&] { return ops_->open_lock(get(), lock_file_name, lock_file_flags & ~O_CREAT, 0600); });
+    if (fd < 0) return;
+    struct at_end {
+      Ops const& ops;
+      int fd;
+      ~at_end() { ops.close_lock(fd); }
+    } const opened{*ops_, fd};
+    struct stat ours, found;
+    bool const is_alone = ops_->lock_bytes(fd, 0, 0) == 0 && ops_->fstat(fd, &ours) == 0 &&
+                          ops_->lstat(AT_FDCWD, path_of(lock_file_name).c_str(), &found) == 0 &&
+                          std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino) &&
+                          std::ranges::all_of(names(), [](std::string const& name) {
+                            return name == "." || name == ".." || name == lock_file_name;
+                          });
+    if (is_alone) ops_->unlink(get(), lock_file_name);
   }
 
   /// Makes the entry of `path`, which is `leaf` or above it, durable. Where that fails, the leaf is removed if it is

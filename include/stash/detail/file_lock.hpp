@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <cstddef>
@@ -25,12 +26,14 @@ class file_lock {
   static off_t byte_of(std::string_view name) noexcept { return static_cast<off_t>(xxh64::hash(name) >> 2); }
 
   /// The lock that `name` stands for in the directory `path`, which is made; nullopt: another has it. Throws
-  /// whatever keeps it from telling.
+  /// whatever keeps it from telling. When it is released, what `made` counts of the directory is
+  /// removed if it is unused.
   static std::optional<file_lock> try_take(Ops const& ops, boost::filesystem::path const& path, bool durable,
-                                           std::string_view name, operation const& op) {
+                                           std::string_view name, operation const& op,
+                                           made_levels const& made = nullptr) {
     std::vector<file_lock> taken;
     off_t const byte = byte_of(name);
-    try_take_all(ops, path, durable, {&byte, 1}, op, taken);
+    try_take_all(ops, path, durable, {&byte, 1}, op, taken, made);
     if (taken.empty()) return std::nullopt;
     return std::move(taken.front());
   }
@@ -38,10 +41,11 @@ class file_lock {
   /// Takes these in their order, until another has one, and appends them to `taken`: the last of which, in the same
   /// directory, they share a descriptor with, unless they are many.
   static void try_take_all(Ops const& ops, boost::filesystem::path const& path, bool durable,
-                           std::span<off_t const> bytes, operation const& op, std::vector<file_lock>& taken) {
+                           std::span<off_t const> bytes, operation const& op, std::vector<file_lock>& taken,
+                           made_levels const& made = nullptr) {
     taken.reserve(taken.size() + bytes.size());
     bool const joins = !taken.empty() && bytes.size() < lock_file<Ops>::many && taken.back().file_->stands();
-    auto file = joins ? taken.back().file_ : lock_file<Ops>::open(ops, path, durable, op);
+    auto file = joins ? taken.back().file_ : lock_file<Ops>::open(ops, path, durable, op, made);
     for (int tries = 0; tries < 100; ++tries) {
       std::size_t const count = file->lock(bytes, op);
       if (count == 0) return;
@@ -49,7 +53,9 @@ class file_lock {
         for (std::size_t i = 0; i < count; ++i) taken.push_back(file_lock{file, bytes[i]});
         return;
       }
-      file = lock_file<Ops>::open(ops, path, durable, op);  // it was deleted just now, and others lock another file
+      // It was deleted just now, and others lock another file. First it goes, for it may take the directory along.
+      file.reset();
+      file = lock_file<Ops>::open(ops, path, durable, op, made);
     }
     op.fail(ESTALE, "lock", (path / lock_file_name).native());
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <chrono>
@@ -21,6 +22,9 @@
 
 namespace stash::inline v1::detail {
 
+/// How many levels of a directory were made for a lock, while nothing was saved in it. Null: nobody counts.
+using made_levels = std::shared_ptr<std::atomic<unsigned>>;
+
 /// A directory's lock file, open, with locks on bytes of it. Its destructor releases them. They exclude whoever opened
 /// the file apart from this one, in this process too. Thread safe, but for `lock`.
 ///
@@ -30,25 +34,32 @@ namespace stash::inline v1::detail {
 template <class Ops>
 class lock_file {
  public:
-  /// That of the directory `path`, which is made. Throws whatever keeps it from being opened.
+  /// That of the directory `path`, which is made; with the last lock of it goes what `made` counts of the directory, if
+  /// it is unused. Throws whatever keeps it from being opened.
   static std::shared_ptr<lock_file> open(Ops const& ops, boost::filesystem::path const& path, bool durable,
-                                         operation const& op) {
-    auto const dir = directory<Ops>::make(ops, path, durable, op);
-    std::shared_ptr<lock_file> const file{new lock_file{ops, (path / lock_file_name).native()}};
-    int const fd = file->open_in(dir);
-    if (fd < 0) dir.fail("open", lock_file_name);
-    struct stat s;
-    if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
-    if (!S_ISREG(s.st_mode)) op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
-    if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);
-    return file;
+                                         operation const& op, made_levels const& made) {
+    for (int tries = 1;; ++tries) {
+      auto const dir = directory<Ops>::make(ops, path, durable, op, made.get());
+      std::shared_ptr<lock_file> const file{new lock_file{ops, (path / lock_file_name).native(), made}};
+      int const fd = file->open_in(dir);
+      if (fd < 0 && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
+      if (fd < 0) dir.fail("open", lock_file_name);
+      struct stat s;
+      if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
+      if (!S_ISREG(s.st_mode)) op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
+      if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);
+      return file;
+    }
   }
   lock_file(lock_file const&) = delete;
   lock_file& operator=(lock_file const&) = delete;
   ~lock_file() {
     if (!owner_.is_current()) return;
-    std::lock_guard const only{fork_};
-    if (fd_ >= 0) ops_.close_lock(std::exchange(fd_, -1));
+    {
+      std::lock_guard const only{fork_};
+      if (fd_ >= 0) ops_.close_lock(std::exchange(fd_, -1));
+    }
+    if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);
   }
 
   /// Whether others who come now would open this file: false where it was deleted, or the directory replaced, where
@@ -90,7 +101,8 @@ class lock_file {
     bool passes;
   };
 
-  lock_file(Ops const& ops, std::string path) : ops_(ops), path_(std::move(path)) {}
+  lock_file(Ops const& ops, std::string path, made_levels made)
+      : ops_(ops), path_(std::move(path)), made_(std::move(made)) {}
 
   int open_in(directory<Ops> const& dir) {
     std::lock_guard const only{fork_};
@@ -176,6 +188,7 @@ class lock_file {
 
   [[no_unique_address]] Ops ops_;
   std::string path_;
+  made_levels made_;
   owned_by_process owner_;
   std::mutex fork_;
   int fd_ = -1;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__APPLE__)
 #include <sys/random.h>
@@ -109,12 +110,12 @@ struct posix_file_ops {
   }
   /// Whatever the umask says.
   int fchmod(int fd, mode_t mode) const noexcept { return ::fchmod(fd, mode); }
-  /// A directory of mode 0700, whatever the umask says.
-  int mkdir(char const* path) const noexcept {
-    if (::mkdir(path, 0700) != 0) return -1;
+  /// As mkdir(2), but its owner may do everything in it, whatever the umask says.
+  int mkdir(char const* path, mode_t mode) const noexcept {
+    if (::mkdir(path, mode) != 0) return -1;
     struct stat s;
     if (::lstat(path, &s) == 0 && (s.st_mode & 0700) == 0700) return 0;
-    return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);
+    return ::fchmodat(AT_FDCWD, path, (s.st_mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW);
   }
 
   /// Replaces `to` in one step, whatever but a directory it is.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <chrono>
@@ -90,6 +91,7 @@ class basic_atomic_file_storage {
     file.write({header, r.payload, "\n"});
     file.finish();
     file.rename_to(name);
+    *made_ = 0;
     make_durable(dir, op);
   }
 
@@ -242,7 +244,7 @@ class basic_atomic_file_storage {
   /// Throws whatever keeps it from telling: EMFILE, ENOLCK, EACCES, `errc::unsafe_directory`, ...
   std::optional<lock_type> try_lock(key const& k) {
     detail::operation const op{"try_lock", k};
-    return lock_type::try_take(ops_, directory_, is_durable(), detail::encoded(k, op.name), op);
+    return lock_type::try_take(ops_, directory_, is_durable(), detail::encoded(k, op.name), op, made_);
   }
 
   /// Appends the locks of `all` to `locks`, in their order, until another has one. They share a descriptor, as a rule.
@@ -253,7 +255,7 @@ class basic_atomic_file_storage {
     detail::operation const op{is_one ? "try_lock" : "try_lock_all", is_one ? all[0].str() : std::string_view()};
     std::vector<off_t> bytes;
     for (auto const& k : all) bytes.push_back(lock_type::byte_of(detail::encoded(k, op.name)));
-    lock_type::try_take_all(ops_, directory_, is_durable(), bytes, op, locks);
+    lock_type::try_take_all(ops_, directory_, is_durable(), bytes, op, locks, made_);
   }
 
  private:
@@ -277,6 +279,7 @@ class basic_atomic_file_storage {
     }
     for (auto const& one : files) one->finish();
     for (std::size_t i = 0; i < files.size(); ++i) files[i]->rename_to(detail::record_name(some[i].first, "put_all"));
+    *made_ = 0;
   }
 
   /// A failed sync of a directory says nothing about which names the disk has.
@@ -459,6 +462,7 @@ class basic_atomic_file_storage {
   boost::filesystem::path directory_;
   file_options options_;
   [[no_unique_address]] FileOps ops_;
+  detail::made_levels made_ = std::make_shared<std::atomic<unsigned>>(0U);
 };
 
 /// On the real file system.
