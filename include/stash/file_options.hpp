@@ -14,6 +14,9 @@ enum class durability {
 struct file_options {
   stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
   std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
+  /// true: a directory that is not there is an error, ENOENT, for whoever reads, too. For one on a volume that may not
+  /// be mounted: there it looks as if nothing had been saved, and a new one would be made where the volume belongs.
+  bool must_exist = false;
 };
 
 }  // namespace stash::inline v1

@@ -51,7 +51,7 @@ BRANCHES = [
     ("detail/process.hpp", "page == MAP_FAILED is true", NO_MEMORY),
     ("detail/at_fork.hpp", "::pthread_atfork(", NO_MEMORY),
     ("detail/nearest_double.hpp", "plain == nullptr is true", NO_MEMORY),
-    ("detail/directory.hpp", "path.filename().empty() is true",
+    ("detail/operation.hpp", "path.filename().empty() is true",
      "how Boost.Filesystem 4 spells it; the tests are built with 3, the default of Boost 1.81"),
     ("testing/storage_conformance.hpp", "child < 0 is true", "root may always fork"),
     ("testing/storage_conformance.hpp", "waited < 10'000 is false", TEN_SECONDS),

@@ -416,6 +416,7 @@ class model_ops {
     step("link_unnamed");
     return 0;
   }
+  long name_max(int) const { return 255; }
   int unlink(int directory, char const* name) const {
     if (find(directory, name) == nothing) return fail(ENOENT);
     files().change(inode_of(directory), {{name, nothing}});

@@ -101,10 +101,10 @@ take_out("going on after a short write", "detail/temporary_file.hpp",
          "return; auto done = static_cast<std::size_t>(written);", "atomic_file")
 take_out("an error where a write wrote nothing", "detail/temporary_file.hpp",
          "if (written == 0) errno = EIO; if (written <= 0)", "if (written < 0)", "atomic_file", may_hang=True)
-take_out("calling again where a signal interrupted", "detail/directory.hpp",
+take_out("calling again where a signal interrupted", "detail/operation.hpp",
          "if (result != -1 || errno != EINTR) return result;", "return result;", "atomic_file")
 take_out("the sync of the directory after a save", "storage/atomic_file.hpp",
-         "file.rename_to(name); make_durable(dir, op);", "file.rename_to(name);", "atomic_file")
+         "*made_ = 0; make_durable(dir, op); } /// As `put`", "*made_ = 0; } /// As `put`", "atomic_file")
 take_out("telling that the sync of a directory failed", "storage/atomic_file.hpp",
          "if (is_durable() && dir.sync() != 0)", "if (is_durable() && dir.sync() != 0 && false)", "atomic_file")
 take_out("refusing a payload over the cap before anything is written", "storage/atomic_file.hpp",
@@ -257,7 +257,7 @@ take_out("telling what concerns one file from what concerns the process", "detai
 take_out("a newer version being listed as whole", "storage/atomic_file.hpp",
          "if (problem.code() == errc::mismatch)", "if (false)", "atomic_file")
 take_out("an error of listing a directory", "detail/directory.hpp",
-         "if (ops_->list(get(), result) != 0) fail(\"list\");", "ops_->list(get(), result);", "recover")
+         "if (ops_->list(get(), result) != 0 && errno != ENOENT) fail(\"list\");", "ops_->list(get(), result);", "recover")
 take_out("something in the place of a closed standard descriptor", "detail/posix_file_ops.hpp",
          "detail::occupy_standard_descriptors();", "", "descriptors")
 take_out("the same before SQLite opens", "detail/sqlite.hpp", "occupy_standard_descriptors();", "", "descriptors")
@@ -356,7 +356,7 @@ take_out("encoding bytes above ASCII", "detail/file_name.hpp",
 take_out("encoding a dot or a dash in front", "detail/file_name.hpp", "&& !out.empty()", "", "key")
 take_out("the longest name", "detail/file_name.hpp", "if (name.size() > longest)", "if (false)", "key")
 take_out("cutting a reason that is too long", "detail/file_name.hpp",
-         "percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size())", "percent_encoded(reason, false)",
+         "percent_encoded(reason, false).substr(0, left)", "percent_encoded(reason, false)",
          "key")
 take_out("encoding a reason", "detail/file_name.hpp", "return head + detail::percent_encoded(reason, false).substr",
          "return head + std::string(reason).substr", "storage_conformance/*/files_that_survive_a_crash")
@@ -412,10 +412,10 @@ take_out("a link that leads nowhere being an error", "detail/directory.hpp",
          "directory", needs_root=True)
 take_out("an end to following links", "detail/directory.hpp", "if (way.size() > most_links)", "if (false)",
          "directory", needs_root=True, may_hang=True)
-take_out("a link that leads to another with a slash behind it", "detail/directory.hpp",
+take_out("a link that leads to another with a slash behind it", "detail/operation.hpp",
          "while (path.has_parent_path() &&", "while (false &&", "atomic_file", "directory")
 take_out("the sync of what a link leads to into its parent", "detail/directory.hpp",
-         "for (auto const& leaf : made.way_) {", "for (auto const& leaf : {path}) {", "directory", needs_root=True)
+         "for (auto const& leaf : way_) {", "for (auto const& leaf : {*path_}) {", "directory", needs_root=True)
 take_out("the mode of the directory", "detail/directory.hpp",
          "if (is_writable) { op_.fail(errc::unsafe_directory, path_->native(), \"others may", "if (false) {"
          " op_.fail(errc::unsafe_directory, path_->native(), \"others may", "atomic_file")
@@ -442,12 +442,56 @@ take_out("an XDG_STATE_HOME that is relative counting as unset", "detail/default
          "xdg.starts_with('/')", "!xdg.empty()", "atomic_file")
 take_out("a HOME that is relative counting as unset", "detail/default_directory.hpp",
          "if (!home.starts_with('/')) {", "if (home.empty()) {", "atomic_file")
-take_out("mode 0700 of the directory", "detail/posix_file_ops.hpp", "if (::mkdir(path, 0700) != 0)",
-         "if (::mkdir(path, 0777) != 0)", "atomic_file")
+take_out("mode 0700 of the directory", "detail/directory.hpp", "make_levels(ops, path, 0700, durable, op, made);",
+         "make_levels(ops, path, 0777, durable, op, made);", "directory", "atomic_file")
+take_out("a mode of the parents that the umask says", "detail/directory.hpp",
+         "make_levels(ops, parent, 0777, durable, op, made);", "make_levels(ops, parent, 0700, durable, op, made);",
+         "directory")
 take_out("mode 0700 against the umask", "detail/posix_file_ops.hpp",
-         "return ::fchmodat(AT_FDCWD, path, 0700, AT_SYMLINK_NOFOLLOW);", "return 0;", "atomic_file")
+         "return ::fchmodat(AT_FDCWD, path, (s.st_mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW);", "return 0;",
+         "atomic_file")
+take_out("removing what was made for a lock", "detail/file_lock.hpp",
+         "if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);", "", "directory")
+take_out("removing what was made for a lock that could not be had", "storage/atomic_file.hpp",
+         "detail::directory<FileOps>::remove_unused(ops_, (directory_ / detail::lock_file_name).native(), *made_);", "",
+         "directory")
+take_out("a directory staying in which something was saved", "storage/atomic_file.hpp",
+         "file.rename_to(name); *made_ = 0;", "file.rename_to(name);", "directory")
+take_out("a directory staying in which many were saved", "storage/atomic_file.hpp",
+         "\"put_all\")); *made_ = 0;", "\"put_all\"));", "directory")
+take_out("a directory staying in which another has a lock", "detail/directory.hpp", "ops_->lock_all(fd) == 0 &&",
+         "", "directory")
+take_out("a directory staying in which there is something", "detail/directory.hpp",
+         "return name == \".\" || name == \"..\" || name == lock_file_name;", "return !name.empty();", "directory")
+take_out("looking whether the lock file is still the one that is locked", "detail/directory.hpp",
+         "std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino) && std::ranges", "std::ranges",
+         "directory")
+take_out("removing what was made before something fails", "detail/directory.hpp",
+         "if (!made.empty()) remove(ops, path, made);", "", "directory")
+take_out("making anew what was removed meanwhile", "detail/directory.hpp", "if (!is_gone || tries == 100) throw;",
+         "throw;", "directory")
+take_out("opening anew a lock file that was removed meanwhile", "detail/file_lock.hpp",
+         "if (fd < 0 && errno == ENOENT) continue;", "", "directory")
+take_out("waiting for who removes the directory", "detail/posix_file_ops.hpp", "|| !all_are_locked(fd, offset)",
+         "|| true", "directory")
+take_out("an end to waiting for who removes it", "detail/posix_file_ops.hpp", "|| tries == 100 ||", "||", "directory",
+         may_hang=True)
+take_out("no names in a directory that was removed", "detail/directory.hpp",
+         "if (ops_->list(get(), result) != 0 && errno != ENOENT)", "if (ops_->list(get(), result) != 0)", "directory")
+take_out("the longest name that a file system allows", "storage/atomic_file.hpp",
+         "dir.check_name(k); detail::temporary_file", "detail::temporary_file", "directory")
+take_out("the longest name of many that a file system allows", "storage/atomic_file.hpp",
+         "for (auto const& [k, r] : all) dir.check_name(k);", "", "directory")
+take_out("cutting a reason to what a file system allows", "storage/atomic_file.hpp",
+         "dir->random(), dir->name_max())", "dir->random())", "directory")
+take_out("an error where the directory must exist", "storage/atomic_file.hpp",
+         "if (!found && options_.must_exist) op.fail", "if (false) op.fail", "directory")
+take_out("making no directory that must exist", "storage/atomic_file.hpp",
+         "if (options_.must_exist) open(op, detail::access::write);", "", "directory")
+take_out("a setuid program's environment being its user's", "detail/default_directory.hpp", "::secure_getenv(name)",
+         "std::getenv(name)", "directory", needs_root=True)
 take_out("the sync of each level before the next is made", "detail/directory.hpp",
-         "another made it just now sync_into_parent(ops, path, path, durable, op);", "another made it just now",
+         "if (is_made) made.push_back(path); sync_into_parent(ops, path, path, durable, op);", "if (is_made) made.push_back(path);",
          "atomic_file")
 take_out("the sync of a directory whose maker died", "detail/directory.hpp",
          "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
@@ -475,13 +519,13 @@ take_out("an end to making parents", "detail/directory.hpp",
          "if (parent.empty()) op.fail(ENOENT, \"mkdir\", path.native());", "", "atomic_file")
 take_out("a directory that is removed again while it is made", "detail/directory.hpp",
          "op.fail(ENOENT, \"open\", path.native());  // removed again",
-         "return open_or_make(ops, path, durable, op);", "atomic_file")
+         "return open_or_make(ops, path, durable, op, made);", "atomic_file")
 take_out("whichever errno says that a link is in the directory's place", "detail/directory.hpp",
          "failed == ENOTDIR || failed == ELOOP ?", "failed == ENOTDIR ?", "atomic_file")
 take_out("another making the directory at the same time", "detail/directory.hpp",
          "if (!is_made && errno != EEXIST)", "if (!is_made)", "atomic_file")
 take_out("fchmod of the lock file against the umask", "detail/directory.hpp",
-         "if (ops.fchmod(fd, 0600) != 0) made.fail(\"fchmod\", lock_file_name);", "", "atomic_file")
+         "if (ops_->fchmod(fd, 0600) != 0) fail(\"fchmod\", lock_file_name);", "", "atomic_file")
 take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
          "O_RDWR | O_CREAT | O_NONBLOCK", "locks")
 

@@ -217,6 +217,7 @@ struct spoiled_ops {
   int link_unnamed(int fd, int d, char const* n) const {
     return call("link_unnamed", [&] { return real.link_unnamed(fd, d, n); });
   }
+  long name_max(int fd) const { return real.name_max(fd); }
   int unlink(int d, char const* n) const {
     return call("unlink", [&] { return real.unlink(d, n); });
   }

@@ -3,7 +3,10 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <stash/storage/journal.hpp>
 #include <thread>
@@ -315,11 +318,15 @@ BOOST_AUTO_TEST_CASE(at_the_root_of_a_volume_that_all_may_write_to_a_directory_b
   }));
 }
 
-// Where users have no number
-
 bool may_unshare(int what) {
   return support::in_child([&] { return ::unshare(what) == 0 ? 0 : 1; }) == 0;
 }
+boost::test_tools::assertion_result may_mount_for_itself(utf::test_unit_id) {
+  return support::is_root() && may_unshare(CLONE_NEWNS);
+}
+
+// Where users have no number
+
 boost::test_tools::assertion_result as_root_with_user_namespaces(utf::test_unit_id) {
   return support::is_root() && may_unshare(CLONE_NEWUSER);
 }
@@ -356,6 +363,119 @@ BOOST_AUTO_TEST_CASE(what_keeps_from_telling_whose_it_is_is_an_error) {
   BOOST_TEST((s.get("k") == first));
   *ops.before = [&](std::string_view call) { return call == "require_owner" ? EMFILE : 0; };
   BOOST_TEST(code_of([&] { s.get("k"); }) == os(EMFILE));
+}
+
+BOOST_AUTO_TEST_CASE(root_can_read_it_in_a_volume_that_can_only_be_read, *utf::precondition(may_mount_for_itself)) {
+  make_stash_of_job(dir());
+  BOOST_TEST(support::in_child([&] {
+               if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+                 return 1;
+               auto const* const at = root.c_str();
+               if (::mount(at, at, nullptr, MS_BIND, nullptr) != 0) return 2;
+               if (::mount("none", at, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0) return 3;
+               auto const reads = [&] {
+                 stash::file_stash store{dir()};
+                 return files.exists() && files.get("k") == first && files.entries().size() == 1 && store.age("k") &&
+                        files.set_aside_entries().empty() && files.temporaries().empty();
+               };
+               auto const changes = [&] { return code_of([&] { files.put("k", second); }); };
+               if (!reads() || changes() != errc::unsafe_directory) return 4;
+               if (::setgid(job) != 0 || ::setuid(job) != 0) return 5;
+               bool const is_refused = changes() == os(EROFS) && code_of([&] { files.erase("k"); }) == os(EROFS) &&
+                                       code_of([&] { files.try_lock("k"); }) == os(EROFS);
+               return reads() && is_refused ? 0 : 6;
+             }) == 0);
+}
+
+// Names
+
+BOOST_AUTO_TEST_CASE(a_key_that_could_not_be_set_aside_for_its_length_is_refused_before_it_is_saved) {
+  struct short_names : support::spoiled_ops {
+    long most = 143;  // as eCryptfs
+    long name_max(int) const { return most; }
+  };
+  stash::basic_atomic_file_storage<short_names> s{dir(), {}, {}};
+  std::string const longest(143 - 55, 'k'), longer(longest + 'k');
+  s.put(longest, first);
+  BOOST_TEST(fs::path(s.set_aside(longest, "superseded")).filename().size() <= 143U);
+  s.put(longest, first);
+  BOOST_TEST(fs::path(s.set_aside(longest, std::string(99, 'r'))).filename().size() == 143U);
+  BOOST_TEST(s.set_aside_entries().size() == 2U);
+  BOOST_TEST(code_of([&] { s.put(longer, first); }) == errc::invalid_key);
+  auto const both = std::vector{std::pair{stash::key{"a"}, first}, std::pair{stash::key{longer}, first}};
+  BOOST_TEST(code_of([&] { s.put_all(both); }) == errc::invalid_key);
+  BOOST_TEST(s.entries().empty());
+  BOOST_TEST(!s.erase(longer));
+  BOOST_TEST(
+      contains(message_of([&] { s.put(longer, first); }), "144 bytes; in " + dir().native() + " 143 are allowed"));
+  files.put(longer, first);  // by one who was not told; nothing that it may be asked for loses it
+  static_cast<void>(code_of([&] { s.set_aside(longer, "x"); }));
+  BOOST_TEST((s.get(longer) == first || s.set_aside_entries().size() == 3U));
+  for (long const none : {-1L, 1000L}) {
+    short_names ops;
+    ops.most = none;
+    stash::basic_atomic_file_storage<short_names> any{dir(), {}, ops};
+    any.put(std::string(200, 'k'), first);
+    BOOST_TEST(fs::path(any.set_aside(std::string(200, 'k'), std::string(99, 'r'))).filename().size() == 255U);
+  }
+}
+
+// A volume that is not mounted
+
+BOOST_AUTO_TEST_CASE(where_it_must_exist_its_absence_is_an_error_for_all_and_nothing_is_made) {
+  stash::file_stash store{dir(), stash::file_options{.must_exist = true}};
+  auto& s = store.storage();
+  std::vector<std::pair<stash::key, record>> const one{{"k", first}};
+  std::vector<stash::key> const keys{"k"};
+  for (auto const& call : std::vector<std::function<void()>>{
+           [&] { s.put("k", first); }, [&] { s.put_all(one); }, [&] { s.get("k"); }, [&] { s.erase("k"); },
+           [&] { s.erase_all(keys); }, [&] { s.entries(); }, [&] { s.set_aside("k", "x"); },
+           [&] { s.set_aside_entries(); }, [&] { s.purge(0us); }, [&] { s.temporaries(); }, [&] { s.sweep("k"); },
+           [&] { s.try_lock("k"); }, [&] { s.exists(); }, [&] { store.clear("k"); }, [&] { store.save("k", 1); },
+           [&] {
+             stash::delete_guard const g{store, "k", [] { return std::optional<int>(); }, [](int) {}};
+           }}) {
+    BOOST_TEST(code_of(call) == os(ENOENT));
+  }
+  BOOST_TEST(names(root).empty());
+  fs::create_directory(dir());
+  ::chmod(dir().c_str(), 0700);
+  s.put("k", first);
+  BOOST_TEST((s.get("k") == first));
+  BOOST_TEST(s.try_lock("k").has_value());
+}
+
+// Setuid
+
+BOOST_AUTO_TEST_CASE(prints_the_default_directory, *utf::disabled()) {
+  std::string const found = code_of([] { stash::default_directory(); }) ? "none" : stash::default_directory().native();
+  std::printf("default directory: %s\n", found.c_str());
+}
+
+boost::test_tools::assertion_result as_root_where_setuid_works(utf::test_unit_id) {
+  support::scratch const s;
+  struct statvfs found;
+  return support::is_root() && ::statvfs(s.root.c_str(), &found) == 0 && (found.f_flag & ST_NOSUID) == 0;
+}
+
+BOOST_AUTO_TEST_CASE(a_program_with_more_rights_than_its_user_asks_no_environment,
+                     *utf::precondition(as_root_where_setuid_works)) {
+  auto const program = root / "program";
+  fs::copy_file("/proc/self/exe", program);
+  auto const told = [&](mode_t mode) {
+    ::chmod(program.c_str(), mode);
+    auto const command = "STASH_DIR=/from/the/environment HOME=/from/the/environment exec " + program.native() +
+                         " --run_test=directory/prints_the_default_directory";
+    auto const report = root / "report";
+    support::write(report, "");
+    ::chmod(report.c_str(), 0666);
+    as_user(job, [&] { return std::system((command + " >" + report.native() + " 2>&1").c_str()) == 0; });
+    return support::read(report);
+  };
+  BOOST_TEST(contains(told(0755), "default directory: /from/the/environment"));
+  auto const with_more = told(04755);
+  BOOST_TEST(contains(with_more, "default directory: "), with_more);
+  BOOST_TEST(!contains(with_more, "/from/the/environment"), with_more);
 }
 
 // What is made, and removed again where nothing is saved

@@ -21,11 +21,16 @@ namespace stash::inline v1 {
 /// - `.local/state/stash` under `$HOME`, or under the home that the user database has
 ///
 /// A variable that is empty counts as unset, and so does a relative one of the last two (XDG Base Directory
-/// Specification). Never the temporary directory: many machines empty it at boot. Touches nothing.
-/// Throws ENOENT where there is none of these. Not to be called while another thread changes the environment.
+/// Specification). So do all in a program that runs with more rights than whoever started it (setuid): the environment
+/// is that user's. Never the temporary directory: many machines empty it at boot. Touches nothing. Throws ENOENT where
+/// there is none of these. Not to be called while another thread changes the environment.
 inline boost::filesystem::path default_directory() {
   auto const variable = [](char const* name) {
-    char const* const value = std::getenv(name);
+#if defined(__linux__)
+    char const* const value = ::secure_getenv(name);
+#else
+    char const* const value = ::issetugid() != 0 ? nullptr : std::getenv(name);
+#endif
     return std::string(value == nullptr ? "" : value);
   };
   if (auto given = variable("STASH_DIR"); !given.empty()) return given;

@@ -14,6 +14,7 @@
 #include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/error.hpp>
+#include <stash/key.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -118,6 +119,21 @@ class directory {
     std::vector<std::string> result;
     if (ops_->list(get(), result) != 0 && errno != ENOENT) fail("list");  // ENOENT: it was removed meanwhile
     return result;
+  }
+
+  /// The most bytes that a name in it may have: 255, or less (143 where eCryptfs encrypts names).
+  std::size_t name_max() const {
+    constexpr long most = 255;
+    long const told = ops_->name_max(get());
+    return static_cast<std::size_t>(told > 0 ? std::min(told, most) : most);
+  }
+  /// Throws `errc::invalid_key` where the record of `k` could be written, but not set aside.
+  void check_name(key const& k) const {
+    auto const needed = detail::encoded(k, op_.name).size() + longest_behind_key;
+    if (needed <= name_max()) return;
+    throw error{errc::invalid_key, std::string(op_.name), std::string(k.str()),
+                "a file name of it may have " + std::to_string(needed) + " bytes; in " + path_->native() + " " +
+                    std::to_string(name_max()) + " are allowed"};
   }
 
   std::uint64_t random() const { return detail::random_number(*ops_, op_, path_->native()); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -110,13 +111,17 @@ inline std::optional<key> key_of_temporary(std::string_view name) {
   return detail::decoded(name.substr(0, name.size() - behind_key));
 }
 
-/// The name for a record set aside. The reason is cut where the name would exceed NAME_MAX, 255 bytes; the longest
-/// key leaves it ten.
+/// What the name of a record set aside has beside the key, of the reason ten bytes.
+inline constexpr std::size_t longest_behind_key = 55;
+
+/// The name for a record set aside. The reason is cut where the name would have more than `most` bytes; the longest key
+/// leaves it ten.
 inline std::string set_aside_name(key const& k, std::string_view operation, std::string_view reason, time_point when,
-                                  std::uint64_t random) {
+                                  std::uint64_t random, std::size_t most = 255) {
   std::string const head = detail::encoded(k, operation) + '.';
-  std::string const tail = '-' + detail::to_text(when, true) + '-' + hex16(random);
-  return head + detail::percent_encoded(reason, false).substr(0, 255 - head.size() - tail.size()) + tail;
+  std::string const tail = '-' + detail::to_text(when, true) + '-' + detail::hex16(random);
+  std::size_t const left = most - std::min(most, head.size() + tail.size());
+  return head + detail::percent_encoded(reason, false).substr(0, left) + tail;
 }
 
 /// The same where it is no file name: the key as it is, of the reason what an index of PostgreSQL can take. It has no

@@ -155,6 +155,8 @@ struct posix_file_ops {
     std::snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
     return ::linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
   }
+  /// The most bytes that a name in the directory may have; -1: there is no limit, or it cannot be told.
+  long name_max(int directory) const noexcept { return ::fpathconf(directory, _PC_NAME_MAX); }
   /// Anything but a directory.
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
   /// An empty directory.

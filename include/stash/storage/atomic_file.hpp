@@ -36,12 +36,13 @@ namespace stash::inline v1 {
 /// One file a key in a directory of our own, replaced in one step: readers see the old record or the new one.
 ///
 /// An acknowledged `put`, `erase` or `set_aside` survives what `file_options::durability` says, on a file
-/// system and a disk that honour fsync. The directory is made by the first `put` or `try_lock`, 0700, the
-/// files 0600; one that is a link, is somebody else's, or that others may write to, is refused with
-/// `errc::unsafe_directory`. Every member may be called from many threads and processes at once, `put`,
-/// `erase`, `set_aside` and `sweep` with the key's lock held. Nothing is kept open between calls but locks,
-/// so a forked child may use it as it is. A relative directory is taken from where the process is when the
-/// storage is constructed. One that was moved from may only be assigned to or destroyed. Not for NFS: a lock whose
+/// system and a disk that honour fsync. The directory is made by the first `put` or `try_lock`, 0700, with its
+/// parents as the umask says, the files 0600; where nothing was saved, it is removed again with the lock. One that is
+/// a link (but one that root made for others), is somebody else's, or that others may write to, is refused with
+/// `errc::unsafe_directory`; root may read what is another user's. Every member may be called from many threads and
+/// processes at once, `put`, `erase`, `set_aside` and `sweep` with the key's lock held. Nothing is kept open between
+/// calls but locks, so a forked child may use it as it is. A relative directory is taken from where the process is when
+/// the storage is constructed. One that was moved from may only be assigned to or destroyed. Not for NFS: a lock whose
 /// lease was lost and taken back unseen counts as held.
 ///
 ///     stash::atomic_file_storage files{"/var/lib/etl/stash"};
@@ -78,15 +79,17 @@ class basic_atomic_file_storage {
 
   /// Writes `r` in place of what stands under `k`, even if that is a link or a FIFO; never through it.
   ///
-  /// Throws `errc::too_large`, `errc::invalid_key`, `errc::unsafe_directory`, or the operating system's error:
-  /// the old record stands. Throws `errc::indeterminate` where the last sync failed: the old or the new one
-  /// stands, and after a power cut it may be the other.
+  /// Throws `errc::too_large`, `errc::invalid_key` (also where the file system allows no name so long that the record
+  /// could be set aside), `errc::unsafe_directory`, or the operating system's error: the old record stands. Throws
+  /// `errc::indeterminate` where the last sync failed: the old or the new one stands, and after a power cut it may be
+  /// the other.
   void put(key const& k, record const& r) {
     detail::operation const op{"put", k};
     auto const name = detail::record_name(k, op.name);
     check(k, r);
     std::string const header = detail::header_line(k, r);
-    auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
+    auto const dir = made(op);
+    dir.check_name(k);
     detail::temporary_file<FileOps> file{ops_, dir, k, is_durable(), op};
     file.write({header, r.payload, "\n"});
     file.finish();
@@ -104,7 +107,8 @@ class basic_atomic_file_storage {
     detail::operation const op{"put_all", {}};
     for (auto const& [k, r] : all) check(k, r);
     if (all.empty()) return;
-    auto const dir = detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
+    auto const dir = made(op);
+    for (auto const& [k, r] : all) dir.check_name(k);
     constexpr std::size_t most = 128;  // files that are open at once
     for (; !all.empty(); all = all.subspan(std::min(most, all.size()))) {
       put_some(dir, all.first(std::min(most, all.size())));
@@ -134,7 +138,7 @@ class basic_atomic_file_storage {
   bool erase(key const& k) {
     detail::operation const op{"erase", k};
     static_cast<void>(detail::record_name(k, op.name));  // refused, whether there is a directory or not
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open(op, detail::access::write);
     if (!dir) return false;
     auto one = doomed(*dir, k, op);
     remove(*dir, {&one, 1}, op);
@@ -145,7 +149,7 @@ class basic_atomic_file_storage {
   /// is no directory, no key is looked at.
   void erase_all(std::span<key const> all) {
     detail::operation const op{"erase_all", {}};
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open(op, detail::access::write);
     if (!dir || all.empty()) return;
     std::vector<file_move> moves;
     for (auto const& k : all) moves.push_back(doomed(*dir, k, op));
@@ -169,10 +173,10 @@ class basic_atomic_file_storage {
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
     auto const name = detail::record_name(k, op.name);
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open(op, detail::access::write);
     if (!dir) op.fail(ENOENT, "open", directory_.native());
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
-    std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random());
+    std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random(), dir->name_max());
     std::string place = dir->path_of(aside);  // now: afterwards a lack of memory would hide that it is done
     // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
     // without it, and replace what it was to move.
@@ -196,7 +200,7 @@ class basic_atomic_file_storage {
   /// back in a power cut, and be there for the next purge.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open(op, detail::access::write);
     if (!dir) return 0;
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     auto const is_old = [&](std::string const& name) {
@@ -226,7 +230,7 @@ class basic_atomic_file_storage {
   /// As `sweep` for each, with one listing and one sync for all.
   void sweep_all(std::span<key const> all) {
     detail::operation const op{"sweep", all.size() == 1 ? all[0].str() : std::string_view()};
-    auto const dir = detail::directory<FileOps>::open(ops_, directory_, op);
+    auto const dir = open(op, detail::access::write);
     if (!dir) return;
     std::vector<std::string_view> names;
     for (auto const& k : all) names.push_back(k.str());
@@ -244,6 +248,7 @@ class basic_atomic_file_storage {
   /// Throws whatever keeps it from telling: EMFILE, ENOLCK, EACCES, `errc::unsafe_directory`, ...
   std::optional<lock_type> try_lock(key const& k) {
     detail::operation const op{"try_lock", k};
+    require_directory(op);
     return lock_type::try_take(ops_, directory_, is_durable(), detail::encoded(k, op.name), op, made_);
   }
 
@@ -253,6 +258,7 @@ class basic_atomic_file_storage {
   void try_lock_all(std::span<key const> all, std::vector<lock_type>& locks) {
     bool const is_one = all.size() == 1;
     detail::operation const op{is_one ? "try_lock" : "try_lock_all", is_one ? all[0].str() : std::string_view()};
+    require_directory(op);
     std::vector<off_t> bytes;
     for (auto const& k : all) bytes.push_back(lock_type::byte_of(detail::encoded(k, op.name)));
     lock_type::try_take_all(ops_, directory_, is_durable(), bytes, op, locks, made_);
@@ -261,8 +267,20 @@ class basic_atomic_file_storage {
  private:
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
+  std::optional<detail::directory<FileOps>> open(detail::operation const& op, detail::access wanted) const {
+    auto found = detail::directory<FileOps>::open(ops_, directory_, op, wanted);
+    if (!found && options_.must_exist) op.fail(ENOENT, "open", directory_.native());
+    return found;
+  }
   std::optional<detail::directory<FileOps>> open_to_read(detail::operation const& op) const {
-    return detail::directory<FileOps>::open(ops_, directory_, op, detail::access::read);
+    return open(op, detail::access::read);
+  }
+  void require_directory(detail::operation const& op) const {
+    if (options_.must_exist) open(op, detail::access::write);
+  }
+  detail::directory<FileOps> made(detail::operation const& op) const {
+    require_directory(op);
+    return detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
   }
 
   /// All that `put_all` does but the sync of the directory.
