@@ -8,6 +8,7 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace stash::inline v1 {

@@ -11,6 +11,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <new>
 #include <stash/detail/nearest_double.hpp>
 #include <stash/detail/parts.hpp>

@@ -16,6 +16,7 @@
 #include <stash/detail/observer.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>

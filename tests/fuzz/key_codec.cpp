@@ -2,6 +2,7 @@
 #include <set>
 #include <stash/detail/file_name.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fuzz_input.hpp"

@@ -4,11 +4,14 @@
 #include <cmath>
 #include <csetjmp>
 #include <csignal>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <memory_resource>
+#include <type_traits>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "support.hpp"
 

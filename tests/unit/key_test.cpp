@@ -1,6 +1,7 @@
 #include <stash/detail/file_name.hpp>
 #include <stash/key.hpp>
 #include <unordered_set>
+#include <utility>
 
 #include "support.hpp"
 

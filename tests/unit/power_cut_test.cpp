@@ -7,6 +7,7 @@
 #include <set>
 #include <stash/detail/xxh64.hpp>
 #include <stash/storage/journal.hpp>
+#include <tuple>
 #include <unordered_map>
 
 #include "figures.hpp"

@@ -1,12 +1,16 @@
 // The conformance suite, run on each storage, and on storages that are wrong on purpose: that is how we know
 // that it sees.
+#include <atomic>
+#include <csignal>
 #include <list>
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
 #include <stash/storage/journal.hpp>
 #include <stash/testing/storage_conformance.hpp>
 #include <thread>
+#include <utility>
 
 #include "conforming.hpp"
 #include "support.hpp"

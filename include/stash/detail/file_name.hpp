@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 // The names in a stash directory:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ios>
 #include <ostream>
 #include <stash/version.hpp>
 #include <string_view>

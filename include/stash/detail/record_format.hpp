@@ -1,6 +1,7 @@
 #pragma once
 
 #include <charconv>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <stash/detail/file_name.hpp>
@@ -11,6 +12,7 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 // A record as bytes: a header line and the payload with a newline behind it.

@@ -2,12 +2,14 @@
 
 #include <charconv>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace stash::inline v1::detail {
 

@@ -5,6 +5,7 @@
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <limits>

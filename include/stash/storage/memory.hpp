@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <boost/system/errc.hpp>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
