@@ -38,7 +38,8 @@ struct resource {
   std::set<std::optional<std::string>> on_disk{now};
   void drop() {
     now.reset();
-    on_disk = {now};
+    on_disk.clear();  // g++ 16 takes a copy of what was just reset for one of a string that was never set
+    on_disk.emplace();
   }
   void create(std::string const& words) {
     now = words;

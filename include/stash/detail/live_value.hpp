@@ -47,7 +47,7 @@ std::optional<T> live_value(Result&& result) {
 /// The value in memory of its own, for the resource's may go with the resource. Only the bytes of other types make
 /// a copy that shares nothing.
 template <json_native T>
-T in_own_memory(T&& value) {
+T in_own_memory(T value) {
   return T(std::move(value), boost::json::storage_ptr{});
 }
 
