@@ -593,7 +593,8 @@ take_out("an end to letting others pass", "detail/lock_file.hpp",
 take_out("freeing all of many where one is busy", "detail/lock_file.hpp", "if (one) ops_.unlock_bytes(fd_, 0, 0);", "",
          "delete_guards")
 take_out("many locks beside those of others", "detail/lock_file.hpp",
-         "parts.emplace_back(part.begin(), first); parts.emplace_back(last, part.end());", "", "delete_guards")
+         "parts.emplace_back(part.begin(), first); parts.emplace_back(last, part.end());", "",
+         "delete_guards", may_hang=True)
 take_out("waiting for a lock", "detail/lock.hpp", "if (waited >= wait) return waited;", "return waited;", "locks")
 take_out("a wait without end that does not overflow", "detail/lock.hpp",
          "if (waited >= wait)", "if (std::chrono::nanoseconds(waited) >= std::chrono::nanoseconds(wait))", "locks")
