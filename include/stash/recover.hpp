@@ -178,14 +178,22 @@ class recovery {
         clear_failed(std::move(restored_[i]), std::current_exception());
       }
     }
-    try {
-      erase_all(stash_.storage(), doomed_);
-    } catch (...) {
-      for (auto& k : doomed_) clear_alone(k);  // one that cannot be removed stops no other
+    if (!are_erased_together()) {
+      for (auto& k : doomed_) clear_alone(k);
     }
     doomed_.clear();
     restored_.clear();
     locks_.release();
+  }
+  /// false: one that cannot be removed must stop no other; and of one alone, its own error is told.
+  bool are_erased_together() noexcept {
+    if (doomed_.size() < 2) return false;
+    try {
+      erase_all(stash_.storage(), doomed_);
+      return true;
+    } catch (...) {  // told of each that it concerns
+      return false;
+    }
   }
   void clear_alone(key& k) noexcept {
     try {

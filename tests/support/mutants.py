@@ -776,7 +776,8 @@ take_out("one key's failure stopping no other", "recover.hpp",
          "failed(std::move(k), std::current_exception()); throw;", "recover")
 take_out("one record that cannot be removed stopping no other", "recover.hpp",
          "for (auto& k : doomed_) clear_alone(k);",
-         "for (auto& k : doomed_) clear_failed(std::move(k), std::current_exception());", "recover")
+         "for (auto& k : doomed_) { if (doomed_.size() < 2) clear_alone(k); else clear_failed(std::move(k), {}); }",
+         "recover")
 take_out("reporting a record that could not be removed", "recover.hpp",
          "clear_failed(std::move(k), std::current_exception()); } } void clear_failed", "} } void clear_failed",
          "recover")
@@ -789,8 +790,8 @@ take_out("releasing what is not to be removed at once", "recover.hpp",
          "if (!is_to_be_cleared) locks_.pop_back();", "", "recover")
 take_out("removing soon what was restored", "recover.hpp",
          "if (!restored_.empty() && since(first_) >= std::chrono::milliseconds(500)) clear();", "", "recover")
-take_out("removing what was restored together", "recover.hpp", "erase_all(stash_.storage(), doomed_);",
-         "for (auto const& k : doomed_) stash_.storage().erase(k);", "recover")
+take_out("removing what was restored together", "recover.hpp", "if (doomed_.size() < 2) return false;",
+         "return false;", "recover")
 take_out("waiting for all busy keys together", "recover.hpp", "std::erase_if(busy, [&](key* k) { return is_done(*k); });",
          "std::erase_if(busy, [&](key* k) { return !wait_for(short_wait, [&] { return is_done(*k); }); });", "recover")
 take_out("listing all before anything is restored", "recover.hpp",

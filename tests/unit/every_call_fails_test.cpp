@@ -1618,7 +1618,11 @@ BOOST_AUTO_TEST_CASE(from_whichever_system_call_on_all_fail_and_the_first_error_
           fault const f{"from call " + std::to_string(n) + " on all fail", {error, EROFS}, false, false, true};
           auto const dead = run_in_trouble(op, ref, {.at = n, .error = error, .later = EROFS}, f, counted);
           if (once->empty()) continue;  // it was forgiven: what fails next is the first to be told
-          bool const same = !dead->empty() && is_told_first(dead->front(), once->front());
+          // A recovery tells of each key; the observer is not told where its record could not even be read.
+          std::size_t const looked_at = std::string_view(op.error_names).starts_with("recover") ? dead->size() : 1;
+          auto const is_first = [&](std::exception_ptr const& told) { return is_told_first(told, once->front()); };
+          bool const same =
+              !dead->empty() && std::any_of(dead->begin(), dead->begin() + static_cast<int>(looked_at), is_first);
           BOOST_TEST(same, W::place_type::name()
                                << ": " << op.name << ", " << f.text << ": another error is told first");
         }
