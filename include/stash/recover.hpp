@@ -82,7 +82,7 @@ class recovery {
       if (!is_done(e.key)) busy.push_back(&e.key);
     }
     // A second altogether: else many guards that work would keep a service from its start.
-    wait_for(short_wait, [&] {
+    detail::wait_for(short_wait, [&] {
       std::erase_if(busy, [&](key* k) { return is_done(*k); });
       return busy.empty();
     });
@@ -97,7 +97,7 @@ class recovery {
 
   /// false: it is busy. What goes wrong with one key stops no other.
   bool is_done(key& k) noexcept {
-    if (!restored_.empty() && since(first_) >= std::chrono::milliseconds(500)) clear();
+    if (!restored_.empty() && detail::since(first_) >= std::chrono::milliseconds(500)) clear();
     try {
       return recover_one(k);
     } catch (...) {
@@ -134,7 +134,7 @@ class recovery {
     } catch (boost::system::system_error const& problem) {
       if (problem.code() != errc::corrupt) throw;
       ++report_.corrupt;
-      tell(options_.observer, event_kind::corrupt, k, {.where = place(k), .error = std::current_exception()});
+      detail::tell(options_.observer, event_kind::corrupt, k, {.where = place(k), .error = std::current_exception()});
       return false;
     }
     if (!found || !restore(k, *found, held)) return false;
@@ -151,7 +151,7 @@ class recovery {
         ++report_.live;
         return false;
       }
-      T const value = value_of<T>(stash_, k, r, "recover");
+      T const value = detail::value_of<T>(stash_, k, r, "recover");
       key copy = k;  // now: there is no memory to run out of once it is restored
       held.ensure_held("recover");
       restore_(k, value);
@@ -163,7 +163,7 @@ class recovery {
       throw;
     }
     ++report_.restored;
-    tell(options_.observer, event_kind::restored, k, {.age = age});
+    detail::tell(options_.observer, event_kind::restored, k, {.age = age});
     return true;
   }
 
@@ -172,7 +172,7 @@ class recovery {
   void clear() noexcept {
     for (std::size_t i = 0; i < restored_.size(); ++i) {
       try {
-        if (!locks_[i].held()) throw busy(stash_.storage(), "recover", restored_[i], "its lock was lost");
+        if (!locks_[i].held()) throw detail::busy(stash_.storage(), "recover", restored_[i], "its lock was lost");
         doomed_.push_back(std::move(restored_[i]));
       } catch (...) {
         clear_failed(std::move(restored_[i]), std::current_exception());
@@ -189,7 +189,7 @@ class recovery {
   bool are_erased_together() noexcept {
     if (doomed_.size() < 2) return false;
     try {
-      erase_all(stash_.storage(), doomed_);
+      detail::erase_all(stash_.storage(), doomed_);
       return true;
     } catch (...) {  // told of each that it concerns
       return false;
@@ -203,7 +203,7 @@ class recovery {
     }
   }
   void clear_failed(key&& k, std::exception_ptr const& problem) noexcept {
-    tell(options_.observer, event_kind::clear_failed, k, {.where = place(k), .error = problem});
+    detail::tell(options_.observer, event_kind::clear_failed, k, {.where = place(k), .error = problem});
     failed(std::move(k), problem);
   }
 
@@ -225,7 +225,7 @@ class recovery {
     }
     if (ours.empty()) return;
     try {
-      sweep_all(stash_.storage(), ours);
+      detail::sweep_all(stash_.storage(), ours);
     } catch (...) {
       sweep_failed(ours, std::current_exception());
     }

@@ -261,7 +261,7 @@ take_out("an error of listing a directory", "detail/directory.hpp",
 take_out("something in the place of a closed standard descriptor", "detail/posix_file_ops.hpp",
          "detail::occupy_standard_descriptors();", "", "descriptors")
 take_out("the same before SQLite opens", "detail/sqlite.hpp", "occupy_standard_descriptors();", "", "descriptors")
-take_out("the same before libpq connects", "detail/postgres.hpp", "occupy_standard_descriptors();", "",
+take_out("the same before libpq connects", "detail/postgres/connecting.hpp", "occupy_standard_descriptors();", "",
          "postgres_storage/*/its_socket_is_no_standard_descriptor_where_these_are_closed")
 take_out("what is there being gone in another program", "detail/standard_descriptors.hpp",
          "O_PATH | O_DIRECTORY | O_CLOEXEC", "O_PATH | O_DIRECTORY", "descriptors")
@@ -422,7 +422,7 @@ take_out("the mode of the directory", "detail/directory.hpp",
 take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
          "O_RDONLY | O_DIRECTORY", "directory", "atomic_file")
 take_out("a link spelled with a slash behind it", "detail/absolute.hpp",
-         "return without_dots_behind(std::move(directory));", "return directory;", "directory")
+         "return detail::without_dots_behind(std::move(directory));", "return directory;", "directory")
 take_out("telling a link from a file in the directory's place", "detail/posix_file_ops.hpp",
          "return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);", "return ::fstatat(directory, name, s, 0);",
          "atomic_file")
@@ -450,16 +450,13 @@ take_out("a mode of the parents that the umask says", "detail/directory.hpp",
 take_out("mode 0700 against the umask", "detail/posix_file_ops.hpp",
          "return ::fchmodat(AT_FDCWD, path, (s.st_mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW);", "return 0;",
          "atomic_file")
-take_out("removing what was made for a lock", "detail/file_lock.hpp",
+take_out("removing what was made for a lock", "detail/lock_file.hpp",
          "if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);", "", "directory")
-take_out("removing what was made for a lock that could not be had", "storage/atomic_file.hpp",
-         "detail::directory<FileOps>::remove_unused(ops_, (directory_ / detail::lock_file_name).native(), *made_);", "",
-         "directory")
 take_out("a directory staying in which something was saved", "storage/atomic_file.hpp",
          "file.rename_to(name); *made_ = 0;", "file.rename_to(name);", "directory")
 take_out("a directory staying in which many were saved", "storage/atomic_file.hpp",
          "\"put_all\")); *made_ = 0;", "\"put_all\"));", "directory")
-take_out("a directory staying in which another has a lock", "detail/directory.hpp", "ops_->lock_all(fd) == 0 &&",
+take_out("a directory staying in which another has a lock", "detail/directory.hpp", "ops_->lock_bytes(fd, 0, 0) == 0 &&",
          "", "directory")
 take_out("a directory staying in which there is something", "detail/directory.hpp",
          "return name == \".\" || name == \"..\" || name == lock_file_name;", "return !name.empty();", "directory")
@@ -470,12 +467,10 @@ take_out("removing what was made before something fails", "detail/directory.hpp"
          "if (!made.empty()) remove(ops, path, made);", "", "directory")
 take_out("making anew what was removed meanwhile", "detail/directory.hpp", "if (!is_gone || tries == 100) throw;",
          "throw;", "directory")
-take_out("opening anew a lock file that was removed meanwhile", "detail/file_lock.hpp",
-         "if (fd < 0 && errno == ENOENT) continue;", "", "directory")
-take_out("waiting for who removes the directory", "detail/posix_file_ops.hpp", "|| !all_are_locked(fd, offset)",
-         "|| true", "directory")
-take_out("an end to waiting for who removes it", "detail/posix_file_ops.hpp", "|| tries == 100 ||", "||", "directory",
-         may_hang=True)
+take_out("opening anew a lock file that was removed meanwhile", "detail/lock_file.hpp",
+         "if (fd < 0 && errno == ENOENT && tries < 100) continue;", "", "directory")
+take_out("the lock file that was deleted going before another is made", "detail/file_lock.hpp", "file.reset(); file =",
+         "file =", "locks")
 take_out("no names in a directory that was removed", "detail/directory.hpp",
          "if (ops_->list(get(), result) != 0 && errno != ENOENT)", "if (ops_->list(get(), result) != 0)", "directory")
 take_out("the longest name that a file system allows", "storage/atomic_file.hpp",
@@ -534,10 +529,10 @@ take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREA
 take_out("the lock", "detail/lock_file.hpp", "if (retried([&] { return ops_.lock_byte(fd_, byte); }) == 0)",
          "if (true)", "locks", may_hang=True)
 take_out("going on with a pause that a signal ended", "detail/sleep.hpp", "errno != EINTR", "true", "locks")
-take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "left = pause - since(start)",
+take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "left = pause - detail::since(start)",
          "left = pause", "locks", may_hang=True)
-take_out("an end to a call that is always interrupted", "detail/directory.hpp",
-         "if (since(*start) >= std::chrono::seconds(2)) return result;", "", "locks", may_hang=True)
+take_out("an end to a call that is always interrupted", "detail/operation.hpp",
+         "if (detail::since(*start) >= std::chrono::seconds(2)) return result;", "", "locks", may_hang=True)
 take_out("a byte of its own for each key", "detail/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
 take_out("telling a lock that cannot be taken from one that another has", "detail/lock_file.hpp",
@@ -589,7 +584,7 @@ take_out("freeing what lies between many locks", "detail/lock_file.hpp", "unlock
 take_out("letting others lock many in passing", "detail/lock_file.hpp", "if (!met || !met->passes ||",
          "if (true ||", "delete_guards")
 take_out("an end to letting others pass", "detail/lock_file.hpp",
-         "!met->passes || since(start) >= std::chrono::seconds(1))", "!met->passes)", "delete_guards", may_hang=True)
+         "!met->passes || detail::since(start) >= std::chrono::seconds(1))", "!met->passes)", "delete_guards", may_hang=True)
 take_out("freeing all of many where one is busy", "detail/lock_file.hpp", "if (one) ops_.unlock_bytes(fd_, 0, 0);", "",
          "delete_guards")
 take_out("many locks beside those of others", "detail/lock_file.hpp",
@@ -601,7 +596,7 @@ take_out("a wait without end that does not overflow", "detail/lock.hpp",
 take_out("the second look at a lock that may be lost", "detail/lock.hpp",
          "if (is_held()) return;", "return;", "locks")
 take_out("going on only with a lock that could be taken again", "detail/lock.hpp",
-         "if (!lock_again()) throw busy(storage_, operation, key_, \"its lock was lost and is held by another now\");",
+         "if (!lock_again()) throw detail::busy(storage_, operation, key_, \"its lock was lost and is held by another now\");",
          "if (!lock_again()) return;", "locks")
 take_out("comparing the record under a lock that was lost", "detail/lock.hpp", "if (!stands_unchanged())",
          "if (false)", "locks")
@@ -782,14 +777,14 @@ take_out("reporting a record that could not be removed", "recover.hpp",
          "clear_failed(std::move(k), std::current_exception()); } } void clear_failed", "} } void clear_failed",
          "recover")
 take_out("the locks never having been lost when records are destroyed", "recover.hpp",
-         "if (!locks_[i].held()) throw busy(stash_.storage(), \"recover\", restored_[i], \"its lock was lost\");", "",
+         "if (!locks_[i].held()) throw detail::busy(stash_.storage(), \"recover\", restored_[i], \"its lock was lost\");", "",
          "recover")
 take_out("holding the lock until the record is removed", "recover.hpp",
          "if (!is_to_be_cleared) locks_.pop_back();", "locks_.pop_back();", "recover")
 take_out("releasing what is not to be removed at once", "recover.hpp",
          "if (!is_to_be_cleared) locks_.pop_back();", "", "recover")
 take_out("removing soon what was restored", "recover.hpp",
-         "if (!restored_.empty() && since(first_) >= std::chrono::milliseconds(500)) clear();", "", "recover")
+         "if (!restored_.empty() && detail::since(first_) >= std::chrono::milliseconds(500)) clear();", "", "recover")
 take_out("removing what was restored together", "recover.hpp", "if (doomed_.size() < 2) return false;",
          "return false;", "recover")
 take_out("waiting for all busy keys together", "recover.hpp", "std::erase_if(busy, [&](key* k) { return is_done(*k); });",
@@ -1003,21 +998,21 @@ take_out("a text without info replacing the info", "ckan/data_dictionary.hpp", "
 take_out("what is written on the table being no field", "ckan/data_dictionary.hpp",
          "if (member.key() == table_key) continue;", "", "data_dictionary")
 take_out("a text of somebody's being kept", "ckan/column_comment.hpp",
-         "if (is_ambiguous || new_comment(f) != text) f.comment = std::move(text);", "", "data_dictionary")
-take_out("an empty info beside other words", "ckan/column_comment.hpp", "if (is_ambiguous || new_comment", "if (new_comment",
+         "if (is_ambiguous || detail::new_comment(f) != text) f.comment = std::move(text);", "", "data_dictionary")
+take_out("an empty info beside other words", "ckan/column_comment.hpp", "if (is_ambiguous || detail::new_comment", "if (detail::new_comment",
          "data_dictionary")
 take_out("a text that says something else not being written", "ckan/column_comment.hpp",
-         "return comment_holds(f) ? f.comment : new_comment(f);", "return f.comment ? f.comment : new_comment(f);",
+         "return detail::comment_holds(f) ? f.comment : detail::new_comment(f);", "return f.comment ? f.comment : detail::new_comment(f);",
          "data_dictionary")
-take_out("reading what Python writes", "ckan/column_comment.hpp", "std::string const json = without_nan(text);",
+take_out("reading what Python writes", "ckan/column_comment.hpp", "std::string const json = detail::without_nan(text);",
          "std::string const json(text);", "data_dictionary")
 take_out("words of a comment that could not be saved being its text only", "ckan/column_comment.hpp",
-         "return can_be_saved(found) ? found : column_words{};", "return found;", "data_dictionary")
+         "return detail::can_be_saved(found) ? found : column_words{};", "return found;", "data_dictionary")
 take_out("new info in the last of several", "ckan/column_comment.hpp", "if (name == \"_info\") from = begin, to = end;",
          "if (name == \"_info\" && to == 0) from = begin, to = end;", "data_dictionary")
 take_out("a quote in a text not ending it", "ckan/column_comment.hpp", "if (c == '\\\\') ++at;", "", "data_dictionary",
          may_hang=True)
-take_out("a text beside an info that says the same", "ckan/column_comment.hpp", "|| !comment_holds(f)) {", ") {",
+take_out("a text beside an info that says the same", "ckan/column_comment.hpp", "|| !detail::comment_holds(f)) {", ") {",
          "data_dictionary")
 take_out("info shown as somebody wrote it", "ckan/column_comment.hpp",
          "if (text.empty() || detail::without_nan(text) != text)", "if (true)", "data_dictionary")
@@ -1027,7 +1022,7 @@ take_out("names of ours in what somebody typed", "ckan/parse_dictionary.hpp",
          "if (char const* const key = detail::reserved_key(*info))", "if (char const* const key = nullptr)", "data_dictionary")
 take_out("a name that stands twice being refused", "detail/exact_json.hpp", "if (!names_.back().insert(name_).second)",
          "if (false)", "data_dictionary")
-take_out("a minus before a zero", "detail/exact_json.hpp", "is_negative = true;", "", "data_dictionary")
+take_out("a minus before a zero", "detail/decimal.hpp", "if (is_negative) all.insert(0, 1, '-');", "", "data_dictionary")
 take_out("CKAN's reserved names", "ckan/field_names.hpp", "if (name.front() == '_') return", "if (false) return",
          "data_dictionary")
 take_out("no double quote in a field name", "ckan/field_names.hpp", "if (name.find('\"') != name.npos) return",
@@ -1042,14 +1037,14 @@ take_out("keeping what is beside the info", "ckan/data_dictionary.hpp",
          "if (!f.beside.empty()) saved.emplace(detail::beside_key, f.beside);", "", "data_dictionary")
 take_out("a table without words not being live", "ckan/reload.hpp", "if (now && now->empty()) return std::nullopt;", "",
          "reload")
-take_out("not touching a live table", "ckan/reload.hpp", "if (!now) { recreate", "if (true) { recreate", "reload")
+take_out("not touching a live table", "ckan/reload.hpp", "if (!now) { ckan::recreate", "if (true) { ckan::recreate", "reload")
 take_out("the words being in a live table", "ckan/reload.hpp", "!has_words(*now, dictionary)", "false",
          "reload")
 take_out("noting the drop before it", "ckan/reload.hpp", "drop_was_attempted_ = true; datastore_.drop(id_);",
          "datastore_.drop(id_); drop_was_attempted_ = true;", "reload")
 take_out("the drop before the create", "ckan/reload.hpp", 
-         "datastore_.drop(id_); create_with(datastore_, id_, headers, remarks);",
-         "create_with(datastore_, id_, headers, remarks);", "reload")
+         "datastore_.drop(id_); detail::create_with(datastore_, id_, headers, remarks);",
+         "detail::create_with(datastore_, id_, headers, remarks);", "reload")
 take_out("what was written on the table being on the new one", "ckan/reload.hpp",
          "create_with(datastore_, id_, headers, remarks);", "create_with(datastore_, id_, headers, {});", "reload")
 take_out("what was written on the table being on one made anew", "ckan/reload.hpp",
@@ -1057,7 +1052,7 @@ take_out("what was written on the table being on one made anew", "ckan/reload.hp
 take_out("what was written on the table being in the record", "ckan/reload.hpp",
          "dictionary.emplace(table_key, std::move(remarks));", ";", "reload")
 take_out("remarks without a place being reported", "ckan/reload.hpp",
-         "std::vector<std::string> result = remarks_without_place<Datastore>(remarks);", "std::vector<std::string> result;",
+         "std::vector<std::string> result = detail::remarks_without_place<Datastore>(remarks);", "std::vector<std::string> result;",
          "reload")
 take_out("remarks without a place keeping their record", "ckan/reload.hpp", "if (left.empty()) return;", "return;", "reload")
 take_out("the finish", "ckan/reload.hpp", "datastore_.finish(id_);", "", "reload")
@@ -1169,7 +1164,7 @@ take_out("a missing schema being an error", "detail/postgres_table.hpp", "if (fo
          "if (false)", "postgres_storage")
 take_out("a bound for a name's length", "detail/postgres_name.hpp", "if (name.size() > longest)", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
-take_out("a name of a table being text", "detail/postgres_name.hpp", "if (!is_utf8(name))", "if (false)",
+take_out("a name of a table being text", "detail/postgres_name.hpp", "if (!detail::is_utf8(name))", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
 take_out("no table's name with a NUL", "detail/postgres_name.hpp", "if (name.find('\\0') != name.npos)", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
@@ -1257,7 +1252,7 @@ take_out("time to say that a lock could not be taken again", "detail/postgres_se
          "if (is_over(until))", "postgres_storage")
 take_out("reading a table that was made just now", "detail/postgres_table.hpp", "if (exists(db, op, until)) {  // it",
          "if (exists(db, op, until) && false) {  // it", "postgres_storage")
-take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !may_pass(problem.code()) ||",
+take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !detail::may_pass(problem.code()) ||",
          "if (!again ||", "postgres_storage")
 take_out("of several hosts, the one that can be written to", "detail/postgres/connecting.hpp",
          "value(used, \"target_session_attrs\") == \"any\"", "true", "postgres_storage/postgres_storage/the_environment*")
@@ -1281,9 +1276,9 @@ take_out("nothing of a server's on stderr", "detail/postgres/connecting.hpp",
          "made.get(), [](void*, PGresult const*) {}, nullptr);", "made.get(), nullptr, nullptr);",
          "postgres_connection/postgres_connection/what_the_server_tells*")
 take_out("a failure that no server sent being a lost connection", "detail/postgres/connection.hpp",
-         "if (!is_sqlstate(state)) lose(op);", "", "postgres_storage")
+         "if (!detail::is_sqlstate(state)) lose(op);", "", "postgres_storage")
 take_out("losing a connection that answers what was not asked", "detail/postgres/connection.hpp",
-         "if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
+         "if (!detail::is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
 take_out("an end of what answers a COPY", "detail/postgres/connection.hpp", "if (status == PGRES_COPY_IN) return;", "",
          "postgres_datastore", may_hang=True)
 take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",
@@ -1474,7 +1469,7 @@ take_out("not going on with a load whose resource was dropped", "ckan/sqlite_dat
 take_out("the marks of loads going with their resource", "ckan/sqlite_datastore.hpp",
          "if (has_loads()) statement", "if (false) statement", "sqlite_datastore")
 take_out("an address being no directory", "detail/absolute.hpp",
-         "if (auto const address = address_in(directory.native())) {", "if (auto const address = address_in({})) {", "address")
+         "if (auto const address = detail::address_in(directory.native())) {", "if (auto const address = detail::address_in({})) {", "address")
 take_out("an address being no file of a datastore", "ckan/sqlite_datastore.hpp", "if (!address) return file;",
          "return file;", "address")
 take_out("no affinity that changes numbers", "ckan/sqlite_datastore.hpp", 'f.type == "numeric" ? "" : " TEXT"',
@@ -1512,8 +1507,8 @@ take_out("an SQLite file that cannot be looked at being an error", "detail/sqlit
          "if (errno == ENOENT) return std::nullopt;", "return std::nullopt;", "sqlite_storage")
 take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
-take_out("annotating with a \"_beside\" being refused", "ckan/column_comment.hpp", "if (!f.beside.empty()) fail(",
-         "if (false) fail(", "data_dictionary")
+take_out("annotating with a \"_beside\" being refused", "ckan/column_comment.hpp", "if (!f.beside.empty()) detail::fail(",
+         "if (false) detail::fail(", "data_dictionary")
 take_out("a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",
          "bool const is_verbatim = detail::comment_holds(f);", "bool const is_verbatim = false;", "sqlite_datastore")
 take_out("finding a text of somebody's in SQLite", "ckan/sqlite_datastore.hpp",

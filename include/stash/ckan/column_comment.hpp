@@ -47,7 +47,7 @@ inline std::string without_nan(std::string_view text) {
 inline std::optional<boost::json::object> object_in(std::string_view text) {
   boost::json::parse_options options;
   options.max_depth = json_serializer::max_depth;
-  std::string const json = without_nan(text);
+  std::string const json = detail::without_nan(text);
   boost::json::basic_parser<stash::detail::json_builder> parser{options};
   boost::system::error_code failed;
   if (parser.write_some(false, json.data(), json.size(), failed) != json.size() || failed) return std::nullopt;
@@ -65,7 +65,7 @@ struct column_words {
 /// Not where they are nested too deep, or have a name of ours.
 inline bool can_be_saved(column_words const& words) {
   try {
-    static_cast<void>(json_serializer{}.serialize(dictionary_of({{"", "", words.info, words.beside}})));
+    static_cast<void>(json_serializer{}.serialize(ckan::dictionary_of({{"", "", words.info, words.beside}})));
     return true;
   } catch (error const&) {
     return false;
@@ -75,7 +75,7 @@ inline bool can_be_saved(column_words const& words) {
 /// As near as a `json::value` comes to it; nothing where it is no object of CKAN's, or could not be saved.
 inline column_words read_comment(std::string_view text) {
   column_words found;
-  auto all = object_in(text);
+  auto all = detail::object_in(text);
   if (!all) return found;
   if (!text.starts_with(' ')) {
     found.info = std::move(all);
@@ -88,7 +88,7 @@ inline column_words read_comment(std::string_view text) {
       }
     }
   }
-  return can_be_saved(found) ? found : column_words{};
+  return detail::can_be_saved(found) ? found : column_words{};
 }
 
 /// What we write where there is no text of somebody's; nullopt: nothing. Throws `errc::unserializable`.
@@ -103,20 +103,22 @@ inline std::optional<std::string> new_comment(field const& f) {
 /// Whether the field's comment still says what its info and beside say. An empty info says nothing.
 inline bool comment_holds(field const& f) {
   if (!f.comment) return false;
-  auto const said = read_comment(*f.comment);
+  auto const said = detail::read_comment(*f.comment);
   return said.info.value_or(boost::json::object{}) == f.info.value_or(boost::json::object{}) && said.beside == f.beside;
 }
 
 /// The comment to write; nullopt: none. Throws `errc::unserializable`.
-inline std::optional<std::string> comment_of(field const& f) { return comment_holds(f) ? f.comment : new_comment(f); }
+inline std::optional<std::string> comment_of(field const& f) {
+  return detail::comment_holds(f) ? f.comment : detail::new_comment(f);
+}
 
 /// Gives `f` what the comment `text` says, and the text itself where we would write another.
 inline void take_comment(field& f, std::string text) {
-  auto said = read_comment(text);
+  auto said = detail::read_comment(text);
   f.info = std::move(said.info);
   f.beside = std::move(said.beside);
   bool const is_ambiguous = f.info && f.info->empty() && !f.beside.empty();  // a dictionary has no empty info then
-  if (is_ambiguous || new_comment(f) != text) f.comment = std::move(text);
+  if (is_ambiguous || detail::new_comment(f) != text) f.comment = std::move(text);
 }
 
 /// Where the name or value that begins at `at` in a JSON object ends: at its colon, comma or brace.
@@ -143,10 +145,10 @@ inline std::size_t end_of_part(std::string_view json, std::size_t at) {
 template <class F>
 void for_each_part(std::string_view json, F f) {
   for (std::size_t at = json.find('{') + 1;; ++at) {
-    std::size_t const colon = end_of_part(json, at);
+    std::size_t const colon = detail::end_of_part(json, at);
     if (json[colon] != ':') return;  // {}
     auto const name = boost::json::parse(json.substr(at, colon - at));
-    at = end_of_part(json, colon + 1);
+    at = detail::end_of_part(json, colon + 1);
     f(std::string_view(name.get_string()), colon + 1, at);
     if (json[at] == '}') return;
   }
@@ -155,12 +157,12 @@ void for_each_part(std::string_view json, F f) {
 /// `comment` with another info, `json`; all else in it stays byte for byte, and so does its form. Where it is no object
 /// of CKAN's, a new one.
 inline std::string with_info(std::string_view comment, std::string const& json) {
-  if (!object_in(comment)) return " {\"_info\":" + json + '}';
+  if (!detail::object_in(comment)) return " {\"_info\":" + json + '}';
   if (!comment.starts_with(' ')) return json;
   std::string result(comment);
   bool is_empty = true;
   std::size_t from = 0, to = 0;  // of several infos the last one counts
-  for_each_part(comment, [&](std::string_view name, std::size_t begin, std::size_t end) {
+  detail::for_each_part(comment, [&](std::string_view name, std::size_t begin, std::size_t end) {
     is_empty = false;
     if (name == "_info") from = begin, to = end;
   });
@@ -172,11 +174,11 @@ inline std::string with_info(std::string_view comment, std::string const& json) 
 /// is none, and `errc::unserializable`.
 inline std::string info_to_write(boost::json::value const& entry) {
   field f;
-  apply(f, entry, {}, {});
-  if (!f.beside.empty()) fail(errc::mismatch, {}, {}, "\"_beside\" is reserved");
+  detail::apply(f, entry, {}, {});
+  if (!f.beside.empty()) detail::fail(errc::mismatch, {}, {}, "\"_beside\" is reserved");
   if (!f.comment) return json_serializer{}.serialize(entry);
-  if (!f.comment->starts_with('{') || !comment_holds(f)) {
-    fail(errc::mismatch, {}, {}, "its \"_verbatim\" does not say what stands beside it");
+  if (!f.comment->starts_with('{') || !detail::comment_holds(f)) {
+    detail::fail(errc::mismatch, {}, {}, "its \"_verbatim\" does not say what stands beside it");
   }
   return *f.comment;
 }

@@ -83,42 +83,43 @@ inline constexpr std::array<char const*, 2> own_columns{"_id", "_full_text"};
 inline std::optional<std::string> text_in(boost::json::object const& remarks, std::string_view name) {
   auto const* const text = remarks.if_contains(name);
   if (text == nullptr) return std::nullopt;
-  if (!text->is_string()) fail(errc::mismatch, "remarks", name, "what is saved is no text");
+  if (!text->is_string()) detail::fail(errc::mismatch, "remarks", name, "what is saved is no text");
   return std::string(text->get_string().data(), text->get_string().size());
 }
 /// What a datastore's `remarks` have for the table itself.
 inline std::optional<std::string> remark_on_table(boost::json::object const& remarks) {
-  return text_in(remarks, "comment");
+  return detail::text_in(remarks, "comment");
 }
 /// What they have for its columns that are no fields; null: nothing. Throws `errc::mismatch` where it is no object.
 inline boost::json::object const* remarks_on_columns(boost::json::object const& remarks) {
   auto const* const columns = remarks.if_contains("columns");
   if (columns == nullptr) return nullptr;
-  if (!columns->is_object()) fail(errc::mismatch, "remarks", {}, "what is saved of the columns is not an object");
+  if (!columns->is_object())
+    detail::fail(errc::mismatch, "remarks", {}, "what is saved of the columns is not an object");
   return &columns->get_object();
 }
 /// What they have for one of these.
 inline std::optional<std::string> remark_on(boost::json::object const& remarks, std::string_view column) {
-  auto const* const columns = remarks_on_columns(remarks);
-  return columns == nullptr ? std::nullopt : text_in(*columns, column);
+  auto const* const columns = detail::remarks_on_columns(remarks);
+  return columns == nullptr ? std::nullopt : detail::text_in(*columns, column);
 }
 
 /// Takes what the dictionary has for one field apart again, and applies the type override.
 inline void apply(field& f, boost::json::value const& saved, type_mapping const& types, std::string_view operation) {
   auto const* const object = saved.if_object();
-  if (object == nullptr) fail(errc::mismatch, operation, f.id, "what is saved for the field is not an object");
+  if (object == nullptr) detail::fail(errc::mismatch, operation, f.id, "what is saved for the field is not an object");
   auto const* const beside = object->if_contains(beside_key);
   auto const* const comment = object->if_contains(comment_key);
   if (beside != nullptr && !beside->is_object())
-    fail(errc::mismatch, operation, f.id, "its \"_beside\" is not an object");
+    detail::fail(errc::mismatch, operation, f.id, "its \"_beside\" is not an object");
   if (comment != nullptr && !comment->is_string())
-    fail(errc::mismatch, operation, f.id, "its \"_verbatim\" is no text");
+    detail::fail(errc::mismatch, operation, f.id, "its \"_verbatim\" is no text");
   boost::json::object info;  // not erase(), which changes the order
   for (auto const& member : *object) {
     if (member.key() != beside_key && member.key() != comment_key) info.emplace(member.key(), member.value());
   }
   bool const has_info = !info.empty() || object->empty();
-  if (auto type = overridden_type(info, types)) f.type = std::move(*type);
+  if (auto type = detail::overridden_type(info, types)) f.type = std::move(*type);
   if (beside != nullptr) f.beside = beside->get_object();
   f.comment.reset();
   if (comment != nullptr) {

@@ -46,7 +46,7 @@ inline std::array<boost::locale::utf::code_point, 2> ends_of(std::string_view te
 inline char const* why_no_field_name(std::string_view name) noexcept {
   if (name.front() == '_') return "names that begin with _ are reserved";
   if (name.find('"') != name.npos) return "CKAN takes no field name with a double quote";
-  auto const ends = ends_of(name);
+  auto const ends = detail::ends_of(name);
   if (std::any_of(ends.begin(), ends.end(), is_white)) {
     return "CKAN takes no field name with white space at its beginning or end";
   }
@@ -60,13 +60,13 @@ inline char const* why_no_field_name(std::string_view name) noexcept {
 
 /// Throws `errc::mismatch` for a name that CKAN refuses.
 inline void refuse_field_name(field const& f, std::string_view operation, std::string_view id) {
-  if (char const* const why = why_no_field_name(f.id)) refuse_field(f, operation, id, why);
+  if (char const* const why = detail::why_no_field_name(f.id)) detail::refuse_field(f, operation, id, why);
 }
 
 /// The same for a field that is new. One with words is restored: it had its name in a table that stood.
 inline void refuse_new_field_name(field const& f, std::string_view operation, std::string_view id) {
   bool const had_words = f.info || !f.beside.empty() || f.comment;
-  if (!had_words || f.id.front() == '_') refuse_field_name(f, operation, id);
+  if (!had_words || f.id.front() == '_') detail::refuse_field_name(f, operation, id);
 }
 
 /// Throws `errc::mismatch` where two of the names, which may be in any order, are equal.

@@ -50,7 +50,7 @@ template <class Datastore>
 std::optional<data_dictionary> words_of(Datastore& d, std::string_view id) {
   std::optional<fields> const all = d.describe(id);
   if (!all) return std::nullopt;
-  data_dictionary dictionary = dictionary_of(*all);
+  data_dictionary dictionary = ckan::dictionary_of(*all);
   if constexpr (keeps_remarks<Datastore>) {
     if (boost::json::object remarks = d.remarks(id); !remarks.empty())
       dictionary.emplace(table_key, std::move(remarks));
@@ -62,7 +62,8 @@ std::optional<data_dictionary> words_of(Datastore& d, std::string_view id) {
 inline boost::json::object remarks_in(data_dictionary const& dictionary, std::string_view id) {
   auto const* const remarks = dictionary.if_contains(table_key);
   if (remarks == nullptr) return {};
-  if (!remarks->is_object()) fail(errc::mismatch, "remarks", id, "what is saved for the table is not an object");
+  if (!remarks->is_object())
+    detail::fail(errc::mismatch, "remarks", id, "what is saved for the table is not an object");
   return remarks->get_object();
 }
 
@@ -72,7 +73,7 @@ std::vector<std::string> remarks_without_place(boost::json::object const& remark
   if (remarks.empty()) return {};
   if (!keeps_remarks<Datastore>) return {table_key};
   std::vector<std::string> result;
-  auto const* const columns = remarks_on_columns(remarks);
+  auto const* const columns = detail::remarks_on_columns(remarks);
   if (columns == nullptr) return result;
   for (auto const& member : *columns) {
     bool const is_own = std::find(own_columns.begin(), own_columns.end(), member.key()) != own_columns.end();
@@ -114,7 +115,7 @@ struct reload_report {
 /// was done) or something that was written on the old table has no place in this one (which is made all the same).
 template <datastore Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types = {}) {
-  fields const restored = restored_fields(dictionary, types);
+  fields const restored = ckan::restored_fields(dictionary, types);
   boost::json::object const remarks = detail::remarks_in(dictionary, id);
   d.drop(id);
   detail::create_with(d, id, restored, remarks);
@@ -135,7 +136,7 @@ class reloading {
 
   /// nullopt: no table, or one in which nobody typed anything.
   std::optional<data_dictionary> live() {
-    std::optional<data_dictionary> now = words_of(datastore_, id_);
+    std::optional<data_dictionary> now = detail::words_of(datastore_, id_);
     if (now && now->empty()) return std::nullopt;
     return now;
   }
@@ -143,9 +144,9 @@ class reloading {
   /// A live table is never touched: either the drop threw and dropped nothing, or `finish` threw and had finished.
   /// Then the words must be in it, or this throws, so that their record is kept.
   void restore(data_dictionary const& dictionary) {
-    std::optional<data_dictionary> const now = words_of(datastore_, id_);
+    std::optional<data_dictionary> const now = detail::words_of(datastore_, id_);
     if (!now) {
-      recreate(datastore_, id_, dictionary, types_);
+      ckan::recreate(datastore_, id_, dictionary, types_);
     } else if (!has_words(*now, dictionary)) {
       throw error{errc::mismatch, "restore", std::string(id_), "the table is live, but without these words"};
     }
@@ -155,7 +156,7 @@ class reloading {
   void rebuild(fields const& headers, boost::json::object const& remarks, Load& load) {
     drop_was_attempted_ = true;
     datastore_.drop(id_);
-    create_with(datastore_, id_, headers, remarks);
+    detail::create_with(datastore_, id_, headers, remarks);
     load(headers);
     datastore_.finish(id_);
   }
@@ -190,7 +191,7 @@ std::vector<std::string> missing_from(fields const& headers, data_dictionary con
                                       boost::json::object const& remarks) {
   std::unordered_set<std::string_view> names{table_key};
   for (field const& f : headers) names.insert(f.id);
-  std::vector<std::string> result = remarks_without_place<Datastore>(remarks);
+  std::vector<std::string> result = detail::remarks_without_place<Datastore>(remarks);
   for (auto const& member : dictionary) {
     if (!names.contains(member.key())) result.emplace_back(member.key());
   }
@@ -230,7 +231,7 @@ reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields 
   try {
     boost::json::object remarks;
     if (data_dictionary const* const dictionary = guard.value()) {
-      annotate(headers, *dictionary, options.types);
+      ckan::annotate(headers, *dictionary, options.types);
       remarks = detail::remarks_in(*dictionary, resource_id);
       report.unplaced = detail::missing_from<Datastore>(headers, *dictionary, remarks);
       if (!report.unplaced.empty()) stash::detail::guard_access::require_saved(guard);  // their only place to be

@@ -19,7 +19,7 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
   operation const op{operation_name, {}};
   if (directory.empty()) op.fail(EINVAL, "directory", "\"\"");
   if (directory.native().find('\0') != std::string::npos) op.fail(EINVAL, "directory", directory.native());
-  if (auto const address = address_in(directory.native())) {
+  if (auto const address = detail::address_in(directory.native())) {
     op.fail(EINVAL, "directory", *address + "...: an address, and no path");
   }
   if (directory.native().front() != '/') {
@@ -32,7 +32,7 @@ inline boost::filesystem::path absolute(boost::filesystem::path directory, std::
   }
   // "//x" is "/x" to the system, but the name of a network host to Boost.
   directory = directory.native().substr(std::min(directory.native().find_first_not_of('/'), directory.size()) - 1);
-  return without_dots_behind(std::move(directory));
+  return detail::without_dots_behind(std::move(directory));
 }
 
 }  // namespace stash::inline v1::detail

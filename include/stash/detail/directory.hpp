@@ -166,7 +166,7 @@ class directory {
     auto const size = ops.read_link(fd, name.c_str(), target.data(), target.size());
     if (size <= 0) return std::nullopt;
     target.resize(static_cast<std::size_t>(size));
-    return without_dots_behind(target.front() == '/' ? boost::filesystem::path(target) : parent / target);
+    return detail::without_dots_behind(target.front() == '/' ? boost::filesystem::path(target) : parent / target);
   }
 
   /// Throws unless it is ours, and nobody else may write to it.

@@ -36,17 +36,18 @@ std::optional<std::chrono::milliseconds> wait_for(std::chrono::milliseconds wait
   auto const start = std::chrono::steady_clock::now();
   for (std::chrono::milliseconds pause = 1ms;; pause = std::min<std::chrono::milliseconds>(2 * pause, 50ms)) {
     if (try_it()) return std::nullopt;
-    auto const waited = since(start);
+    auto const waited = detail::since(start);
     if (waited >= wait) return waited;
-    sleep_for(std::min(pause, wait - waited));
+    detail::sleep_for(std::min(pause, wait - waited));
   }
 }
 
 template <class Storage>
 [[noreturn]] void held_by_another(Storage const& storage, char const* operation, key const& k,
                                   std::chrono::milliseconds waited) {
-  throw busy(storage, operation, k,
-             "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
+  throw detail::busy(
+      storage, operation, k,
+      "its lock is held by another guard, thread or process; waited " + std::to_string(waited.count()) + " ms");
 }
 
 /// The lock of `k`. Waits for it as long as `wait`; then throws `errc::busy`.
@@ -54,11 +55,11 @@ template <class Storage>
 typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono::milliseconds wait,
                                     char const* operation) {
   std::optional<typename Storage::lock_type> lock;
-  auto const in_vain = wait_for(wait, [&] {
+  auto const in_vain = detail::wait_for(wait, [&] {
     if (auto taken = storage.try_lock(k)) lock.emplace(std::move(*taken));
     return lock.has_value();
   });
-  if (in_vain) held_by_another(storage, operation, k, *in_vain);
+  if (in_vain) detail::held_by_another(storage, operation, k, *in_vain);
   return std::move(*lock);
 }
 
@@ -113,11 +114,11 @@ class lock_set {
   /// Takes those of `keys`, which are in the order of their bytes, so that no two that lock many wait for each other.
   /// For all together it waits as long as `wait`; then throws `errc::busy`, and has those before the one that is busy.
   void take(Storage& storage, std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation) {
-    auto const in_vain = wait_for(wait, [&] {
+    auto const in_vain = detail::wait_for(wait, [&] {
       if (size() < keys.size()) try_take(storage, std::span(keys).subspan(size()));
       return size() == keys.size();
     });
-    if (in_vain) held_by_another(storage, operation, keys[size()], *in_vain);
+    if (in_vain) detail::held_by_another(storage, operation, keys[size()], *in_vain);
   }
 
  private:
@@ -140,7 +141,7 @@ class locked_record {
   }
 
   void lock(std::chrono::milliseconds wait, char const* operation) {
-    own_.emplace(acquire(storage_, key_, wait, operation));
+    own_.emplace(detail::acquire(storage_, key_, wait, operation));
     borrow(*own_);
   }
   /// Goes on with a lock that was taken already, and that must outlive this.
@@ -197,10 +198,10 @@ class locked_record {
   /// nothing was changed.
   void ensure_held(char const* operation) {
     if (is_held()) return;
-    if (!lock_again()) throw busy(storage_, operation, key_, "its lock was lost and is held by another now");
+    if (!lock_again()) throw detail::busy(storage_, operation, key_, "its lock was lost and is held by another now");
     try {
       if (!stands_unchanged())
-        throw busy(storage_, operation, key_, "its lock was lost and another changed the record");
+        throw detail::busy(storage_, operation, key_, "its lock was lost and another changed the record");
     } catch (...) {
       take_own();
       throw;

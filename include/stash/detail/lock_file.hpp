@@ -176,8 +176,8 @@ class lock_file {
   std::optional<obstacle> when_passed(std::chrono::steady_clock::time_point start, Lock lock) const {
     for (;;) {
       auto const met = lock();
-      if (!met || !met->passes || since(start) >= std::chrono::seconds(1)) return met;
-      sleep_for(std::chrono::milliseconds(1));
+      if (!met || !met->passes || detail::since(start) >= std::chrono::seconds(1)) return met;
+      detail::sleep_for(std::chrono::milliseconds(1));
     }
   }
 

@@ -60,7 +60,7 @@ class postgres_copy {
     try {
       end("given up");
     } catch (error const& problem) {
-      is_done = problem.code() == sqlstate("57014");  // that is how the server says so
+      is_done = problem.code() == stash::sqlstate("57014");  // that is how the server says so
     } catch (...) {
     }
     if (!is_done) db_.give_up();  // another connection is made
@@ -122,7 +122,7 @@ class postgres_copy {
 
   void send() {
     if (buffer_.empty()) return;
-    if (::PQputCopyData(db_.get(), buffer_.data(), int_size(buffer_.size(), op_)) <= 0) db_.lose(op_);
+    if (::PQputCopyData(db_.get(), buffer_.data(), detail::int_size(buffer_.size(), op_)) <= 0) db_.lose(op_);
     sent_ += buffer_.size();
     buffer_.clear();
     db_.flush(op_, until_());

@@ -23,7 +23,7 @@ inline void check_postgres_name(std::string_view operation, std::string_view wha
   if (name.empty()) refuse("is empty");
   if (name.size() > longest) refuse("has more than 63 bytes, where PostgreSQL would cut it");
   if (name.find('\0') != name.npos) refuse("has a NUL byte");
-  if (!is_utf8(name)) refuse("is not UTF-8");
+  if (!detail::is_utf8(name)) refuse("is not UTF-8");
 }
 
 }  // namespace stash::inline v1::detail

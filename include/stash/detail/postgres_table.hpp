@@ -38,8 +38,8 @@ class postgres_table {
   enum class place { nothing, old_table, table };
 
   postgres_table(std::string schema, std::string name) : schema_(std::move(schema)), name_(std::move(name)) {
-    check_postgres_name("postgres_storage", "schema", schema_);
-    check_postgres_name("postgres_storage", "table", name_);
+    detail::check_postgres_name("postgres_storage", "schema", schema_);
+    detail::check_postgres_name("postgres_storage", "table", name_);
   }
 
   static constexpr std::string_view own_schema = "stash";
@@ -83,7 +83,7 @@ class postgres_table {
     try {
       if (db.run("SELECT $1::text", {k.str()}, op, until).text(0, 0) == k.str()) return;
     } catch (error const& problem) {
-      if (problem.code() != sqlstate("22P05")) throw;
+      if (problem.code() != stash::sqlstate("22P05")) throw;
     }
     op.fail(errc::invalid_key, k, "the database's encoding " + std::string(encoding_of(db)) + " cannot hold it");
   }
@@ -125,7 +125,7 @@ class postgres_table {
       f(rows(db, more));
       return place::table;
     } catch (error const& problem) {
-      if (problem.code() != sqlstate("42P01")) throw;
+      if (problem.code() != stash::sqlstate("42P01")) throw;
     }
     if (exists(db, op, until)) {  // it was made just now, or the old one dropped
       f(rows(db, more));
@@ -249,7 +249,7 @@ class postgres_table {
 
   static bool is_there_already(boost::system::error_code const& code) {
     for (char const* const made : {"42P06", "42P07", "42710", "23505"}) {
-      if (code == sqlstate(made)) return true;
+      if (code == stash::sqlstate(made)) return true;
     }
     return false;
   }
@@ -290,7 +290,7 @@ class postgres_table {
     }
   }
   std::string way_out(error const& problem) const {
-    if (!is_default() || problem.code() != sqlstate("42501")) return {};
+    if (!is_default() || problem.code() != stash::sqlstate("42501")) return {};
     return "; let the database's owner say CREATE SCHEMA stash AUTHORIZATION <this role>, or GRANT CREATE ON DATABASE,"
            " or give postgres_options a schema in which this role may make a table, such as \"public\"";
   }

@@ -41,8 +41,10 @@ std::optional<readable_file<Ops>> open_readable(Ops const& ops, directory<Ops> c
   struct stat s;  // a link (ELOOP) or a socket (ENXIO) is looked at from outside
   if ((fd >= 0 ? ops.fstat(fd, &s) : ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail("stat", name);
   if (s.st_uid != dir.user()) {
-    op.fail(EPERM, "owned by " + shown_user(s.st_uid) + ", and its directory by " + shown_user(dir.user()) + ":",
-            dir.path_of(name));
+    op.fail(
+        EPERM,
+        "owned by " + detail::shown_user(s.st_uid) + ", and its directory by " + detail::shown_user(dir.user()) + ":",
+        dir.path_of(name));
   }
   if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, dir.path_of(name), "not a regular file");
   if (fd < 0) op.fail(failed, "open", dir.path_of(name));

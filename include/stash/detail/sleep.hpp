@@ -17,7 +17,7 @@ inline std::chrono::milliseconds since(std::chrono::steady_clock::time_point sta
 /// waits asks the clock whether it has waited long enough. (Not from <thread>, which costs much to include.)
 inline void sleep_for(std::chrono::milliseconds pause) {
   auto const start = std::chrono::steady_clock::now();
-  for (auto left = pause; left.count() > 0; left = pause - since(start)) {
+  for (auto left = pause; left.count() > 0; left = pause - detail::since(start)) {
     auto const seconds = std::chrono::floor<std::chrono::seconds>(left);
     timespec const rest{static_cast<time_t>(seconds.count()), static_cast<long>((left - seconds).count()) * 1'000'000};
     if (::nanosleep(&rest, nullptr) != 0 && errno != EINTR) {

@@ -57,7 +57,7 @@ inline std::string uri_of(std::string_view file) {
   for (char const c : file) {
     if (c == '%' || c == '?' || c == '#') {
       out += '%';
-      append_hex(out, static_cast<unsigned char>(c));
+      detail::append_hex(out, static_cast<unsigned char>(c));
     } else {
       out += c;
     }

@@ -87,7 +87,7 @@ class sqlite_session {
       bool const is_view = found->st_uid != ops_.user() || !is_writable(), is_alone = is_view && view(op);
       if (!is_view) connect(*found, op);
       T result = nothing;
-      has_table_ = sqlite_table_of(*db_, op).has_value();
+      has_table_ = detail::sqlite_table_of(*db_, op).has_value();
       if (has_table_) {
         result = f(*db_);
       } else {
@@ -122,14 +122,14 @@ class sqlite_session {
     try {
       prepare(op);
       sqlite_transaction all{*db_, op.name, op.subject};
-      auto const table = sqlite_table_of(*db_, op);
+      auto const table = detail::sqlite_table_of(*db_, op);
       has_table_ = table.has_value();
       require_whole(op);
       if (!table) {
         if (!make) return nothing;
         db_->execute(sqlite_table_sql, op.name, op.subject);
       } else if (*table != sqlite_table_sql) {
-        check_sqlite_table(*db_, op);
+        detail::check_sqlite_table(*db_, op);
       }
       T result = f(*db_);
       all.commit();
@@ -190,7 +190,7 @@ class sqlite_session {
               directory_.native());
     }
     db_.reset();
-    open(uri_of(file_.native()) + (is_alone ? "?immutable=1" : "?readonly_shm=1"),
+    open(detail::uri_of(file_.native()) + (is_alone ? "?immutable=1" : "?readonly_shm=1"),
          SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, op);
     return is_alone;
   }

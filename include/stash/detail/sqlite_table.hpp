@@ -36,7 +36,7 @@ inline std::optional<std::string> sqlite_table_of(sqlite_connection const& db, o
   if (!row.step()) return std::nullopt;
   auto sql = row.text(1).value_or("");
   if (row.text(0) != "table" || sql.starts_with("CREATE VIRTUAL")) {
-    refuse_table(db, "what it has by the name \"stash\" is no table", op);
+    detail::refuse_table(db, "what it has by the name \"stash\" is no table", op);
   }
   return sql;
 }
@@ -52,8 +52,8 @@ inline void check_sqlite_table(sqlite_connection const& db, operation const& op)
                        " pragma_index_xinfo(l.name) WHERE key ORDER BY name)) = 'key BINARY,set_aside BINARY'",
                        op.name, op.subject};
   row.step();
-  if (row.integer(0) != 0) refuse_table(db, "its table \"stash\" is WITHOUT ROWID", op);
-  if (row.integer(1) == 0) refuse_table(db, "its table \"stash\" has no unique index on (key, set_aside)", op);
+  if (row.integer(0) != 0) detail::refuse_table(db, "its table \"stash\" is WITHOUT ROWID", op);
+  if (row.integer(1) == 0) detail::refuse_table(db, "its table \"stash\" has no unique index on (key, set_aside)", op);
 }
 
 /// Throws `SQLITE_CORRUPT` where the table or its index is damaged: a record may be there then, and not be found. A
@@ -84,7 +84,8 @@ inline bool is_held(sqlite_connection const& db, std::string_view text, operatio
 
 /// Throws `errc::invalid_key` where the file's encoding would make another key of `k`.
 inline void require_held(sqlite_connection const& db, key const& k, operation const& op) {
-  if (!is_held(db, k.str(), op)) op.fail(errc::invalid_key, db.file(), "its encoding, UTF-16, would change this key");
+  if (!detail::is_held(db, k.str(), op))
+    op.fail(errc::invalid_key, db.file(), "its encoding, UTF-16, would change this key");
 }
 
 }  // namespace stash::inline v1::detail

@@ -58,7 +58,7 @@ class postgres_connecting {
           "failed; why is not shown: there is an @ in the host or the database, and a piece of a password may be before"
           " it (in a URI write @ as %40, / as %2F)";
     }
-    throw error{sqlstate(state.empty() ? "08001" : state), std::string(op.name), std::string(op.subject),
+    throw error{stash::sqlstate(state.empty() ? "08001" : state), std::string(op.name), std::string(op.subject),
                 "connect: " + problem};
   }
 
@@ -84,7 +84,7 @@ class postgres_connecting {
     std::unique_ptr<PQconninfoOption, decltype(&::PQconninfoFree)> const all{::PQconninfoParse(info.c_str(), &problem),
                                                                              ::PQconninfoFree};
     std::unique_ptr<char, decltype(&::PQfreemem)> const owned{problem, ::PQfreemem};
-    if (all == nullptr) refuse(without_values(problem == nullptr ? "out of memory" : one_line(problem)), op);
+    if (all == nullptr) refuse(without_values(problem == nullptr ? "out of memory" : detail::one_line(problem)), op);
     return values_of(all.get());
   }
   /// libpq quotes what it could not read, which may be a password. Its own words end where something else begins.
@@ -110,7 +110,7 @@ class postgres_connecting {
     given.emplace_back("password", "-");  // so that no password file is read
     auto const none = start(given);
     std::string const said = ::PQerrorMessage(none.get());
-    if (said.find(refused) == said.npos) refuse(one_line(said), op);
+    if (said.find(refused) == said.npos) refuse(detail::one_line(said), op);
     std::unique_ptr<PQconninfoOption, decltype(&::PQconninfoFree)> const all{::PQconninfo(none.get()),
                                                                              ::PQconninfoFree};
     if (all == nullptr) throw std::bad_alloc{};
@@ -236,7 +236,7 @@ class postgres_connecting {
     bool in_time = true;
     auto status = ::PQstatus(made.get()) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
-      in_time = wait_for(made.get(), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until);
+      in_time = detail::wait_for(made.get(), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until);
       status = in_time ? ::PQconnectPoll(made.get()) : PGRES_POLLING_FAILED;
     }
     if (status == PGRES_POLLING_OK) {
@@ -244,7 +244,7 @@ class postgres_connecting {
       ::PQsetnonblocking(made.get(), 1);
       return made;
     }
-    std::string said = one_line(::PQerrorMessage(made.get()));
+    std::string said = detail::one_line(::PQerrorMessage(made.get()));
     if (auto const line = said.find(" LOCATION:"); line != said.npos) said.resize(line);  // in the server's source
     if (said.ends_with(':')) said.pop_back();
     if (auto found = state_in(said); !found.empty()) state = std::move(found);
@@ -259,7 +259,7 @@ class postgres_connecting {
   static std::string state_in(std::string_view message) {
     for (auto at = message.find(":  "); at != message.npos; at = message.find(":  ", at + 1)) {
       auto const word = message.substr(at + 3, 5);
-      if (is_sqlstate(word) && message.substr(at + 8).starts_with(": ")) return std::string(word);
+      if (detail::is_sqlstate(word) && message.substr(at + 8).starts_with(": ")) return std::string(word);
     }
     return {};
   }

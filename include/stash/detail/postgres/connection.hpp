@@ -118,12 +118,12 @@ class postgres_connection {
   }
 
   [[noreturn]] void fail(std::string_view state, std::string_view what, operation const& op) const {
-    throw error{sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
+    throw error{stash::sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
   }
   /// Throws what libpq says of the connection, which is lost.
   [[noreturn]] void lose(operation const& op) {
     is_lost_ = true;
-    fail("08006", one_line(::PQerrorMessage(connection_)), op);
+    fail("08006", detail::one_line(::PQerrorMessage(connection_)), op);
   }
 
   /// Sends what is still to be sent, and reads what has come meanwhile.
@@ -162,7 +162,7 @@ class postgres_connection {
                            status == PGRES_COPY_IN;
       if (!is_good) {
         if (!failed) failed.emplace(std::move(result));
-        if (!is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
+        if (!detail::is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
       } else {
         each(std::move(result));
       }
@@ -183,9 +183,9 @@ class postgres_connection {
     std::vector<int> sizes, formats(parameters.size(), 1);
     for (auto const& p : parameters) {
       values.push_back(!p ? nullptr : p->data() != nullptr ? p->data() : "");
-      sizes.push_back(p ? int_size(p->size(), op) : 0);
+      sizes.push_back(p ? detail::int_size(p->size(), op) : 0);
     }
-    if (::PQsendQueryParams(connection_, sql.c_str(), int_size(parameters.size(), op), nullptr, values.data(),
+    if (::PQsendQueryParams(connection_, sql.c_str(), detail::int_size(parameters.size(), op), nullptr, values.data(),
                             sizes.data(), formats.data(), 1) == 0) {
       lose(op);
     }
@@ -212,17 +212,17 @@ class postgres_connection {
   }
   [[noreturn]] void fail(postgres_result const& result, operation const& op) {
     auto const state = result.field(PG_DIAG_SQLSTATE);
-    if (!is_sqlstate(state)) lose(op);  // libpq's own words: the connection broke
+    if (!detail::is_sqlstate(state)) lose(op);  // libpq's own words: the connection broke
     std::string what(result.field(PG_DIAG_MESSAGE_PRIMARY));
     if (auto const more = result.field(PG_DIAG_MESSAGE_DETAIL); !more.empty()) what.append(": ").append(more);
     if (auto const where = result.field(PG_DIAG_CONTEXT); !where.empty()) {
       what.append(" (").append(where).append(")");
     }
-    fail(state, one_line(what), op);
+    fail(state, detail::one_line(what), op);
   }
   /// Waits until the socket is ready, or throws that the connection is lost.
   void wait(short events, operation const& op, deadline until) {
-    if (wait_for(connection_, events, std::chrono::steady_clock::now() + until.silence)) return;
+    if (detail::wait_for(connection_, events, std::chrono::steady_clock::now() + until.silence)) return;
     is_lost_ = true;
     fail("08006", "the server did not answer in time", op);
   }
@@ -249,7 +249,7 @@ class postgres_connection {
       try {
         ask("SHOW pool_version", op, until);
       } catch (error const& problem) {
-        if (problem.code() == sqlstate("42704")) return;
+        if (problem.code() == stash::sqlstate("42704")) return;
         throw;
       }
       refuse(why, op);
@@ -280,7 +280,8 @@ class postgres_connection {
   std::string escaped(char* text) const {
     std::unique_ptr<char, decltype(&::PQfreemem)> const owned{text, ::PQfreemem};
     if (text == nullptr)
-      throw error{{EINVAL, boost::system::system_category()}, "quote", {}, one_line(::PQerrorMessage(connection_))};
+      throw error{
+          {EINVAL, boost::system::system_category()}, "quote", {}, detail::one_line(::PQerrorMessage(connection_))};
     return text;
   }
 
