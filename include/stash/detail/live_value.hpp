@@ -36,7 +36,8 @@ using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t
 /// newer Boost.JSON makes of an empty one.)
 template <class T, class Result>
 std::optional<T> live_value(Result&& result) {
-  if constexpr (optional_like<std::remove_cvref_t<Result>>) {
+  using result_type = std::remove_cvref_t<Result>;
+  if constexpr (optional_like<result_type> && !std::same_as<result_type, std::optional<T>>) {
     if (!result.has_value()) return std::nullopt;
     return *std::forward<Result>(result);
   } else {
