@@ -151,6 +151,9 @@ BOOST_AUTO_TEST_CASE(a_server_that_cannot_say_whether_it_is_a_pooler_is_not_beli
   fake server{{fake::welcome(4711), fake::row_of_query({"4711", "127.0.0.1", "1"}),
                fake::fields('E', {"SERROR", "VERROR", "C57014", "Mcancelled"}) + fake::ready()}};
   BOOST_TEST(code_of([&] { connection{server.info}; }) == sqlstate("57014"));
+  support::faulty_libpq const libpq{
+      [&](std::string_view call, std::string_view) { return call == "PQsendQuery" || call == "getnameinfo"; }};
+  BOOST_TEST(code_of([&] { connection{}; }) == sqlstate("08006"));
 }
 
 /// Each row is sent as it is made, for it fills the server's buffer.
@@ -354,6 +357,8 @@ BOOST_AUTO_TEST_CASE(no_error_tells_a_password) {
   auto const odd = said("host=127.0.0.1 port=1 color=red");
   BOOST_TEST(odd.find("invalid connection option") != std::string::npos, odd);
   BOOST_TEST(said("user=me@here host=127.0.0.1 port=1").find("Connection refused") != std::string::npos);
+  BOOST_TEST(said("host=127.0.0.1 port=123456").find("a port that is no number") != std::string::npos);
+  BOOST_TEST(said("hostaddr=127.0.0.1,127.0.0.9 port=1,").find("\"127.0.0.9\", port 5432") != std::string::npos);
   BOOST_TEST(said("host=@S3 port=1").find("@S3") != std::string::npos);  // a socket without a file
 }
 

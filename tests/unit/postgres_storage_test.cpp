@@ -201,8 +201,12 @@ BOOST_AUTO_TEST_CASE(what_synchronous_commit_was_when_the_session_began_it_stays
   query("SELECT pg_reload_conf()::text");
   wait_until("current_setting('synchronous_commit') = 'off'");
   auto const before = query("SELECT pg_current_wal_flush_lsn()::text");
-  s.put("k", some("flushed"));
-  BOOST_TEST(query("SELECT (pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn())::text") == "0");
+  std::string unflushed;
+  for (int i = 0; i < 3 && unflushed != "0"; ++i) {  // the server itself writes there, too, now and then
+    s.put("k", some("flushed"));
+    unflushed = query("SELECT (pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn())::text");
+  }
+  BOOST_TEST(unflushed == "0");
   BOOST_TEST(query("SELECT pg_current_wal_flush_lsn()::text") != before);
   query("ALTER SYSTEM RESET synchronous_commit");
   query("SELECT pg_reload_conf()::text");
