@@ -257,7 +257,7 @@ take_out("telling what concerns one file from what concerns the process", "detai
 take_out("a newer version being listed as whole", "storage/atomic_file.hpp",
          "if (problem.code() == errc::mismatch)", "if (false)", "atomic_file")
 take_out("an error of listing a directory", "detail/directory.hpp",
-         "if (ops_->list(get(), result) != 0 && errno != ENOENT) fail(\"list\");", "ops_->list(get(), result);", "recover")
+         "if (ops_->list(get(), result) != 0) fail(\"list\");", "ops_->list(get(), result);", "recover")
 take_out("something in the place of a closed standard descriptor", "detail/posix_file_ops.hpp",
          "detail::occupy_standard_descriptors();", "", "descriptors")
 take_out("the same before SQLite opens", "detail/sqlite.hpp", "occupy_standard_descriptors();", "", "descriptors")
@@ -471,8 +471,6 @@ take_out("opening anew a lock file that was removed meanwhile", "detail/lock_fil
          "if (fd < 0 && errno == ENOENT && tries < 100) continue;", "", "directory")
 take_out("the lock file that was deleted going before another is made", "detail/file_lock.hpp", "file.reset(); file =",
          "file =", "locks")
-take_out("no names in a directory that was removed", "detail/directory.hpp",
-         "if (ops_->list(get(), result) != 0 && errno != ENOENT)", "if (ops_->list(get(), result) != 0)", "directory")
 take_out("the longest name that a file system allows", "storage/atomic_file.hpp",
          "dir.check_name(k); detail::temporary_file", "detail::temporary_file", "directory")
 take_out("the longest name of many that a file system allows", "storage/atomic_file.hpp",

@@ -593,6 +593,33 @@ BOOST_AUTO_TEST_CASE(one_that_another_has_a_lock_or_a_file_in_is_not_removed) {
   BOOST_TEST(theirs->held());
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_file_that_another_made_meanwhile_is_left_to_him) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  auto mine = s.try_lock("mine");
+  std::optional<atomic_file_storage::lock_type> theirs;
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_all") {
+      fs::remove(dir() / ".lock");
+      theirs = files.try_lock("theirs");
+    }
+    return 0;
+  };
+  mine.reset();
+  BOOST_TEST((theirs && theirs->held()));
+}
+
+BOOST_AUTO_TEST_CASE(one_that_is_removed_while_it_is_listed_has_no_names) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  files.put("k", first);
+  *ops.before = [&](std::string_view call) {
+    if (call == "list") fs::remove_all(dir());
+    return 0;
+  };
+  BOOST_TEST(s.entries().empty());
+}
+
 BOOST_AUTO_TEST_CASE(where_it_cannot_be_removed_it_stays_and_nobody_minds) {
   for (std::string_view const failing :
        {"open", "open_lock", "lock_bytes", "fstat", "lstat", "list", "unlink", "rmdir"}) {

@@ -117,7 +117,7 @@ class directory {
 
   std::vector<std::string> names() const {
     std::vector<std::string> result;
-    if (ops_->list(get(), result) != 0 && errno != ENOENT) fail("list");  // ENOENT: it was removed meanwhile
+    if (ops_->list(get(), result) != 0) fail("list");
     return result;
   }
 
