@@ -2,20 +2,15 @@
 
 #include <dlfcn.h>
 #include <libpq-fe.h>
-#include <netdb.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 #include <boost/system/error_code.hpp>
 #include <cerrno>
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <new>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "support.hpp"
 
@@ -48,9 +43,6 @@ class faulty_libpq {
 
 /// No failure: asked after a PQflush that left nothing; true makes it say that something is left.
 constexpr char rest_to_flush[] = "rest to flush";
-
-/// The addresses of names that no name server knows; of one without any, that it has none.
-inline std::map<std::string, std::vector<std::string>, std::less<>> addresses;
 
 /// ENOMEM for what is thrown where libpq had no memory.
 template <class F>
@@ -133,21 +125,6 @@ extern "C" {
 }
 [[gnu::weak]] int PQputCopyEnd(PGconn* c, char const* why) {
   return support::faulty_libpq::fails("PQputCopyEnd") ? -1 : REAL(PQputCopyEnd)(c, why);
-}
-[[gnu::weak]] int getaddrinfo(char const* name, char const* port, addrinfo const* hints, addrinfo** all) {
-  auto const known = support::addresses.find(name == nullptr ? "" : name);
-  if (known == support::addresses.end()) return REAL(getaddrinfo)(name, port, hints, all);
-  *all = nullptr;
-  for (auto const& address : known->second) {
-    if (int const failed = REAL(getaddrinfo)(address.c_str(), port, hints, all); failed != 0) return failed;
-    while (*all != nullptr) all = &(*all)->ai_next;
-  }
-  return known->second.empty() ? EAI_NONAME : 0;
-}
-[[gnu::weak]] int getnameinfo(sockaddr const* at, socklen_t size, char* host, socklen_t n, char* port, socklen_t m,
-                              int how) {
-  if (support::faulty_libpq::fails("getnameinfo")) return EAI_FAIL;
-  return REAL(getnameinfo)(at, size, host, n, port, m, how);
 }
 [[gnu::weak]] int poll(pollfd* all, nfds_t n, int timeout) {
   if (!support::faulty_libpq::fails("poll")) return REAL(poll)(all, n, timeout);

@@ -1,5 +1,6 @@
 // What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
 #include <fcntl.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <future>
+#include <map>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/storage/postgres.hpp>
 #include <thread>
@@ -28,6 +30,33 @@ using support::info;
 using support::message_of;
 using support::schema;
 using support::server;
+
+namespace {
+
+/// The addresses of names that no name server knows; of one without any, that it has none.
+std::map<std::string, std::vector<std::string>, std::less<>> addresses;
+
+}  // namespace
+
+// Not weak, as in faulty_libpq.hpp: the sanitizers have weak ones of their own, which would come first.
+extern "C" {
+
+int getaddrinfo(char const* name, char const* port, addrinfo const* hints, addrinfo** all) {
+  auto const known = addresses.find(name == nullptr ? "" : name);
+  if (known == addresses.end()) return support::real(&::getaddrinfo, "getaddrinfo")(name, port, hints, all);
+  *all = nullptr;
+  for (auto const& address : known->second) {
+    if (int const failed = support::real(&::getaddrinfo, "getaddrinfo")(address.c_str(), port, hints, all); failed != 0)
+      return failed;
+    while (*all != nullptr) all = &(*all)->ai_next;
+  }
+  return known->second.empty() ? EAI_NONAME : 0;
+}
+int getnameinfo(sockaddr const* at, socklen_t size, char* host, socklen_t n, char* port, socklen_t m, int how) {
+  if (support::faulty_libpq::fails("getnameinfo")) return EAI_FAIL;
+  return support::real(&::getnameinfo, "getnameinfo")(at, size, host, n, port, m, how);
+}
+}
 
 namespace {
 
@@ -215,7 +244,7 @@ BOOST_AUTO_TEST_CASE(a_list_of_just_a_page_is_whole) {
 BOOST_AUTO_TEST_CASE(each_address_of_a_name_has_its_turn) {
   auto const port = std::stoi(server().substr(server().rfind(':') + 1));
   support::listener const dark{"127.0.0.2", port};  // takes calls, and never answers
-  support::addresses = {{"two.test", {"127.0.0.2", "127.0.0.1"}}, {"none.test", {}}};
+  addresses = {{"two.test", {"127.0.0.2", "127.0.0.1"}}, {"none.test", {}}};
   std::string const two = "user=postgres dbname=postgres port=" + std::to_string(port) + " host=two.test";
   for (auto const& [with, timeout, longest] :
        std::vector<std::tuple<std::string, stash::detail::deadline::duration, stash::detail::deadline::duration>>{
@@ -241,7 +270,7 @@ BOOST_AUTO_TEST_CASE(each_address_of_a_name_has_its_turn) {
   });
   BOOST_TEST(dark_only.find("two.test (127.0.0.2): 127.0.0.2 did not answer in time") != dark_only.npos, dark_only);
   BOOST_TEST(code_of([&] { connection{two + " connect_timeout=soon"}; }) == support::os(EINVAL));
-  support::addresses.clear();
+  addresses.clear();
 }
 
 BOOST_AUTO_TEST_CASE(where_one_host_does_not_let_us_in_no_other_is_asked) {
