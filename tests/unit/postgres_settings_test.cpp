@@ -56,7 +56,7 @@ struct odd_role : schema {
   /// What somebody's search_path could put in the place of what we mean.
   void make_traps() {
     std::string const in = evil.quoted() + '.';
-    for (auto const& [name, result] :
+    for (auto const& [function, result] :
          std::map<std::string, std::string>{{"set_config(a text, b text, c boolean)", "text"},
                                             {"current_setting(a text)", "text"},
                                             {"current_setting(a text, b boolean)", "text"},
@@ -68,7 +68,7 @@ struct odd_role : schema {
                                             {"host(a inet)", "text"},
                                             {"inet_client_port()", "integer"},
                                             {"equal(a pg_catalog.text, b pg_catalog.text)", "boolean"}}) {
-      query("CREATE FUNCTION " + in + name + " RETURNS " + result +
+      query("CREATE FUNCTION " + in + function + " RETURNS " + result +
             " LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a trap'; END $$");
     }
     query("CREATE OPERATOR " + in + "= (LEFTARG = text, RIGHTARG = text, FUNCTION = " + in + "equal)");
@@ -224,9 +224,9 @@ BOOST_AUTO_TEST_CASE(whatever_the_database_or_the_environment_says_the_answers_m
       {"PGTZ", "Pacific/Chatham"},
       {"PGAPPNAME", "mine"},
       {"PGGEQO", "on"}};
-  for (auto const& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
+  for (auto const& [variable, value] : environment) ::setenv(variable.c_str(), value.c_str(), 1);
   auto const in_environment = answers(as);
-  for (auto const& [name, value] : environment) ::unsetenv(name.c_str());
+  for (auto const& one : environment) ::unsetenv(one.first.c_str());
   BOOST_TEST(in_environment == expected);
   BOOST_TEST(answers(as + " options='-c exit_on_error=on -c row_security=on' client_encoding=LATIN1") == expected);
   query("ALTER DATABASE postgres SET standard_conforming_strings = off");
