@@ -746,10 +746,10 @@ take_out("dropping what an observer throws", "detail/observer.hpp",
 take_out("leaving what is busy", "recover.hpp", "if (locks_.size() == others) return false;",
          "if (locks_.size() == others) return true;", "recover")
 take_out("recover's look at the record under the lock", "recover.hpp",
-         ("std::size_t const others = locks_.size();", "found = held.look();"),
-         ("early_.reset(); try { early_ = stash_.storage().get(k); } catch (...) { }"
-          " std::size_t const others = locks_.size();", "found = held.look(); if (early_) found = early_; } "
-          "catch (int) { } static thread_local std::optional<record> early_; try {"), "recover")
+         ("bool recover_one(key const& k) {", "found = held.look();"),
+         ("std::optional<record> early_; bool recover_one(key const& k) { early_.reset();"
+          " try { early_ = stash_.storage().get(k); } catch (...) { }",
+          "found = held.look(); if (early_) found = early_;"), "recover")
 take_out("a record that cannot be read being told from a corrupt one", "recover.hpp",
          "if (problem.code() != errc::corrupt) throw;", "", "recover")
 take_out("leaving a corrupt record where it is", "recover.hpp", "++report_.corrupt;",

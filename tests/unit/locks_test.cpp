@@ -398,8 +398,9 @@ BOOST_AUTO_TEST_CASE(a_child_neither_holds_nor_closes_what_got_the_number_of_the
       bool ok = ::read(released[0], &c, 1) == 1;  // from here on, anybody may have the lock
       int const again = ::open(lock_file.c_str(), O_RDWR | O_CLOEXEC);
       ok = ok && ::dup2(again, number) == number && !lock->held();
-      lock.reset();
       auto const is_open = [&] { return ::fcntl(number, F_GETFD) != -1; };
+      ok = ok && support::in_child([&] { return is_open() ? 0 : 1; }) == 0;
+      lock.reset();
       ok = ok && is_open() && support::in_child([&] { return is_open() ? 0 : 1; }) == 0;
       ::_exit(ok ? 0 : 2);
     }
