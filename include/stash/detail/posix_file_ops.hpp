@@ -203,6 +203,7 @@ struct posix_file_ops {
   int lock_bytes(int fd, off_t start, off_t count) const noexcept {
     return lock(F_OFD_SETLK, fd, F_WRLCK, start, count);
   }
+  /// Releases those of them that are locked; a count of 0 means to the end.
   int unlock_bytes(int fd, off_t start, off_t count) const noexcept {
     return lock(F_OFD_SETLK, fd, F_UNLCK, start, count);
   }
