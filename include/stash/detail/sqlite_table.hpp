@@ -60,12 +60,12 @@ inline void check_sqlite_table(sqlite_connection const& db, operation const& op)
 /// larger file is not looked through; in it only what is damaged on the way to a record is noticed.
 inline void require_whole(sqlite_connection const& db, bool has_table, operation const& op) {
   constexpr std::int64_t longest = 64 << 20;  // bytes, some 0.3 s
-  auto const number = [&](char const* sql) {
+  auto const integer_of = [&](char const* sql) {
     sqlite_statement row{db, sql, op.name, op.subject};
     row.step();
     return row.integer(0);
   };
-  if (number("PRAGMA page_count") * number("PRAGMA page_size") > longest) return;
+  if (integer_of("PRAGMA page_count") * integer_of("PRAGMA page_size") > longest) return;
   sqlite_statement found{db, has_table ? "PRAGMA integrity_check('stash')" : "PRAGMA integrity_check(1)", op.name,
                          op.subject};
   found.step();
