@@ -469,6 +469,8 @@ take_out("making anew what was removed meanwhile", "detail/directory.hpp", "if (
          "throw;", "directory")
 take_out("opening anew a lock file that was removed meanwhile", "detail/lock_file.hpp",
          "if (fd < 0 && errno == ENOENT && tries < 100) continue;", "", "directory")
+take_out("leaving alone a descriptor that became another's", "detail/lock_file.hpp",
+         "identity_ && ops_.fstat(fd_, &s) == 0 && *identity_", "false && ops_.fstat(fd_, &s) == 0 && *identity_", "locks")
 take_out("the lock file that was deleted going before another is made", "detail/file_lock.hpp", "file.reset(); file =",
          "file =", "locks")
 take_out("the longest name that a file system allows", "storage/atomic_file.hpp",

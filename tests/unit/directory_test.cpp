@@ -599,7 +599,7 @@ BOOST_AUTO_TEST_CASE(a_lock_file_that_another_made_meanwhile_is_left_to_him) {
   auto mine = s.try_lock("mine");
   std::optional<atomic_file_storage::lock_type> theirs;
   *ops.before = [&](std::string_view call) {
-    if (call == "lock_all") {
+    if (call == "lock_bytes") {
       fs::remove(dir() / ".lock");
       theirs = files.try_lock("theirs");
     }

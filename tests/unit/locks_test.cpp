@@ -282,6 +282,26 @@ BOOST_AUTO_TEST_CASE(a_lock_whose_file_was_deleted_or_replaced_is_not_held) {
   BOOST_TEST(!lock->held());
 }
 
+BOOST_AUTO_TEST_CASE(a_descriptor_that_the_program_closed_and_used_again_is_left_alone) {
+  store.save("other", 1);
+  for (bool const is_used_again : {true, false}) {
+    auto lock = store.storage().try_lock("k");
+    int const number = descriptor_of(lock_file);
+    if (is_used_again) {
+      int const null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+      BOOST_REQUIRE(::dup2(null, number) == number);
+      ::close(null);
+    } else {
+      ::close(number);
+    }
+    BOOST_TEST(!lock->held());
+    BOOST_TEST(support::in_child([&] { return is_used_again && ::fcntl(number, F_GETFD) == -1; }) == 0);
+    lock.reset();
+    BOOST_TEST(::close(number) == (is_used_again ? 0 : -1));
+    BOOST_TEST(store.storage().try_lock("k").has_value());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_lock_file_deleted_while_it_is_being_locked_is_made_and_locked_anew) {
   support::spoiled_ops ops;
   support::spoiled_storage spoiled{dir(), {}, ops};

@@ -46,6 +46,7 @@ class lock_file {
       if (fd < 0) dir.fail("open", lock_file_name);
       struct stat s;
       if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
+      file->identity_.emplace(s.st_dev, s.st_ino);
       if (!S_ISREG(s.st_mode)) op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
       if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);
       return file;
@@ -57,7 +58,7 @@ class lock_file {
     if (!owner_.is_current()) return;
     {
       std::lock_guard const only{fork_};
-      if (fd_ >= 0) ops_.close_lock(std::exchange(fd_, -1));
+      if (fd_ >= 0 && !is_foreign()) ops_.close_lock(std::exchange(fd_, -1));
     }
     if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);
   }
@@ -85,11 +86,20 @@ class lock_file {
   bool lock_again(off_t byte) const noexcept {
     return retried([&] { return ops_.lock_byte(fd_, byte); }) == 0;
   }
-  void unlock(off_t byte) const noexcept { ops_.unlock_bytes(fd_, byte, 1); }
+  void unlock(off_t byte) const noexcept {
+    if (!is_foreign()) ops_.unlock_bytes(fd_, byte, 1);
+  }
 
   static constexpr std::size_t many = 64;  ///< bytes that are locked otherwise than one by one
 
  private:
+  /// Whether the descriptor is another file's by now: a program that closes what it does not know (a daemon) may have
+  /// opened something under the same number, which is not ours to unlock or to close.
+  bool is_foreign() const noexcept {
+    struct stat s;
+    return identity_ && ops_.fstat(fd_, &s) == 0 && *identity_ != std::pair(s.st_dev, s.st_ino);
+  }
+
   struct place {
     off_t byte;
     std::size_t index;
@@ -192,9 +202,10 @@ class lock_file {
   owned_by_process owner_;
   std::mutex fork_;
   int fd_ = -1;
+  std::optional<std::pair<dev_t, ino_t>> identity_;  // of the file that we opened
   at_fork hook_{fork_, [] {},
                 [this] {
-                  if (fd_ >= 0) ops_.close(std::exchange(fd_, -1));
+                  if (fd_ >= 0 && !is_foreign()) ops_.close(std::exchange(fd_, -1));
                 }};
 };
 
