@@ -565,9 +565,9 @@ take_out("unlocking before closing", "detail/posix_file_ops.hpp", "unlock_bytes(
          "::close(fd);", "locks")
 take_out("O_CLOEXEC", "detail/posix_file_ops.hpp", "name, flags | O_CLOEXEC, mode)", "name, flags, mode)", "locks")
 take_out("a forked child closing the lock file", "detail/lock_file.hpp",
-         "if (fd_ >= 0) ops_.close(std::exchange(fd_, -1)); }", "fd_ = -1; }", "locks")
+         "if (fd_ >= 0 && !is_foreign()) ops_.close(std::exchange(fd_, -1)); }", "fd_ = -1; }", "locks")
 take_out("a forked child forgetting what it closed", "detail/lock_file.hpp",
-         "if (fd_ >= 0) ops_.close(std::exchange(fd_, -1)); }", "if (fd_ >= 0) ops_.close(fd_); }", "locks")
+         "if (fd_ >= 0 && !is_foreign()) ops_.close(std::exchange(fd_, -1)); }", "if (fd_ >= 0 && !is_foreign()) ops_.close(fd_); }", "locks")
 take_out("numbers of processes that do not come again", "detail/process.hpp", "number = ++here.count", "number = 1",
          "locks")
 take_out("seeing a fork that no handler was told of", "detail/process.hpp",
