@@ -526,8 +526,8 @@ take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREA
 
 # --- Locks: detail/lock_file.hpp, detail/file_lock.hpp, detail/process.hpp, detail/sleep.hpp, detail/lock.hpp
 
-take_out("the lock", "detail/lock_file.hpp", "if (retried([&] { return ops_.lock_byte(fd_, byte); }) == 0)",
-         "if (true)", "locks", may_hang=True)
+take_out("the lock", "detail/lock_file.hpp", "if (lock_again(byte)) return std::nullopt;",
+         "return std::nullopt;", "locks", may_hang=True)
 take_out("going on with a pause that a signal ended", "detail/sleep.hpp", "errno != EINTR", "true", "locks")
 take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "left = pause - detail::since(start)",
          "left = pause", "locks", may_hang=True)
@@ -575,12 +575,22 @@ take_out("seeing a fork that no handler was told of", "detail/process.hpp",
 take_out("seeing a fork where the kernel does not", "detail/process.hpp", "word->store(0);", "", "locks")
 take_out("each of locks that share a descriptor being released by itself", "detail/file_lock.hpp",
          "file_->unlock(byte_);", "{}", "delete_guards")
+take_out("an inherited one of locks that share a descriptor not being released", "detail/file_lock.hpp",
+         "if (file_ && is_shared() && !file_->is_inherited())", "if (file_ && is_shared())", "delete_guards")
+take_out("holding a lock that was taken again until the record is removed", "recover.hpp",
+         "if (auto again = held.take_own()) locks_[locks_.size() - 1] = std::move(*again);", "", "recover")
 take_out("looking whether the file of locks stands before another joins them", "detail/file_lock.hpp",
          "&& taken.back().file_->stands()", "", "delete_guards")
 take_out("locking many otherwise than one by one", "detail/lock_file.hpp",
          "if (bytes.size() >= many) return lock_many(bytes, op);", "", "delete_guards")
-take_out("freeing what lies between many locks", "detail/lock_file.hpp", "unlock_between(part, op); continue;",
-         "continue;", "delete_guards", may_hang=True)
+take_out("freeing what lies between many locks", "detail/lock_file.hpp",
+         "for (auto const part : free) unlock_between(part, op);", "", "delete_guards", may_hang=True)
+take_out("looking at all of many before one is locked", "detail/lock_file.hpp",
+         "if (first != last) return obstacle{first->index, count != 1};",
+         "if (first != last) { for (auto const p : free) ops_.lock_bytes(fd_, range_of(p).first, range_of(p).second);"
+         " for (auto const p : free) unlock_between(p, op);"
+         " sleep_for(std::chrono::milliseconds(5)); return obstacle{first->index, count != 1}; }",
+         "delete_guards", may_hang=True)
 take_out("letting others lock many in passing", "detail/lock_file.hpp", "if (!met || !met->passes ||",
          "if (true ||", "delete_guards")
 take_out("an end to letting others pass", "detail/lock_file.hpp",

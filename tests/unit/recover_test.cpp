@@ -353,6 +353,35 @@ BOOST_AUTO_TEST_CASE(if_they_cannot_be_listed_that_is_thrown_before_anything_is_
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_lock_that_was_lost_and_taken_again_is_held_until_the_record_is_removed) {
+  for (char const* const k : {"a", "b", "c"}) store.save(k, "x"s);
+  auto const is_live = [&](stash::key const& k) {
+    if (k == "b") fs::remove(dir() / ".lock");  // and with it the lock of "a", which is restored already
+    return false;
+  };
+  auto const restore = [&](stash::key const& k, std::string const&) {
+    if (k == "c") BOOST_TEST((!store.storage().try_lock("b") && !store.storage().try_lock("c")));
+  };
+  auto const report = stash::recover<std::string>(store, is_live, restore);
+  BOOST_TEST(report.restored == 3U);
+  BOOST_REQUIRE(report.failed.size() == 1U);
+  BOOST_TEST(report.failed[0].first == "a");
+  BOOST_TEST(code_of([&] { std::rethrow_exception(report.failed[0].second); }) == errc::busy);
+  BOOST_TEST(store.entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_storage_that_sweeps_one_key_at_a_time_is_swept_so) {
+  struct littered : stash::memory_storage {
+    std::vector<stash::key> temporaries() const { return left; }
+    void sweep(stash::key const& k) { std::erase(left, k); }
+    std::vector<stash::key> left{"a", "b"};
+  };
+  stash::basic_stash<littered> memory;
+  static_cast<void>(stash::recover<int>(
+      memory, [](auto const&) { return false; }, [](auto const&, int) {}));
+  BOOST_TEST(memory.storage().left.empty());
+}
+
 BOOST_AUTO_TEST_CASE(memory_storage_can_be_recovered_too) {
   stash::memory_stash memory;
   memory.save("a", 1);

@@ -121,15 +121,17 @@ class lock_file {
   }
 
   bool lock_one(off_t byte, operation const& op) const {
-    return when_passed(std::chrono::steady_clock::now(), [&]() -> std::optional<obstacle> {
-             for (int tries = 0; tries < 100; ++tries) {
-               if (retried([&] { return ops_.lock_byte(fd_, byte); }) == 0) return std::nullopt;
-               require_held_by_another(op);
-               off_t start = byte, count = 1;
-               if (ops_.find_lock(fd_, start, count)) return obstacle{0, count != 1};
-             }
-             return obstacle{0, false};  // it was released and taken again each time
-           }) == std::nullopt;
+    auto const met = when_passed(std::chrono::steady_clock::now(), [&] { return lock_or_meet(byte, op); });
+    return !met.has_value();
+  }
+  std::optional<obstacle> lock_or_meet(off_t byte, operation const& op) const {
+    for (int tries = 0; tries < 100; ++tries) {
+      if (lock_again(byte)) return std::nullopt;
+      require_held_by_another(op);
+      off_t start = byte, count = 1;
+      if (ops_.find_lock(fd_, start, count)) return obstacle{0, count != 1};
+    }
+    return obstacle{0, false};  // it was released and taken again each time
   }
 
   /// The kernel compares each new lock with all of the file, so that n of them would cost n * n; but to unlock the
@@ -151,27 +153,36 @@ class lock_file {
     }
   }
 
+  /// Looks before it locks: while it waits for a busy byte, nobody meets it at the others.
   std::optional<obstacle> lock_ranges(std::span<place const> all, operation const& op) const {
-    std::vector<std::span<place const>>
-        parts;  // between locks of others, the last on top: to carve from there is cheap
-    for (parts.push_back(all); !parts.empty();) {
+    std::vector<std::span<place const>> parts{all}, free;  // between locks of others, the last part first
+    while (!parts.empty()) {
       auto const part = parts.back();
       parts.pop_back();
       if (part.empty()) continue;
-      off_t start = part.front().byte, count = part.back().byte - start + 1;
-      if (retried([&] { return ops_.lock_bytes(fd_, start, count); }) == 0) {
-        unlock_between(part, op);
+      auto [start, count] = range_of(part);
+      if (!ops_.find_lock(fd_, start, count)) {
+        free.push_back(part);
         continue;
       }
-      require_held_by_another(op);
-      if (!ops_.find_lock(fd_, start, count)) return obstacle{part.front().index, true};  // released just now
       auto const first = std::ranges::lower_bound(part, start, {}, &place::byte);
       auto const last = count == 0 ? part.end() : std::ranges::lower_bound(part, start + count, {}, &place::byte);
       if (first != last) return obstacle{first->index, count != 1};
       parts.emplace_back(part.begin(), first);
       parts.emplace_back(last, part.end());
     }
+    for (auto const part : free) {
+      auto const [start, count] = range_of(part);
+      if (retried([&] { return ops_.lock_bytes(fd_, start, count); }) == 0) continue;
+      require_held_by_another(op);
+      return obstacle{part.front().index, true};  // since just now
+    }
+    for (auto const part : free) unlock_between(part, op);
     return std::nullopt;
+  }
+
+  static std::pair<off_t, off_t> range_of(std::span<place const> part) noexcept {
+    return {part.front().byte, part.back().byte - part.front().byte + 1};
   }
 
   void unlock_between(std::span<place const> part, operation const& op) const {
