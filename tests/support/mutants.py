@@ -576,7 +576,7 @@ take_out("seeing a fork where the kernel does not", "detail/process.hpp", "word-
 take_out("each of locks that share a descriptor being released by itself", "detail/file_lock.hpp",
          "file_->unlock(byte_);", "{}", "delete_guards")
 take_out("an inherited one of locks that share a descriptor not being released", "detail/file_lock.hpp",
-         "if (file_ && is_shared() && !file_->is_inherited())", "if (file_ && is_shared())", "delete_guards")
+         "if (file_ && is_shared() && !file_->is_inherited())", "if (file_ && is_shared())", "locks")
 take_out("holding a lock that was taken again until the record is removed", "recover.hpp",
          "if (auto again = held.take_own()) locks_[locks_.size() - 1] = std::move(*again);", "", "recover")
 take_out("looking whether the file of locks stands before another joins them", "detail/file_lock.hpp",

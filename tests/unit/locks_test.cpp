@@ -435,16 +435,20 @@ BOOST_AUTO_TEST_CASE(a_child_neither_holds_nor_closes_what_got_the_number_of_the
 
 BOOST_AUTO_TEST_CASE(a_child_that_no_handler_was_told_of_neither_has_nor_releases_the_lock) {
   std::optional lock{store.storage().try_lock("k").value()};
+  std::vector<stash::atomic_file_storage::lock_type> many;
+  std::vector<stash::key> const keys{"a", "b"};
+  store.storage().try_lock_all(keys, many);
   auto const child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
   if (child == 0) {
-    bool const held = lock->held();
+    bool const held = lock->held() || many[0].held();
     lock.reset();
+    many.clear();
     ::_exit(held ? 1 : 0);
   }
   int status = 0;
   ::waitpid(child, &status, 0);
   BOOST_TEST(status == 0);
-  BOOST_TEST(!store.storage().try_lock("k").has_value());
+  for (char const* const k : {"k", "a", "b"}) BOOST_TEST(!store.storage().try_lock(k).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(a_child_has_the_memory_without_its_parents_locks_and_keeps_its_own) {
