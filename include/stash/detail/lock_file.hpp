@@ -172,8 +172,8 @@ class lock_file {
       parts.emplace_back(last, part.end());
     }
     for (auto const part : free) {
-      auto const [start, count] = range_of(part);
-      if (retried([&] { return ops_.lock_bytes(fd_, start, count); }) == 0) continue;
+      auto const range = range_of(part);
+      if (retried([&] { return ops_.lock_bytes(fd_, range.first, range.second); }) == 0) continue;
       require_held_by_another(op);
       return obstacle{part.front().index, true};  // since just now
     }
