@@ -474,11 +474,11 @@ def test_a_line_that_ends_the_rows_for_postgres_is_a_row(job):
     assert job.table() == [("1",), ("\\.",), ("3",)]
 
 
-NUMBERS = ["12345678901234567890", "0.12345678901234567", "1e400", "007", "1.5", "-12", "0x10", "9223372036854775807"]
+NUMBERS_IN_TEXT = ["12345678901234567890", "0.12345678901234567", "1e400", "007", "1.5", "-12", "0x10", "9223372036854775807"]
 
 
 def test_a_number_that_sqlite_would_change_stays_as_it_was(job):
-    path = job.file("numbers.csv", "n\n" + "\n".join(NUMBERS) + "\n")
+    path = job.file("numbers.csv", "n\n" + "\n".join(NUMBERS_IN_TEXT) + "\n")
     job.push(path)
     job.annotate({"n": {"type_override": "numeric"}})
     job.push(path)
