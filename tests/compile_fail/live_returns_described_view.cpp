@@ -3,13 +3,13 @@
 #include <stash/delete_guard.hpp>
 
 #ifdef WRONG
-using text = std::string_view;
+using owned_text = std::string_view;
 #else
-using text = std::string;
+using owned_text = std::string;
 #endif
 
 struct named {
-  text name;
+  owned_text name;
 };
 BOOST_DESCRIBE_STRUCT(named, (), (name))
 
