@@ -1,6 +1,5 @@
 #pragma once
 
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
