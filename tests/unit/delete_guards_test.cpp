@@ -532,7 +532,8 @@ BOOST_AUTO_TEST_CASE(whoever_keeps_all_between_locked_is_waited_for_up_to_a_seco
 BOOST_AUTO_TEST_CASE(bytes_that_lie_side_by_side_are_locked_as_others_are) {
   using file = stash::detail::lock_file<stash::posix_file_ops>;
   stash::posix_file_ops const real;
-  auto const ours = file::open(real, dir(), false, {"test", {}}), others = file::open(real, dir(), false, {"test", {}});
+  auto const ours = file::open(real, dir(), false, {"test", {}}, nullptr),
+             others = file::open(real, dir(), false, {"test", {}}, nullptr);
   std::vector<off_t> bytes;
   for (off_t i = 0; i < 100; ++i) bytes.push_back(i < 50 ? i : 2 * i);
   BOOST_TEST(ours->lock(bytes, {"test", {}}) == 100U);
