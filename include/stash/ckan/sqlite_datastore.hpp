@@ -402,7 +402,7 @@ class sqlite_datastore::loader {
 
   [[noreturn]] void refuse(std::string why) const { throw error{errc::mismatch, "load", id_, std::move(why)}; }
 
-  using number = stash::detail::number;
+  using number = stash::detail::number_found;
   number number_of(std::optional<std::string_view> const& value, column const& c) const {
     if (!value || !c.is_numeric) return {};
     number const found = stash::detail::exact_number(*value);

@@ -67,8 +67,8 @@ class exact_builder : public json_builder {
   }
 
  private:
-  void compare(std::string_view number, std::string const& comes_back) {
-    if (detail::normal(*detail::read_decimal(number)) != detail::normal(*detail::read_decimal(comes_back)))
+  void compare(std::string_view text, std::string const& comes_back) {
+    if (detail::normal(*detail::read_decimal(text)) != detail::normal(*detail::read_decimal(comes_back)))
       inexact_.insert(outermost_);
   }
 

@@ -17,12 +17,12 @@ namespace stash::inline v1::detail {
 
 struct no_number {};
 struct inexact_number {};  ///< one that would change
-using number = std::variant<no_number, inexact_number, std::int64_t, double>;
+using number_found = std::variant<no_number, inexact_number, std::int64_t, double>;
 
 /// The number that a text tells, where it can be printed again as exactly that: an integer of 64 bits, or at most 15
 /// significant digits, which every double holds, times or by a power of ten that a double holds exactly: then one
 /// operation rounds right.
-inline number exact_number(std::string_view text) {
+inline number_found exact_number(std::string_view text) {
   auto found = detail::read_decimal(text);
   if (!found) return no_number{};
   auto& digits = found->digits;
