@@ -68,8 +68,8 @@ WORKLOADS = {
     "adopt unsynced": [UNSYNCED, OLD, OLD, OLD, GONE],
     # superseded, saved, dropped, rebuilt, committed
     "supersede": [(OLD, both(ASIDE, OLD)), ASIDE, *[both(ASIDE, NEW)] * 3, ASIDE],
-    # restored, restored, recovered
-    "recover": ["a=old b=new", "a=old b=new", "b=new", GONE],
+    # restored, restored, recovered: the records are removed together
+    "recover": ["a=old b=new", "a=old b=new", ("a=old b=new", "a=old", "b=new"), GONE],
 }
 # No file of a journal's is one record's, it sets aside in one step, and it may be written anew.
 JOURNAL_WORKLOADS = {name: states for name, states in WORKLOADS.items() if name != "clear what another removed"} | {
