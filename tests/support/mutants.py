@@ -468,7 +468,7 @@ take_out("removing what was made before something fails", "detail/directory.hpp"
 take_out("making anew what was removed meanwhile", "detail/directory.hpp", "if (!is_gone || tries == 100) throw;",
          "throw;", "directory")
 take_out("opening anew a lock file that was removed meanwhile", "detail/lock_file.hpp",
-         "if (fd < 0 && errno == ENOENT && tries < 100) continue;", "", "directory")
+         "if (!is_open && errno == ENOENT && tries < 100) continue;", "", "directory")
 take_out("leaving alone a descriptor that became another's", "detail/lock_file.hpp",
          "identity_ && ops_.fstat(fd_, &s) == 0 && *identity_", "false && ops_.fstat(fd_, &s) == 0 && *identity_", "locks")
 take_out("the lock file that was deleted going before another is made", "detail/file_lock.hpp", "file.reset(); file =",
@@ -539,16 +539,16 @@ take_out("telling a lock that cannot be taken from one that another has", "detai
          "if (errno != EAGAIN && errno != EACCES) op.fail(errno, \"lock\", path_);", "", "locks")
 take_out("the second look after locking", "detail/file_lock.hpp", "if (file->stands()) {", "{", "locks")
 take_out("an end to locking a file that is deleted again and again", "detail/file_lock.hpp",
-         "tries < 100; ++tries", ";", "locks", may_hang=True)
-take_out("the lock file being a regular file", "detail/lock_file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)",
+         "tries < 100; ++tries) { std::size_t", ";) { std::size_t", "locks", may_hang=True)
+take_out("the lock file being a regular file", "detail/lock_file.hpp", "if (!S_ISREG(mode_))", "if (false)",
          "locks")
 take_out("the lock file being for us alone", "detail/lock_file.hpp",
-         "if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "",
+         "if ((file->mode_ & 0777) != 0600 && ops.fchmod(file->fd_, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "",
          "locks")
 take_out("comparing the file system of the locked file", "detail/lock_file.hpp",
          "ours.st_dev == found.st_dev &&", "", "locks")
 take_out("an error where the lock file cannot be closed to others", "detail/lock_file.hpp",
-         "ops.fchmod(fd, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "ops.fchmod(fd, 0600) != 0) { }", "locks")
+         "ops.fchmod(file->fd_, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "ops.fchmod(file->fd_, 0600) != 0) { }", "locks")
 take_out("comparing the locked file with the one that stands there", "detail/lock_file.hpp",
          "ours.st_dev == found.st_dev && ours.st_ino == found.st_ino", "true", "locks")
 take_out("locking again to see whether the lock is held", "detail/file_lock.hpp",
@@ -853,21 +853,62 @@ journal_cuts = "power_cut/power_cut/no_history_of_a_journal_loses_a_word_or_brin
 take_out("the sync of a journal's frames", "detail/journal.hpp", "file_->sync(op); file_->note_synced();",
          "file_->note_synced();", journal_cuts, "journal", may_hang=True)
 take_out("zeroing what may stand behind the last frame", "detail/journal_file.hpp",
-         "write_zeros(end_, capacity_, op);", "", "journal")
+         "write_zeros(end(), capacity_, op);", "", "journal")
 take_out("writing again what may be in the page cache alone", "detail/journal_file.hpp",
-         "write(read(at, std::min(step, end_ - at), op), at, op);", "", journal_cuts)
-take_out("the sync when a journal is opened", "detail/journal_file.hpp", "if (durable) sync(op); synced_ =", "synced_ =",
+         "write(read(at, std::min(step, end() - at), op), at, op);", "", journal_cuts)
+take_out("the sync when a journal is opened", "detail/journal_file.hpp", "if (syncs) sync(op); synced_ =", "synced_ =",
          journal_cuts, "journal")
 take_out("zeros on the disk before a journal grows into them", "detail/journal_file.hpp",
-         "is_poisoned = true; sync(op); is_poisoned = false;", "", "journal")
+         "is_poisoned = true; sync(op); // also where no frame is: so that a torn one has zeros in it, and not what the disk had before is_poisoned = false;", "",
+         "journal", journal_cuts)
 take_out("the zeros that a journal grows by", "detail/journal_file.hpp",
-         "write_zeros(capacity_, target, op); if (durable)", "if (durable)", journal_cuts, "journal")
-take_out("telling rot from a torn end", "detail/journal_file.hpp", "if (head->synced > from) return first;", "",
+         "write_zeros(capacity_, target, op); is_poisoned", "is_poisoned", journal_cuts, "journal")
+take_out("a sync of what others have synced before others follow it unsynced", "detail/journal_file.hpp",
+         "durable_ || last_.is_synced || found.has_torn_end", "durable_ || found.has_torn_end", journal_cuts)
+take_out("noting in a journal that a frame is not synced", "detail/journal_file.hpp", "f.head.is_synced = durable_;", "",
          "journal")
-take_out("cutting what a crash left", "detail/journal_file.hpp", "if (head->synced > from) return first;", "return first;",
+take_out("a last frame by which damage in the one before is known", "detail/journal.hpp", "file_->close(op);", "", "journal")
+take_out("damage below what was synced", "detail/journal_reader.hpp", "result.proves_damage = true;", "", "journal")
+take_out("damage where all was written", "detail/journal_reader.hpp",
+         "if (may_be_torn && !behind.next) {", "if (!behind.proves_damage && !behind.next) {", "journal")
+take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, end);",
+         "bool const has_gap = false;", "journal", journal_cuts)
+take_out("cutting the beginning of a head", "detail/journal_reader.hpp", "is_cut_short(front, end - at)", "false",
+         journal_cuts)
+take_out("what is whole behind a torn frame", "detail/journal_reader.hpp", "if (may_be_torn && !behind.next) {",
+         "if (may_be_torn) {", "journal")
+take_out("doubt about what was not synced, where it may be torn", "detail/journal_reader.hpp",
+         "if (!may_be_torn || behind.is_unsynced) {", "if (!may_be_torn) {", "journal")
+take_out("no doubt about what was synced, where others may be torn", "detail/journal_reader.hpp",
+         "if (may_be_torn) damage.certain_below = found_.synced;", "", "journal", journal_cuts)
+take_out("doubt where a journal was cut", "detail/journal_reader.hpp",
+         "if (!behind.next && !has_gap && (has_head ? reach > size_ : reach + 8 > size_)) {", "if (false) {", "journal")
+take_out("mending one bit of a head", "detail/journal_reader.hpp", "!is_next(head) && bit < 8 * front.size()", "false",
          "journal")
-take_out("the hash of a frame's body", "detail/journal_file.hpp",
-         "if (xxh64::hash(body, salt_) == head->body_hash)", "if (true)", "journal")
+take_out("writing a journal anew where others are not to follow", "detail/journal.hpp",
+         "file_->is_new() || !found_.is_settled", "file_->is_new()", "journal")
+take_out("the hash of a frame's body", "detail/journal_reader.hpp",
+         "if (xxh64::hash(body, salt_) != head->body_hash) return false;", "", "journal")
+take_out("not reading a descriptor that became another's", "detail/journal_file.hpp",
+         "if (is_foreign()) op.fail(errno, \"read\", path_);", "", "journal")
+take_out("not writing to a descriptor that became another's", "detail/journal_file.hpp",
+         "return !is_foreign() && ops_->lstat", "return ops_->lstat", "journal")
+take_out("not closing a descriptor that became another's", "detail/journal_file.hpp",
+         "if (file_.get() >= 0 && identity_ && is_foreign()) file_.release();", "", "journal")
+take_out("reading without writing", "detail/journal.hpp", "if (file_ || load_to_look(op)) f(",
+         "if (file_ || open_to_change(false, op)) f(", "journal")
+take_out("reading a journal that cannot be locked", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
+         "if (failed != ENOENT)", "journal")
+take_out("reading a journal without a lock file", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
+         "if (failed != EROFS)", "journal")
+take_out("a second look where another came while one read without a lock", "detail/journal.hpp",
+         "if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;", "return true;", "journal")
+take_out("keeping no owner out while root looks", "detail/journal.hpp",
+         "is_view_ = !lock || dir->user() != ops_.user();", "is_view_ = !lock;", "journal", needs_root=True)
+take_out("forgetting what was read without a lock", "detail/journal.hpp", "if (self.is_view_) self.forget();", "",
+         "journal")
+take_out("a look whether what was read before is still there", "detail/journal.hpp", "else if (!dir || !is_ours()) {",
+         "else if (false) {", "journal")
 take_out("the hash of a body that is read", "detail/journal_copy.hpp",
          "if (xxh64::hash(body, salt) != head->body_hash) return {false, std::move(bytes)};", "", "journal")
 take_out("the checksum of a frame's head", "detail/journal_format.hpp",
@@ -878,7 +919,7 @@ take_out("the second copy of a journal's first bytes", "detail/journal_format.hp
 take_out("refusing a journal of a newer version", "detail/journal_file.hpp", "if (!head->is_this_version)", "if (false)",
          "journal")
 take_out("doubt about what was written before damage", "detail/journal_index.hpp",
-         "return !unknown_.empty() && place.at < unknown_.back().at;", "return false;", "journal")
+         "return place.at == 0 || (one.certain_below <= place.at && place.at < one.place.at);", "return false;", "journal")
 take_out("doubt about a key that is not there", "detail/journal_index.hpp", "if (unknown_.empty()) return std::nullopt;",
          "if (unknown_.empty() || row == records_.end()) return std::nullopt;", "journal")
 take_out("an erase being remembered where all is in doubt", "detail/journal_index.hpp",
@@ -887,7 +928,7 @@ take_out("keeping what a damaged frame may have replaced", "detail/journal_index
          "if (row != records_.end() && row->second.size != 0) { auto const when", "if (false) { auto const when",
          "journal")
 take_out("copying damage when a journal is written anew", "detail/journal_copy.hpp",
-         "for (auto const& place : old.unknown()) add(frame_kind::damage, {}, {}, content(place).payload);", "",
+         "for (auto const& one : old.unknown()) add(frame_kind::damage, {}, {}, content(one.place).payload);", "",
          "journal")
 take_out("copying what was set aside", "detail/journal_copy.hpp", "for (auto const& [name, one] : old.kept()) {",
          "for (auto const& [name, one] : kept_records{}) {", "journal")
@@ -896,9 +937,9 @@ take_out("copying that a record is corrupt", "detail/journal_copy.hpp",
 take_out("the sync of a new journal's name", "detail/journal.hpp",
          "return dir.sync() == 0 || (!durable_ && errno == EINVAL);", "return true;", journal_cuts, "journal")
 take_out("making a journal once more whose name may not be certain", "detail/journal.hpp",
-         "if (!file || file->is_new()) {", "if (!file) {", "journal")
+         "if (!file_ || file_->is_new() || !found_", "if (!file_ || !found_", "journal")
 take_out("the sync of the name when a journal is opened", "detail/journal.hpp",
-         "if (durable_ && dir->sync() != 0) dir->fail(\"fsync\");", "", "journal")
+         "if (durable_ && dir.sync() != 0) dir.fail(\"fsync\");", "", "journal")
 take_out("the sync of a new journal before it is renamed", "detail/journal_file.hpp",
          "capacity_ = target; sync(op); note_synced(); mark(frame_kind::made, op);", "capacity_ = target; note_synced();",
          "journal", journal_cuts)
@@ -915,7 +956,7 @@ take_out("poison after the sync of zeros that failed", "detail/journal.hpp", "if
          "journal")
 take_out("poison where neither of two names could be synced", "detail/journal.hpp",
          "poison_ = sync_name(dir) ? nullptr : \"a sync of the directory\";", "sync_name(dir);", "journal")
-take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) op.fail(errc::busy", "if (false) op.fail(errc::busy",
+take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) fail_as_busy(op); lock_", "if (!lock) return false; lock_",
          "journal")
 take_out("other processes being kept out of a journal", "detail/journal.hpp",
          "durable_, lock_name, op);", "durable_, std::string(lock_name) + std::to_string(::getpid()), op);",
@@ -932,13 +973,13 @@ take_out("one process's journal lock held by its locks", "storage/journal.hpp",
 take_out("removing a new journal that could not be ended", "detail/journal.hpp",
          "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
 take_out("removing a new journal that could not be renamed", "detail/journal.hpp",
-         "or_removed(*dir, [&] { file->rename(*dir); });", "file->rename(*dir);", "journal")
+         "or_removed(dir, [&] { file->rename(dir); });", "file->rename(dir);", "journal")
 take_out("a journal's path being known before it is open or made", "detail/journal_file.hpp",
          ("std::string path = dir.path_of(name);  // before there is a descriptor to lose",
-          "journal_file file{ops, fd, std::move(path)}; struct stat s;",
-          "std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path)}; if"),
-         ("", "journal_file file{ops, fd, dir.path_of(name)}; struct stat s;",
-          "", "journal_file file{ops, fd, dir.path_of(temporary)}; if"),
+          "journal_file file{ops, fd, std::move(path), durable}; struct stat s;",
+          "std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path), durable}; if"),
+         ("", "journal_file file{ops, fd, dir.path_of(name), durable}; struct stat s;",
+          "", "journal_file file{ops, fd, dir.path_of(temporary), durable}; if"),
          "every_call_fails/*/whichever_allocation_fails")
 take_out("syncing no record of a journal under process_crash", "storage/journal.hpp",
          "options.durability == durability::power_loss, std::max", "true, std::max", "journal")
@@ -948,7 +989,7 @@ take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k,
 take_out("mode 0600 of a journal whatever the umask", "detail/journal_file.hpp",
          "if (ops.fchmod(fd, 0600) != 0)", "if (false)", "journal")
 take_out("not following a link in a journal's place", "detail/journal_file.hpp",
-         "O_RDWR | O_NOFOLLOW | O_NONBLOCK", "O_RDWR | O_NONBLOCK", "journal")
+         ": O_RDWR) | O_NOFOLLOW | O_NONBLOCK", ": O_RDWR) | O_NONBLOCK", "journal")
 take_out("a journal being a regular file", "detail/journal_file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "journal")
 
 # --- json_serializer.hpp

@@ -27,6 +27,19 @@ namespace {
 
 using spoiled_journal = stash::basic_journal_storage<support::spoiled_ops>;
 
+struct on_read_only_file_system : stash::posix_file_ops {
+  static bool is_refused(int flags) {
+    errno = EROFS;
+    return (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
+  }
+  int open(int d, char const* n, int flags, mode_t m = 0) const {
+    return is_refused(flags) ? -1 : posix_file_ops::open(d, n, flags, m);
+  }
+  int open_lock(int d, char const* n, int flags, mode_t m) const {
+    return is_refused(flags) ? -1 : posix_file_ops::open_lock(d, n, flags, m);
+  }
+};
+
 record some(std::string payload, int time = 1) {
   return {std::move(payload), time_point{std::chrono::microseconds{time}}};
 }
@@ -98,9 +111,9 @@ struct fixture : support::scratch {
   }
   void flip(std::uint64_t at) const { overwrite(at, std::string(1, static_cast<char>(bytes()[at] ^ 0x10))); }
   /// As a process that ends in the middle of its work: nothing is noted as closed.
-  void crash_with(std::function<void(journal_storage&)> const& work) const {
+  void crash_with(std::function<void(journal_storage&)> const& work, stash::journal_options o = {}) const {
     int const status = support::in_child([&] {
-      auto s = open();
+      auto s = open(o);
       work(s);
       ::_exit(0);
       return 0;
@@ -259,6 +272,246 @@ BOOST_AUTO_TEST_CASE(one_damaged_byte_makes_one_record_corrupt_and_nothing_is_cu
   BOOST_TEST((s.set_aside_entries().at(0).state == record_state::corrupt));
   s.put("b", second);
   BOOST_TEST(got(s, "b") == "second");
+}
+
+BOOST_AUTO_TEST_CASE(of_a_flipped_bit_anywhere_no_record_is_absent_and_at_most_one_is_corrupt) {
+  for (auto const durability : {stash::durability::power_loss, stash::durability::process_crash}) {
+    for (bool const is_closed : {true, false}) {
+      fs::remove_all(dir());
+      stash::journal_options const how{.durability = durability, .chunk = 4096};
+      auto const fill = [](auto& s) {
+        std::vector<std::pair<stash::key, record>> group;
+        for (char k = 'a'; k < 'e'; ++k) s.put(std::string(1, k), some("the words of "s + k));
+        for (char k = 'e'; k < 'i'; ++k) group.emplace_back(std::string(1, k), some("the words of "s + k));
+        s.put_all(group);  // acknowledged last
+      };
+      if (is_closed) {
+        auto s = open(how);
+        fill(s);
+      } else {
+        crash_with(fill, how);
+      }
+      auto const whole = bytes();
+      auto const end = frames().back().at + frames().back().size;
+      for (std::uint64_t at = 64; at < end; ++at) {
+        auto damaged = whole;
+        damaged[at] = static_cast<char>(damaged[at] ^ (1 << at % 8));
+        support::write(file, damaged);
+        auto const check = [&](auto const& s) {
+          int corrupt = 0;
+          for (char k = 'a'; k < 'i'; ++k) {
+            auto const found = got(s, std::string(1, k));
+            corrupt += found == "corrupt";
+            BOOST_REQUIRE_MESSAGE((found == "corrupt" || found == "the words of "s + k),
+                                  found << " of " << k << " at " << at);
+          }
+          BOOST_REQUIRE_MESSAGE(corrupt <= 1, corrupt << " at " << at);
+          BOOST_REQUIRE(got(s, "never seen") == "absent");
+        };
+        {
+          auto s = open(how);
+          check(s);
+          BOOST_REQUIRE(s.entries().size() == 8U);
+        }
+        BOOST_REQUIRE(bytes() == damaged);  // who reads erases nothing
+        if (at % 5 != 0) continue;
+        {
+          auto s = open(how);
+          s.put("more", first);
+          check(s);
+        }
+        auto s = open(how);
+        check(s);
+        for (char k = 'a'; k < 'i'; ++k) {  // and what is left of it can be had
+          if (got(s, std::string(1, k)) != "corrupt") continue;
+          auto const where = s.set_aside(std::string(1, k), "corrupt");
+          auto const left = s.aside(where)->payload;
+          BOOST_REQUIRE((left.find("the ") != left.npos || left.find("words") != left.npos));
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_was_written_over_the_last_frames_makes_doubtful_what_was_there_before) {
+  for (auto const durability : {stash::durability::power_loss, stash::durability::process_crash}) {
+    fs::remove_all(dir());
+    crash_with(
+        [](auto& s) {
+          for (auto const* const k : {"a", "b", "c"}) s.put(k, some(std::string(100, *k)));
+        },
+        {.durability = durability});
+    overwrite(frame_of("b").at - 8, std::string(frame_of("b").size + 200, '\xff'));
+    for (int i = 0; i < 3; ++i) {
+      auto s = open();
+      for (auto const* const k : {"a", "b", "c"}) BOOST_TEST(got(s, k) == "corrupt");
+      s.put("later", some(std::to_string(i)));
+      BOOST_TEST(got(s, "later") == std::to_string(i));
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(zeros_amid_what_was_not_synced_make_doubtful_what_was_not_either) {
+  stash::journal_options const unsynced{.durability = stash::durability::process_crash};
+  open().put("synced", first);
+  crash_with(
+      [](auto& s) {
+        for (auto const* const k : {"a", "b", "c", "d"}) s.put(k, some(std::string(200, *k)));
+      },
+      unsynced);
+  auto const b = frame_of("b"), c = frame_of("c");
+  overwrite(b.at, std::string(b.size + c.size, '\0'));
+  for (int i = 0; i < 3; ++i) {
+    auto s = open(unsynced);
+    BOOST_TEST(got(s, "synced") == "first");
+    for (auto const* const k : {"a", "b", "c"}) BOOST_TEST(got(s, k) == "corrupt");
+    BOOST_TEST(got(s, "d") == std::string(200, 'd'));
+    s.put("later", some(std::to_string(i)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(damage_in_what_an_older_version_wrote_without_a_sync_is_damage) {
+  crash_with([](auto& s) { s.put("first", first); });
+  {
+    stash::posix_file_ops const posix;
+    stash::detail::operation const op{"test", {}};
+    auto const path = dir();
+    auto const d = stash::detail::directory<stash::posix_file_ops>::open(posix, path, op);
+    auto j =
+        stash::detail::journal_file<stash::posix_file_ops>::open(posix, *d, stash::detail::access::write, true, op);
+    struct {
+      void frame(frame_head const&, std::string_view) {}
+      void damage(stash::detail::journal_damage const&) {}
+    } ignore;
+    j->replay(ignore, op);
+    for (auto const* const k : {"a", "b", "c"}) {  // as 0.1 did: `synced` stays where it was
+      stash::detail::new_frame frame{.head = {.kind = frame_kind::put, .key = k}, .body = "the words"};
+      j->prepare({&frame, 1});
+      j->append({&frame, 1}, j->parts_of({&frame, 1}), op);
+    }
+  }
+  BOOST_TEST(states(open()) == "a intact b intact c intact first intact ");
+  flip(frame_of("b").body_at);
+  BOOST_TEST(states(open()) == "a intact b corrupt c intact first intact ");
+  flip(frame_of("b").at);
+  BOOST_TEST(states(open()) == "a intact b corrupt c intact first intact ");
+}
+
+BOOST_AUTO_TEST_CASE(who_reads_makes_writes_and_erases_nothing) {
+  crash_with([](auto& s) {
+    s.put("k", first);
+    s.put("torn", some(std::string(200, 'x')));
+  });
+  overwrite(frame_of("torn").at + 128, std::string(200, '\0'));
+  for (bool const has_lock_file : {true, false}) {
+    if (!has_lock_file) fs::remove(dir() / ".lock");  // as where it was copied to
+    auto const as_found = bytes();
+    auto const files = names(dir());
+    std::string written;
+    *ops.before = [&](std::string_view call) {
+      for (auto const* const one : {"pwritev", "fdatasync", "fsync", "unlink", "rename", "mkdir", "fchmod"}) {
+        if (call == one) written += std::string(call) + ' ';
+      }
+      return 0;
+    };
+    {
+      auto s = spoiled();
+      BOOST_TEST(got(s, "k") == "first");
+      BOOST_TEST(got(s, "torn") == "absent");
+      BOOST_TEST(states(s) == "k intact ");
+      BOOST_TEST(s.set_aside_entries().empty());
+      BOOST_TEST(!s.aside(s.path("k").native() + ": k.x-20200101T000000Z-0123456789abcdef"));
+      BOOST_TEST(s.exists());
+    }
+    BOOST_TEST(written == "");
+    BOOST_TEST(bytes() == as_found);
+    BOOST_TEST((names(dir()) == files));
+    fail_nothing();
+  }
+  auto s = open();
+  BOOST_TEST(got(s, "k") == "first");
+  s.put("k", second);  // who has read may write
+  BOOST_TEST(got(s, "k") == "second");
+}
+
+BOOST_AUTO_TEST_CASE(who_reads_without_a_lock_sees_what_another_wrote_meanwhile) {
+  open().put("k", first);
+  fs::remove(dir() / ".lock");
+  auto s = spoiled();
+  *ops.before = [&, came = false](std::string_view call) mutable {
+    if (call == "pread" && !std::exchange(came, true)) open().put("k", second);
+    return 0;
+  };
+  BOOST_TEST(got(s, "k") == "second");
+  fail_nothing();
+}
+
+BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_one_reads_without_a_lock) {
+  open().put("k", first);
+  stash::basic_journal_storage<on_read_only_file_system> s{dir()}, other{dir()};
+  BOOST_TEST(got(s, "k") == "first");
+  BOOST_TEST(got(other, "k") == "first");
+  BOOST_TEST(states(s) == "k intact ");
+  BOOST_TEST(code_of([&] { s.put("k", second); }) == os(EROFS));
+  BOOST_TEST(code_of([&] { s.try_lock("k"); }) == os(EROFS));
+  BOOST_TEST(got(s, "k") == "first");
+}
+
+BOOST_AUTO_TEST_CASE(root_may_look_at_anothers_and_changes_nothing, *boost::unit_test::precondition(support::as_root)) {
+  open().put("k", first);
+  for (auto const& one : {dir(), file, dir() / ".lock"}) BOOST_REQUIRE(::lchown(one.c_str(), 1, 1) == 0);
+  for (bool const has_lock_file : {true, false}) {
+    if (!has_lock_file) fs::remove(dir() / ".lock");
+    auto const as_found = bytes();
+    auto const files = names(dir());
+    auto s = open(), other = open();
+    BOOST_TEST(got(s, "k") == "first");
+    BOOST_TEST(got(other, "k") == "first");  // the owner is not kept out either
+    auto const said = message_of([&] { s.put("k", second); });
+    BOOST_TEST(said.find("sudo -u") != std::string::npos, said);
+    BOOST_TEST(code_of([&] { s.try_lock("k"); }) == errc::unsafe_directory);
+    BOOST_TEST(code_of([&] { s.erase("k"); }) == errc::unsafe_directory);
+    BOOST_TEST(bytes() == as_found);
+    BOOST_TEST((names(dir()) == files));
+  }
+  BOOST_REQUIRE(::lchown(file.c_str(), 2, 2) == 0);
+  BOOST_TEST(code_of([&] { open().get("k"); }) == os(EPERM));
+}
+
+BOOST_AUTO_TEST_CASE(a_descriptor_that_the_program_used_again_is_not_read_written_or_closed) {
+  auto const other = dir().parent_path() / "others";
+  support::write(other, "the program's own");
+  int fd = -1;
+  {
+    auto s = open();
+    s.put("k", first);
+    for (int one = 3; one < 64 && fd < 0; ++one) {
+      struct stat s1 {
+      }, s2{};
+      if (::fstat(one, &s1) == 0 && ::stat(file.c_str(), &s2) == 0 && s1.st_ino == s2.st_ino) fd = one;
+    }
+    BOOST_REQUIRE(fd >= 0);
+    int const opened = ::open(other.c_str(), O_RDWR | O_CLOEXEC);
+    BOOST_REQUIRE(::dup2(opened, fd) == fd);
+    ::close(opened);
+    BOOST_TEST(code_of([&] { s.get("k"); }) == os(EBADF));
+    BOOST_TEST(code_of([&] { s.put("k", second); }) == errc::busy);
+  }
+  BOOST_TEST(::fcntl(fd, F_GETFD) != -1);  // it is open still
+  ::close(fd);
+  BOOST_TEST(support::read(other) == "the program's own");
+  BOOST_TEST(got(open(), "k") == "first");
+}
+
+BOOST_AUTO_TEST_CASE(what_was_looked_at_and_is_gone_is_not_written_to) {
+  open().put("k", first);
+  auto s = open();
+  BOOST_TEST(got(s, "k") == "first");
+  fs::remove(file);
+  BOOST_TEST(code_of([&] { s.put("k", second); }) == errc::busy);
+  BOOST_TEST(!fs::exists(file));
+  s.put("k", second);  // it has noticed
+  BOOST_TEST(got(s, "k") == "second");
 }
 
 BOOST_AUTO_TEST_CASE(what_is_damaged_while_the_file_is_open_is_seen_when_it_is_read) {
@@ -453,41 +706,60 @@ BOOST_AUTO_TEST_CASE(what_is_no_journal_file_is_an_error) {
   BOOST_TEST(bytes() == "something else");
 }
 
-BOOST_AUTO_TEST_CASE(a_torn_end_is_cut_and_what_stood_behind_it_never_counts_again) {
-  {
-    auto s = open();
+BOOST_AUTO_TEST_CASE(a_torn_end_is_cut_and_never_counts_again) {
+  crash_with([](auto& s) {
     s.put("k", first);
-  }
-  // A group of two, not acknowledged: the first torn, the second whole.
-  {
-    stash::posix_file_ops const posix;
-    stash::detail::operation const op{"test", {}};
-    auto const path = dir();
-    auto const d = stash::detail::directory<stash::posix_file_ops>::open(posix, path, op);
-    auto j = stash::detail::journal_file<stash::posix_file_ops>::open(posix, *d, op);
-    struct {
-      void frame(frame_head const&, std::string_view) {}
-      void damage(std::uint64_t, std::uint64_t, frame_head const*, std::optional<std::string_view>) {}
-    } ignore;
-    j->replay(ignore, op);
-    std::vector<stash::detail::new_frame> group(2);
-    group[0] = {.head = {.kind = frame_kind::put, .key = "torn"}, .body = "one"};
-    group[1] = {.head = {.kind = frame_kind::put, .key = "behind"}, .body = "two"};
-    j->prepare(group);
-    j->append(group, j->parts_of(group), op);
-  }
-  flip(frame_of("torn").body_at);
+    s.put("torn", some(std::string(200, 'x')));
+  });
   auto const torn = frame_of("torn");
-  auto const behind = torn.at + torn.size;
-  BOOST_REQUIRE(bytes().substr(behind + 8, 8) == "stframe1");
+  overwrite(torn.at + torn.size - 64, std::string(64, '\0'));
+  auto const as_found = bytes();
+  BOOST_TEST(states(open()) == "k intact ");
+  BOOST_TEST(bytes() == as_found);  // who reads cuts nothing
   {
     auto s = open();
-    BOOST_TEST(states(s) == "k intact ");
+    auto const lock = s.try_lock("k");
     BOOST_TEST(bytes().substr(torn.at).find_first_not_of('\0') == std::string::npos);
-    s.put("torn", some("new"));  // as long as the one that was cut
+    s.put("torn", some(std::string(200, 'y')));  // as long as the one that was cut
     BOOST_TEST(frame_of("torn").size == torn.size);
   }
   BOOST_TEST(states(open()) == "k intact torn intact ");
+}
+
+BOOST_AUTO_TEST_CASE(of_a_torn_group_what_is_whole_is_kept_and_what_is_not_leaves_the_old_record) {
+  crash_with([&](auto& s) {
+    s.put("b", first);
+    s.put("erased", first);
+    std::vector<std::pair<stash::key, record>> group;
+    for (auto const* const k : {"a", "b", "c", "d"}) group.emplace_back(k, some(std::string(200, *k)));
+    s.put_all(group);
+  });
+  auto const whole = bytes();
+  auto const b = frame_of("b", 2), c = frame_of("c");
+  // In the middle of b, the head of b, all of b and c.
+  for (auto const& [from, to] :
+       {std::pair(b.at + 128, b.at + 256), std::pair(b.at, b.at + 128), std::pair(b.at, c.at + c.size)}) {
+    support::write(file, whole);
+    auto const start = (from + 63) / 64 * 64;
+    overwrite(start, std::string(to / 64 * 64 - start, '\0'));
+    bool const has_c = c.at >= to;
+    auto const check = [&](auto const& s) {
+      BOOST_TEST(got(s, "a") == std::string(200, 'a'));
+      BOOST_TEST(got(s, "b") == "first");
+      BOOST_TEST(got(s, "c") == (has_c ? std::string(200, 'c') : "absent"));
+      BOOST_TEST(got(s, "d") == std::string(200, 'd'));
+      BOOST_TEST(got(s, "erased") == "first");
+    };
+    check(open());
+    for (int i = 0; i < 3; ++i) {  // once others follow, it still is no damage
+      auto s = open();
+      check(s);
+      s.put("later", some(std::to_string(i)));
+      check(s);
+    }
+    check(open());
+    BOOST_TEST((names(dir()) == std::vector{".lock"s, "stash.journal"s}));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_failed_sync_or_write_poisons_until_it_is_opened_again) {
@@ -601,9 +873,13 @@ BOOST_AUTO_TEST_CASE(somebody_elses_file_is_refused, *boost::unit_test::precondi
 
 BOOST_AUTO_TEST_CASE(what_cannot_be_read_is_an_error_and_not_absent) {
   spoiled().put("k", first);
-  for (auto const* const call : {"open", "lstat", "fstat", "pread", "fdatasync", "fsync", "lock_byte"}) {
+  for (auto const* const call : {"open", "lstat", "fstat", "pread", "lock_byte"}) {
     fail_always(call, EIO);
     BOOST_TEST(code_of([&] { spoiled().get("k"); }) == os(EIO), call);
+  }
+  for (auto const* const call : {"open", "lstat", "fstat", "pread", "fdatasync", "fsync", "lock_byte"}) {
+    fail_always(call, EIO);
+    BOOST_TEST(code_of([&] { spoiled().try_lock("k"); }) == os(EIO), call);
   }
   fail_nothing();
   auto s = spoiled();
@@ -825,6 +1101,9 @@ BOOST_AUTO_TEST_CASE(a_new_file_whose_name_may_not_be_certain_is_made_once_more)
   fail_nothing();
   auto const uncertain = inode();
   BOOST_TEST(got(open(), "k") == "second");
+  BOOST_TEST(inode() == uncertain);  // who reads makes nothing
+  open().erase("busy");
+  BOOST_TEST(got(open(), "k") == "second");
   BOOST_TEST(inode() != uncertain);
 }
 
@@ -971,19 +1250,29 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_full_to_its_last_bytes_is_closed_and_opened)
   BOOST_TEST(got(s, "k") == "second");
 }
 
-BOOST_AUTO_TEST_CASE(a_file_that_was_cut_short_has_what_is_left) {
+BOOST_AUTO_TEST_CASE(of_a_file_that_was_cut_short_nobody_knows_what_else_was_in_it) {
   {
     auto s = open();
     s.put("a", first);
     s.put("b", some(std::string(100, 'b')));
   }
-  fs::resize_file(file, frame_of("b").body_at + 50);
-  auto s = open();
-  BOOST_TEST(got(s, "a") == "first");
-  BOOST_TEST(got(s, "b") == "absent");  // as a torn end
-  s.put("b", second);
-  fs::resize_file(file, frame_of("b").body_at + 2);
-  BOOST_TEST(got(s, "b") == "corrupt");  // this one was acknowledged
+  auto const whole = bytes();
+  auto const b = frame_of("b");
+  for (std::uint64_t size = b.at + 1; size < b.at + b.size; ++size) {
+    support::write(file, whole);
+    fs::resize_file(file, size);
+    for (int i = 0; i < 3; ++i) {
+      auto s = open();
+      BOOST_REQUIRE(got(s, "a") == "corrupt");  // there may have been a later one
+      BOOST_REQUIRE(got(s, "b") == "corrupt");
+      BOOST_REQUIRE(got(s, "never seen") == "corrupt");
+      s.put("new", some(std::to_string(i)));
+      BOOST_REQUIRE(got(s, "new") == std::to_string(i));
+    }
+    auto s = open();
+    s.put("a", second);
+    BOOST_REQUIRE(got(s, "a") == "second");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(of_a_group_one_damaged_frame_takes_no_other_with_it) {
@@ -1031,9 +1320,10 @@ BOOST_AUTO_TEST_CASE(a_whole_frame_that_is_not_the_next_is_none) {
     support::write(file, whole);
     auto head = *frame_head::decode(std::string_view(whole).substr(f.at), f.at, salt);
     (is_sequence ? head.sequence : head.previous) += 1;
-    overwrite(f.at, head.encode(salt) + std::string(whole.size() - f.body_at, '\0'));
+    overwrite(f.at, head.encode(salt) + "second" + std::string(whole.size() - f.body_at - 6, '\0'));
     auto s = open();
-    BOOST_TEST(states(s) == "a intact ");
+    BOOST_TEST(states(s) == "a corrupt ");  // it is no torn one either
+    BOOST_TEST(got(s, "b") == "corrupt");
   }
 }
 
@@ -1090,7 +1380,7 @@ BOOST_AUTO_TEST_CASE(a_large_damaged_record_takes_no_other_with_it) {
   }
   flip(f.at);
   flip(frame_of("a").at);
-  BOOST_TEST(states(open()) == "c intact ");
+  BOOST_TEST(states(open()) == "a corrupt b corrupt c intact ");
 }
 
 BOOST_AUTO_TEST_CASE(who_waits_while_anothers_sync_fails_is_not_written_any_more) {

@@ -38,6 +38,19 @@ class file_lock {
     return std::move(taken.front());
   }
 
+  /// As `try_take` for who only reads in `dir`: makes nothing. nullopt also where `failed` is not 0 then: nobody has a
+  /// lock there, for there is no lock file (ENOENT), or nobody may write there (EROFS).
+  static std::optional<file_lock> try_take_existing(Ops const& ops, directory<Ops> const& dir, std::string_view name,
+                                                    int& failed, operation const& op) {
+    off_t const byte = byte_of(name);
+    for (int tries = 0; tries < 100; ++tries) {
+      auto file = lock_file<Ops>::open_existing(ops, dir, failed, op);
+      if (!file || file->lock({&byte, 1}, op) == 0) return std::nullopt;
+      if (file->stands()) return file_lock{std::move(file), byte};
+    }
+    op.fail(ESTALE, "lock", dir.path_of(lock_file_name));
+  }
+
   /// Takes these in their order, until another has one, and appends them to `taken`: the last of which, in the same
   /// directory, they share a descriptor with, unless they are many.
   static void try_take_all(Ops const& ops, boost::filesystem::path const& path, bool durable,

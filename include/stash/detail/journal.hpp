@@ -56,13 +56,13 @@ class journal {
       : ops_(std::move(ops)), path_(std::move(path)), durable_(durable), chunk_(chunk) {}
   journal(journal const&) = delete;
   journal& operator=(journal const&) = delete;
-  /// Notes that all is synced, so that damage in the last records can be told from a torn end.
+  /// Notes that all is written, so that damage in the last record can be told from a torn end.
   ~journal() {
-    if (!owner_.is_current() || !file_ || poison_ != nullptr || !durable_ || file_->ends_synced()) return;
+    if (!owner_.is_current() || !is_settled_ || poison_ != nullptr || file_->ends_closed()) return;
     no_cancel const whole;
     try {
       operation const op{"close", {}};
-      if (is_ours()) file_->mark_synced(op);
+      if (is_ours()) file_->close(op);
     } catch (...) {  // for want of it, nothing is lost
     }
   }
@@ -75,8 +75,8 @@ class journal {
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
     if (file_) return true;
-    auto const dir = directory<Ops>::open(ops_, path_, op);
-    return dir && is_there(*dir);
+    auto const dir = directory<Ops>::open(ops_, path_, op, access::read);
+    return dir && is_there(*dir, file_type::name);
   }
 
   /// No other process gets the same.
@@ -86,7 +86,7 @@ class journal {
   void open(operation const& op) {
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
-    open_locked(true, op);
+    open_to_change(true, op);
   }
   /// Whether others who would open it now would be refused. It is open.
   bool is_held() const noexcept {
@@ -94,21 +94,30 @@ class journal {
     return lock_->held();
   }
 
-  /// Calls `f` with the index; not at all where there is no file. Nothing changes meanwhile.
+  /// Calls `f(index, file)`; not at all where there is no file. Nothing changes meanwhile; nothing is made or written.
+  ///
+  /// Where it can be locked it stays open. Else, and where it is another's (whom that would keep out), it is read anew
+  /// each time.
   template <class F>
   void look(operation const& op, F f) {
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
-    if (open_locked(false, op)) f(std::as_const(index_));
+    struct at_end {
+      journal& self;
+      ~at_end() {
+        if (self.is_view_) self.forget();
+      }
+    } const end{*this};
+    if (file_ || load_to_look(op)) f(std::as_const(index_), std::shared_ptr<file_type const>(file_));
   }
   /// The bytes that stand where `find(index)` says; nullopt: it says nowhere.
   template <class Find>
   std::optional<std::pair<journal_place, std::string>> read(operation const& op, Find find, std::uint64_t& salt) {
     std::optional<journal_place> place;
     std::shared_ptr<file_type const> file;
-    look(op, [&](journal_index const& index) {
+    look(op, [&](journal_index const& index, auto const& current) {
       place = find(index);
-      file = file_;  // which a compaction may replace, but not take from us
+      file = current;  // which a compaction may replace, but not take from us
     });
     if (!place) return std::nullopt;
     salt = file->salt();
@@ -122,7 +131,7 @@ class journal {
   void change(operation const& op, bool creates, Needs needs) {
     refuse_in_child(op);
     std::unique_lock only{mutex_};
-    if (!open_locked(creates, op)) return;
+    if (!open_to_change(creates, op)) return;
     refuse_poisoned(poison_, op);
     journal_request mine{needs(index_)};
     if (mine.changes.empty()) return;
@@ -160,47 +169,89 @@ class journal {
     }
   }
 
-  bool is_there(directory<Ops> const& dir) const {
+  bool is_there(directory<Ops> const& dir, char const* name) const {
     struct stat s;
-    if (ops_.lstat(dir.get(), file_type::name, &s) == 0) return true;
-    if (errno != ENOENT) dir.fail("lstat", file_type::name);
+    if (ops_.lstat(dir.get(), name, &s) == 0) return true;
+    if (errno != ENOENT) dir.fail("lstat", name);
     return false;
   }
+  [[noreturn]] void fail_as_busy(operation const& op) const {
+    op.fail(errc::busy, file_path(), "another process, or another storage object of this one, has it open");
+  }
 
+  /// false: there is none.
+  bool load_to_look(operation const& op) {
+    for (int tries = 0; tries < 10; ++tries) {
+      auto const dir = directory<Ops>::open(ops_, path_, op, access::read);
+      if (!dir || !is_there(*dir, file_type::name)) return false;
+      int failed = 0;
+      auto lock = file_lock<Ops>::try_take_existing(ops_, *dir, lock_name, failed, op);
+      if (!lock && failed == 0) fail_as_busy(op);
+      is_view_ = !lock || dir->user() != ops_.user();
+      if (!load(*dir, is_view_ ? access::read : access::write, op)) continue;  // it was replaced or removed just now
+      if (lock) lock_.emplace(std::move(*lock));
+      if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;
+      forget();  // somebody came, and may have written meanwhile
+    }
+    fail_as_busy(op);
+  }
   /// false: there is none, and none was to be made.
-  bool open_locked(bool creates, operation const& op) {
-    if (file_) return true;
-    std::optional<directory<Ops>> dir;
-    if (creates) {
-      dir.emplace(directory<Ops>::make(ops_, path_, durable_, op));
-    } else {
-      auto found = directory<Ops>::open(ops_, path_, op);
-      if (!found || !is_there(*found)) return false;
-      dir.emplace(std::move(*found));
+  bool open_to_change(bool creates, operation const& op) {
+    if (is_settled_) return true;
+    try {
+      auto dir = directory<Ops>::open(ops_, path_, op);
+      if (!file_) {
+        if (!creates && (!dir || !is_there(*dir, file_type::name))) return false;
+        if (creates) dir.emplace(directory<Ops>::make(ops_, path_, durable_, op));
+        auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op);
+        if (!lock) fail_as_busy(op);
+        lock_.emplace(std::move(*lock));
+        load(*dir, access::write, op);
+      } else if (!dir || !is_ours()) {  // it was looked at before
+        fail_as_lost(op);
+      }
+      settle(*dir, op);
+      return true;
+    } catch (...) {
+      forget();  // so that no other is kept out
+      throw;
     }
-    auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op);
-    if (!lock) op.fail(errc::busy, file_path(), "another process, or another storage object of this one, has it open");
+  }
+  /// false: there is no file.
+  bool load(directory<Ops> const& dir, access wanted, operation const& op) {
+    auto found = file_type::open(ops_, dir, wanted, durable_, op);
+    if (!found) return false;
+    auto const file = std::make_shared<file_type>(std::move(*found));
     journal_index index;
-    std::shared_ptr<file_type> file;
-    if (auto found = file_type::open(ops_, *dir, op)) {
-      file = std::make_shared<file_type>(std::move(*found));
-      journal_replayer visit{index, op};
-      file->settle(file->replay(visit, op), durable_, op);
-      // Where no directory can be synced, process_crash made do without.
-      if (durable_ && dir->sync() != 0) dir->fail("fsync");
-    }
+    journal_replayer visit{index, op};
+    found_ = file->replay(visit, op);
+    index_ = std::move(index);
+    file_ = file;
+    return true;
+  }
+  /// Makes certain what was found, so that changes may follow it.
+  void settle(directory<Ops> const& dir, operation const& op) {
     // Whoever made a new one may have died before its name was certain; and if a sync of that has failed, a second one
     // of the same name would lie. So it is made once more.
-    if (!file || file->is_new()) {
-      journal_index const old = std::exchange(index, {});
-      file = rewritten(*dir, old, file.get(), index, op);
-      or_removed(*dir, [&] { file->rename(*dir); });
-      if (!sync_name(*dir)) dir->fail("fsync");
+    if (!file_ || file_->is_new() || !found_.is_settled) {
+      journal_index fresh;
+      auto file = rewritten(dir, index_, file_.get(), fresh, op);
+      or_removed(dir, [&] { file->rename(dir); });
+      file_ = std::move(file);
+      index_ = std::move(fresh);
+      if (!sync_name(dir)) dir.fail("fsync");
+    } else {
+      file_->settle(found_, op);
+      // Where no directory can be synced, process_crash made do without.
+      if (durable_ && dir.sync() != 0) dir.fail("fsync");
     }
-    lock_.emplace(std::move(*lock));
-    index_ = std::move(index);
-    file_ = std::move(file);
-    return true;
+    is_settled_ = true;
+  }
+  void forget() noexcept {
+    file_.reset();
+    index_ = {};
+    lock_.reset();
+    is_view_ = false;
   }
 
   /// The file's name in the directory is certain. Also where no record need be durable: once a sync has failed of what
@@ -210,6 +261,9 @@ class journal {
   }
 
   bool is_ours() const noexcept { return lock_->held() && file_->is_current(); }
+  [[noreturn]] void fail_as_lost(operation const& op) const {
+    op.fail(errc::busy, file_path(), "its lock or the file itself was removed");
+  }
 
   /// Writes for all that wait, and wakes them. Called, and returns, with the mutex locked; not meanwhile.
   void lead(std::unique_lock<std::mutex>& only) {
@@ -239,7 +293,7 @@ class journal {
     try {
       operation const op{"write", {}};
       refuse_poisoned(failed, op);  // what came while another's write failed
-      if (!is_ours()) op.fail(errc::busy, file_path(), "its lock or the file itself was removed");
+      if (!is_ours()) fail_as_lost(op);
       std::vector<new_frame> frames;
       for (auto const* const one : batch) {
         for (auto const& change : one->changes) frames.push_back(change.frame);
@@ -247,7 +301,7 @@ class journal {
       file_->prepare(frames);
       bool is_poisoned = false;
       try {
-        file_->make_room(frames, chunk_, durable_, is_poisoned, op);
+        file_->make_room(frames, chunk_, is_poisoned, op);
       } catch (...) {
         if (is_poisoned) failed = "a sync";
         throw;
@@ -343,7 +397,7 @@ class journal {
   std::shared_ptr<file_type> rewritten(directory<Ops> const& dir, journal_index const& old, file_type const* source,
                                        journal_index& fresh, operation const& op) {
     return or_removed(dir, [&] {
-      auto file = std::make_shared<file_type>(file_type::create(ops_, dir, op));
+      auto file = std::make_shared<file_type>(file_type::create(ops_, dir, durable_, op));
       journal_copier<Ops> copy{*file, source, fresh, op};
       copy.all(old);
       file->finish(chunk_, op);
@@ -373,6 +427,9 @@ class journal {
   std::optional<file_lock<Ops>> lock_;
   std::shared_ptr<file_type> file_;  // changed by the one who leads
   journal_index index_;
+  journal_found found_{};
+  bool is_view_ = false;     // not to be changed through: read only, without a lock, or another's
+  bool is_settled_ = false;  // as `settle`
   std::vector<journal_request*> queue_;
   bool is_led_ = false;
   char const* poison_ = nullptr;  // what failed

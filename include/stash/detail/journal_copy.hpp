@@ -88,7 +88,7 @@ struct journal_replayer {
         return index.add_kept(std::string(parts.name), {head.key, parts.when, place});
       }
       case frame_kind::damage:
-        return index.damage(damaged(head.offset, head.frame_size()));
+        return index.damage(damaged(head.offset, head.frame_size()), 0);
       case frame_kind::synced:
       case frame_kind::made:
         return;
@@ -96,24 +96,27 @@ struct journal_replayer {
     op.fail(errc::mismatch, "a journal", "it has frames of a newer version");
   }
 
-  void damage(std::uint64_t at, std::uint64_t size, frame_head const* head, std::optional<std::string_view> key_of_it) {
-    auto const place = damaged(at, size);
-    if (head == nullptr) {
-      if (!key_of_it || *key_of_it == unknown_key) return index.damage(place);
-      if (!key_of_it->empty()) index.damage(*key_of_it, place);
+  void damage(journal_damage const& found) {
+    auto const place = damaged(found.at, found.size);
+    if (found.head == nullptr) {
+      if (!found.key || *found.key == unknown_key) return index.damage(place, found.certain_below);
+      if (!found.key->empty()) index.damage(*found.key, place);
       return;
     }
-    switch (head->kind) {
+    auto const& head = *found.head;
+    switch (head.kind) {
       case frame_kind::purge:  // what it destroyed is there again
+      case frame_kind::synced:
+      case frame_kind::made:
         return;
       case frame_kind::damage:
-        return index.damage(place);
+        return index.damage(place, 0);
       case frame_kind::kept:
       case frame_kind::corrupt_kept:
-        return index.add_kept(detail::kept_name(head->key, "damaged", head->saved_at, at),
-                              {head->key, head->saved_at, place});
+        return index.add_kept(detail::kept_name(head.key, "damaged", head.saved_at, found.at),
+                              {head.key, head.saved_at, place});
       default:
-        index.damage(head->key, place);
+        index.damage(head.key, place);
     }
   }
 
@@ -133,7 +136,7 @@ class journal_copier {
     for (auto const& [k, place] : old.records()) {
       if (old.is_doubtful(place)) record(k, place);
     }
-    for (auto const& place : old.unknown()) add(frame_kind::damage, {}, {}, content(place).payload);
+    for (auto const& one : old.unknown()) add(frame_kind::damage, {}, {}, content(one.place).payload);
     for (auto const& [k, place] : old.records()) {
       if (!old.is_doubtful(place)) record(k, place);
     }

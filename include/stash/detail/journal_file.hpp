@@ -9,9 +9,10 @@
 #include <span>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/journal_format.hpp>
+#include <stash/detail/journal_reader.hpp>
+#include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/error.hpp>
-#include <stash/key.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,17 +36,21 @@ class journal_file {
   static constexpr char temporary[] = ".stash.journal.tmp";
 
   /// nullopt: there is none. Throws `errc::corrupt` where it is none, `errc::unsafe_directory`, or the system's error.
-  static std::optional<journal_file> open(Ops const& ops, directory<Ops> const& dir, operation const& op) {
+  static std::optional<journal_file> open(Ops const& ops, directory<Ops> const& dir, access wanted, bool durable,
+                                          operation const& op) {
     std::string path = dir.path_of(name);  // before there is a descriptor to lose
-    int const fd = retried([&] { return ops.open(dir.get(), name, O_RDWR | O_NOFOLLOW | O_NONBLOCK); });
+    int const flags = (wanted == access::read ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK;
+    int const fd = retried([&] { return ops.open(dir.get(), name, flags); });
     if (fd < 0 && errno == ENOENT) return std::nullopt;
     if (fd < 0) dir.fail("open", name);
-    journal_file file{ops, fd, std::move(path)};
+    journal_file file{ops, fd, std::move(path), durable};
     struct stat s;
     if (ops.fstat(fd, &s) != 0) dir.fail("fstat", name);
+    file.identity_.emplace(s.st_dev, s.st_ino);
     if (!S_ISREG(s.st_mode)) op.fail(errc::corrupt, file.path_, "not a regular file");
-    if (s.st_uid != ops.user()) {
-      op.fail(EPERM, "owned by user " + std::to_string(s.st_uid) + ", not by us:", file.path_);
+    if (s.st_uid != dir.user()) {
+      op.fail(EPERM, "owned by " + detail::shown_user(s.st_uid) + ", not by " + detail::shown_user(dir.user()) + ":",
+              file.path_);
     }
     file.capacity_ = static_cast<std::uint64_t>(s.st_size);
     auto const head = journal_head::decode(file.read(0, journal_header_size, op));
@@ -56,15 +61,18 @@ class journal_file {
   }
 
   /// An empty one under a name that nobody reads, to be filled, ended by `finish` and renamed to `name`.
-  static journal_file create(Ops const& ops, directory<Ops> const& dir, operation const& op) {
+  static journal_file create(Ops const& ops, directory<Ops> const& dir, bool durable, operation const& op) {
     // Whoever left one there is dead: this process has the lock.
     if (ops.unlink(dir.get(), temporary) != 0 && errno != ENOENT) dir.fail("unlink", temporary);
     std::string path = dir.path_of(temporary);
     int const flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
     int const fd = retried([&] { return ops.open(dir.get(), temporary, flags, 0600); });
     if (fd < 0) dir.fail("create", temporary);
-    journal_file file{ops, fd, std::move(path)};
+    journal_file file{ops, fd, std::move(path), durable};
     if (ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", temporary);  // whatever the umask says
+    struct stat s;
+    if (ops.fstat(fd, &s) != 0) dir.fail("fstat", temporary);
+    file.identity_.emplace(s.st_dev, s.st_ino);
     std::uint64_t const salt = dir.random();
     std::string const header = journal_header(salt);
     file.write(header, 0, op);
@@ -74,55 +82,53 @@ class journal_file {
   }
 
   journal_file(journal_file&&) noexcept = default;
-
-  std::uint64_t end() const noexcept { return end_; }
-  std::uint64_t salt() const noexcept { return salt_; }
-  bool ends_synced() const noexcept { return last_kind_ == frame_kind::synced; }
-  /// Whether nothing was written to it since it was made: then nobody knows whether its name is on the disk.
-  bool is_new() const noexcept { return last_kind_ == frame_kind::made; }
-
-  /// Whether it still has the name that others would open.
-  bool is_current() const noexcept {
-    struct stat ours, found;
-    return ops_->fstat(file_.get(), &ours) == 0 && ops_->lstat(AT_FDCWD, path_.c_str(), &found) == 0 &&
-           std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino);
+  ~journal_file() {
+    if (file_.get() >= 0 && identity_ && is_foreign()) file_.release();
   }
 
-  /// Calls `visit.frame(head, body)` for each frame, in order, and `visit.damage(offset, size, head, key)` for what is
-  /// damaged below what was synced: with its head if that is whole, else with its key if it can be told (empty: it was
-  /// about none), else with neither. Returns up to where the frames say that the file is synced: the rest may be on no
-  /// disk yet.
+  std::uint64_t end() const noexcept { return last_.end; }
+  std::uint64_t salt() const noexcept { return salt_; }
+  bool ends_closed() const noexcept { return last_.kind == frame_kind::synced; }
+  /// Whether nothing was written to it since it was made: then nobody knows whether its name is on the disk.
+  bool is_new() const noexcept { return last_.kind == frame_kind::made; }
+
+  /// Whether the descriptor is still that of our file, and that has the name which others would open.
+  bool is_current() const noexcept {
+    struct stat found;
+    return !is_foreign() && ops_->lstat(AT_FDCWD, path_.c_str(), &found) == 0 &&
+           *identity_ == std::pair(found.st_dev, found.st_ino);
+  }
+
+  /// As `journal_reader`. What it found last, new frames follow.
   template <class Visitor>
-  std::uint64_t replay(Visitor& visit, operation const& op) {
-    std::uint64_t synced = journal_header_size;
-    window bytes{*this, op};
-    while (auto const next = step_over(bytes, visit)) {
-      synced = std::max(synced, next->synced);
-    }
-    return synced;
+  journal_found replay(Visitor& visit, operation const& op) {
+    return journal_reader<journal_file>{*this, capacity_, salt_, last_, op}.replay(visit);
   }
 
   /// Makes all that was read, and the zeros behind it, certain: what a failed sync left in the page cache alone, and
-  /// what the disk may have kept of writes that were cut off.
-  void settle(std::uint64_t synced, bool durable, operation const& op) {
-    if (durable) {
-      for (std::uint64_t at = synced; at < end_; at += step) {
-        write(read(at, std::min(step, end_ - at), op), at, op);
+  /// what the disk may have kept of writes that were cut off. Where nothing is to be synced, only what others have
+  /// synced, or cut off.
+  void settle(journal_found const& found, operation const& op) {
+    bool const syncs = durable_ || last_.is_synced || found.has_torn_end;
+    if (syncs) {
+      for (std::uint64_t at = found.synced; at < end(); at += step) {
+        write(read(at, std::min(step, end() - at), op), at, op);
       }
     }
-    write_zeros(end_, capacity_, op);  // though they read as zeros: the disk may have something else
-    if (durable) sync(op);
-    synced_ = durable ? end_ : synced;
+    write_zeros(end(), capacity_, op);  // though they read as zeros: the disk may have something else
+    if (syncs) sync(op);
+    synced_ = syncs ? end() : found.synced;
   }
 
   /// Gives them their places, one behind the other behind what is there. Changes nothing.
   void prepare(std::span<new_frame> frames) const {
-    std::uint64_t at = end_, sequence = sequence_, previous = previous_;
-    std::string_view before = last_key_;
+    std::uint64_t at = end(), sequence = last_.sequence, previous = last_.previous;
+    std::string_view before = last_.key;
     for (auto& f : frames) {
       f.head.sequence = ++sequence;
       f.head.offset = at;
       f.head.synced = synced_;
+      f.head.is_synced = durable_;
       f.head.previous = previous;
       f.head.previous_key = before;
       f.head.body_size = f.body.size();
@@ -135,18 +141,15 @@ class journal_file {
   }
   /// Zeros on the disk for as far as `frames` reach. Throws the system's error: then nothing was changed, unless
   /// `is_poisoned` says that a sync failed.
-  void make_room(std::span<new_frame const> frames, std::uint64_t chunk, bool durable, bool& is_poisoned,
-                 operation const& op) {
+  void make_room(std::span<new_frame const> frames, std::uint64_t chunk, bool& is_poisoned, operation const& op) {
     std::uint64_t const needed = frames.back().head.end();
     if (needed <= capacity_) return;
     std::uint64_t const more = std::max(chunk, std::min(capacity_, most_room));
     std::uint64_t const target = (needed + more) / chunk * chunk;
     write_zeros(capacity_, target, op);
-    if (durable) {
-      is_poisoned = true;
-      sync(op);
-      is_poisoned = false;
-    }
+    is_poisoned = true;
+    sync(op);  // also where no frame is: so that a torn one has zeros in it, and not what the disk had before
+    is_poisoned = false;
     capacity_ = target;
   }
   /// What `append` writes for `frames`, which were prepared.
@@ -167,25 +170,32 @@ class journal_file {
   void append(std::span<new_frame const> frames, std::vector<iovec> parts, operation const& op) {
     write(parts, frames.front().head.offset, op);
     capacity_ = std::max(capacity_, frames.back().head.end());
-    for (auto const& f : frames) advance(f.head);
+    for (auto const& f : frames) last_.advance(f.head);
   }
   void sync(operation const& op) const {
     // Never tried again: a second sync of what failed once lies. (One that a signal interrupted has not failed.)
     if (retried([&] { return ops_->fdatasync(file_.get()); }) != 0) op.fail(errno, "fdatasync", path_);
   }
   /// All that was appended is on the disk now.
-  void note_synced() noexcept { synced_ = end_; }
+  void note_synced() noexcept { synced_ = end(); }
 
   /// Ends a new file: zeros to its end, all synced, and a frame that says so, and that there is nothing else yet.
   void finish(std::uint64_t chunk, operation const& op) {
-    std::uint64_t const target = (end_ / chunk + 2) * chunk;
-    write_zeros(end_, target, op);
+    std::uint64_t const target = (end() / chunk + 2) * chunk;
+    write_zeros(end(), target, op);
     capacity_ = target;
     sync(op);
     note_synced();
     mark(frame_kind::made, op);
+    sync(op);
+    note_synced();
   }
-  void mark_synced(operation const& op) { mark(frame_kind::synced, op); }
+  /// Ends what was written with a frame that says so: damage in the last frame of a journal is known from it, and what
+  /// key it is about.
+  void close(operation const& op) {
+    mark(frame_kind::synced, op);
+    if (durable_) sync(op);
+  }
   void rename(directory<Ops> const& dir) {
     std::string path = dir.path_of(name);  // afterwards a lack of memory would hide that it is done
     if (retried([&] { return ops_->rename(dir.get(), temporary, name); }) != 0) dir.fail("rename", name);
@@ -194,6 +204,7 @@ class journal_file {
 
   /// Fewer bytes than asked for: the file ends there.
   std::string read(std::uint64_t at, std::uint64_t size, operation const& op) const {
+    if (is_foreign()) op.fail(errno, "read", path_);
     std::string bytes(static_cast<std::size_t>(size), '\0');
     std::size_t done = 0;
     while (done < bytes.size()) {
@@ -210,99 +221,30 @@ class journal_file {
  private:
   static constexpr std::uint64_t step = 1U << 20, most_room = 8U << 20;
 
+  journal_file(Ops const& ops, int fd, std::string path, bool durable)
+      : ops_(&ops), file_(ops, fd), path_(std::move(path)), durable_(durable) {}
+
+  void start(std::uint64_t salt) {
+    salt_ = salt;
+    last_ = journal_position(salt);
+    synced_ = end();
+  }
+
+  /// Whether the descriptor is another file's by now, or none: a program that closes what it does not know (a daemon)
+  /// may have opened something under the same number, which is not ours to read, to write or to close.
+  /// Sets `errno` then.
+  bool is_foreign() const noexcept {
+    struct stat s;
+    if (ops_->fstat(file_.get(), &s) != 0) return true;
+    errno = EBADF;
+    return *identity_ != std::pair(s.st_dev, s.st_ino);
+  }
+
   void mark(frame_kind kind, operation const& op) {
     new_frame frame{.head = {.kind = kind}};
     prepare({&frame, 1});
-    if (frame.head.end() > capacity_) return;  // no room: until the next frame, damage here looks like a torn end
+    if (frame.head.end() > capacity_) return;  // no room
     append({&frame, 1}, parts_of({&frame, 1}), op);
-    sync(op);
-    note_synced();
-  }
-
-  /// A part of the file in memory, for who goes through it from front to back.
-  class window {
-   public:
-    window(journal_file const& file, operation const& op) : file_(file), op_(op) {}
-    /// Up to `size` bytes, valid until the next call.
-    std::string_view at(std::uint64_t offset, std::uint64_t size) {
-      std::uint64_t const left = file_.capacity_ - std::min(offset, file_.capacity_);
-      size = std::min(size, left);
-      if (offset < start_ || offset + size > start_ + bytes_.size()) {
-        bytes_ = file_.read(offset, std::min(std::max(size, step), left), op_);
-        start_ = offset;
-      }
-      return std::string_view(bytes_).substr(static_cast<std::size_t>(offset - start_), static_cast<std::size_t>(size));
-    }
-
-   private:
-    journal_file const& file_;
-    operation const& op_;
-    std::string bytes_;
-    std::uint64_t start_ = 0;
-  };
-  journal_file(Ops const& ops, int fd, std::string path) : ops_(&ops), file_(ops, fd), path_(std::move(path)) {}
-
-  void start(std::uint64_t salt) {
-    salt_ = previous_ = salt;
-    end_ = synced_ = journal_header_size;
-    last_key_.reserve(key::max_size);
-  }
-  void advance(frame_head const& head) noexcept {
-    end_ = head.end();
-    sequence_ = head.sequence;
-    previous_ = head.checksum;
-    last_kind_ = head.kind;
-    last_key_.assign(head.kind == frame_kind::damage ? unknown_key : head.key);  // it has the room
-  }
-
-  struct stepped {
-    std::uint64_t synced;
-  };
-  /// One frame or one damaged region; nullopt: here it ends.
-  template <class Visitor>
-  std::optional<stepped> step_over(window& bytes, Visitor& visit) {
-    auto head = head_at(bytes, end_);
-    std::string const key{head ? head->key : ""};  // the window moves
-    bool const is_next = head && head->sequence == sequence_ + 1 && head->previous == previous_;
-    if (is_next) {
-      head->key = key;
-      auto const body = bytes.at(head->body_at(), head->body_size);
-      if (xxh64::hash(body, salt_) == head->body_hash) {
-        visit.frame(*head, body);
-        advance(*head);
-        return stepped{head->synced};
-      }
-    }
-    auto const at = next_head(bytes, end_);
-    if (!at) return std::nullopt;
-    auto const next = *head_at(bytes, *at);
-    bool const is_one = next.sequence == sequence_ + 2;
-    visit.damage(end_, *at - end_, is_next ? &*head : nullptr,
-                 is_one ? std::optional(next.previous_key) : std::nullopt);
-    sequence_ = next.sequence - 1;
-    previous_ = next.previous;
-    end_ = *at;
-    return stepped{0};
-  }
-
-  std::optional<frame_head> head_at(window& bytes, std::uint64_t at) const {
-    constexpr std::uint64_t longest = frame_head::fixed_size + 2 * key::max_size;
-    auto const head = frame_head::decode(bytes.at(at, longest), at, salt_);
-    if (!head || head->body_size > capacity_ - head->body_at()) return std::nullopt;
-    return head;
-  }
-  /// Where the next one behind `from` stands, if that one or a later one was written when `from` was synced already:
-  /// then what is between is damage. Else nullopt: it is what a crash left.
-  std::optional<std::uint64_t> next_head(window& bytes, std::uint64_t from) const {
-    std::optional<std::uint64_t> first;
-    for (std::uint64_t at = from + 8; at + frame_head::fixed_size <= capacity_; at += 8) {
-      if (detail::number_at(bytes.at(at, frame_head::fixed_size), 8) != frame_head::magic) continue;
-      auto const head = head_at(bytes, at);
-      if (!head || head->sequence <= sequence_ + 1) continue;
-      if (!first) first = at;
-      if (head->synced > from) return first;
-    }
-    return std::nullopt;
   }
 
   void write(std::string_view bytes, std::uint64_t at, operation const& op) {
@@ -337,11 +279,11 @@ class journal_file {
   Ops const* ops_;
   descriptor<Ops> file_;
   std::string path_;
+  bool durable_;
+  std::optional<std::pair<dev_t, ino_t>> identity_{};  // of the file that we opened
   std::uint64_t salt_ = 0, capacity_ = 0;
-  std::uint64_t end_ = 0, synced_ = 0;         // of the frames, and of what is known to be on the disk
-  std::uint64_t sequence_ = 0, previous_ = 0;  // of the last frame: its number, and its checksum
-  std::string last_key_;
-  frame_kind last_kind_ = frame_kind::put;
+  journal_position last_{};
+  std::uint64_t synced_ = 0;  // what lies below is known to be on the disk
 };
 
 }  // namespace stash::inline v1::detail

@@ -18,8 +18,8 @@
 //
 // The checksum covers the head with both keys, the head has the hash of the body, and both are seeded with the salt:
 // a payload that looks like a frame is none. A head says where it stands, how many frames were before it, which one was
-// the last, and up to where the journal was known to be synced when it was written. So that of what follows damage it
-// can be told whether it is the rest of a journal (the damage is below what was synced) or what a crash left behind.
+// the last, and up to where the journal was known to be synced when it was written: so that a reader can tell damage
+// from what a crash has torn.
 namespace stash::inline v1::detail {
 
 enum class frame_kind : std::uint32_t {
@@ -78,6 +78,7 @@ struct frame_head {
   std::uint64_t body_size = 0;
   std::uint64_t body_hash = 0;
   std::string_view key{}, previous_key{};
+  bool is_synced = true;       ///< before it is acknowledged; false: stands in the lowest bit of `synced`
   std::uint64_t checksum = 0;  ///< set by `encode` and `decode`
 
   std::size_t size() const noexcept { return fixed_size + key.size() + previous_key.size(); }
@@ -91,7 +92,7 @@ struct frame_head {
   std::string encode(std::uint64_t salt) {
     std::string out(8, '\0');
     for (std::uint64_t const field :
-         {magic, static_cast<std::uint64_t>(kind), sequence, offset, synced, previous,
+         {magic, static_cast<std::uint64_t>(kind), sequence, offset, synced | (is_synced ? 0U : 1U), previous,
           static_cast<std::uint64_t>(saved_at.time_since_epoch().count()), body_size, body_hash,
           std::uint64_t{key.size()} | std::uint64_t{previous_key.size()} << 32}) {
       detail::append_little_endian(out, field);
@@ -115,7 +116,8 @@ struct frame_head {
     head.kind = static_cast<frame_kind>(detail::number_at(bytes, 16));
     head.sequence = detail::number_at(bytes, 24);
     head.offset = at;
-    head.synced = detail::number_at(bytes, 40);
+    head.synced = detail::number_at(bytes, 40) & ~std::uint64_t{1};
+    head.is_synced = (detail::number_at(bytes, 40) & 1) == 0;
     head.previous = detail::number_at(bytes, 48);
     head.saved_at = time_point{std::chrono::microseconds{static_cast<std::int64_t>(detail::number_at(bytes, 56))}};
     head.body_size = detail::number_at(bytes, 64);

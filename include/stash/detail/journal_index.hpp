@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -38,10 +39,16 @@ class journal_index {
  public:
   std::unordered_map<key, journal_place> const& records() const noexcept { return records_; }
   kept_records const& kept() const noexcept { return kept_; }
-  /// Bytes about which nobody knows which keys they concern: what was written before the last of them is doubtful.
-  std::vector<journal_place> const& unknown() const noexcept { return unknown_; }
+  /// Bytes about which nobody knows which keys they concern.
+  struct unknown_damage {
+    journal_place place;
+    std::uint64_t certain_below;  ///< what stands between this and the place is doubtful
+  };
+  std::vector<unknown_damage> const& unknown() const noexcept { return unknown_; }
   bool is_doubtful(journal_place const& place) const noexcept {
-    return !unknown_.empty() && place.at < unknown_.back().at;
+    return std::ranges::any_of(unknown_, [&](unknown_damage const& one) {
+      return place.at == 0 || (one.certain_below <= place.at && place.at < one.place.at);
+    });
   }
   std::uint64_t live_bytes() const noexcept { return live_bytes_; }
 
@@ -95,8 +102,8 @@ class journal_index {
     }
     put(k, place);
   }
-  void damage(journal_place const& place) {
-    unknown_.push_back(place);
+  void damage(journal_place const& place, std::uint64_t certain_below) {
+    unknown_.push_back({place, certain_below});
     live_bytes_ += place.size;
   }
 
@@ -105,7 +112,7 @@ class journal_index {
 
   std::optional<journal_place> doubtful(rows::const_iterator row) const {
     if (unknown_.empty()) return std::nullopt;
-    journal_place place = row == records_.end() || row->second.size == 0 ? unknown_.back() : row->second;
+    journal_place place = row == records_.end() || row->second.size == 0 ? unknown_.back().place : row->second;
     place.is_corrupt = true;
     return place;
   }
@@ -118,7 +125,7 @@ class journal_index {
 
   rows records_;
   kept_records kept_;
-  std::vector<journal_place> unknown_;
+  std::vector<unknown_damage> unknown_;
   std::uint64_t live_bytes_ = 0;
 };
 

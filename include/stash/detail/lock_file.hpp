@@ -41,16 +41,22 @@ class lock_file {
     for (int tries = 1;; ++tries) {
       auto const dir = directory<Ops>::make(ops, path, durable, op, made.get());
       std::shared_ptr<lock_file> const file{new lock_file{ops, (path / lock_file_name).native(), made}};
-      int const fd = file->open_in(dir);
-      if (fd < 0 && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
-      if (fd < 0) dir.fail("open", lock_file_name);
-      struct stat s;
-      if (ops.fstat(fd, &s) != 0) dir.fail("fstat", lock_file_name);
-      file->identity_.emplace(s.st_dev, s.st_ino);
-      if (!S_ISREG(s.st_mode)) op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
-      if ((s.st_mode & 0777) != 0600 && ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);
+      bool const is_open = file->open_in(dir, dir.lock_file_flags, op);
+      if (!is_open && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
+      if (!is_open) dir.fail("open", lock_file_name);
+      if ((file->mode_ & 0777) != 0600 && ops.fchmod(file->fd_, 0600) != 0) dir.fail("fchmod", lock_file_name);
       return file;
     }
+  }
+  /// That of `dir` for who only reads, as it is. Null, and `failed` is ENOENT: there is none; or EROFS: nobody may
+  /// write there. Throws whatever else keeps it from being opened.
+  static std::shared_ptr<lock_file> open_existing(Ops const& ops, directory<Ops> const& dir, int& failed,
+                                                  operation const& op) {
+    std::shared_ptr<lock_file> file{new lock_file{ops, dir.path_of(lock_file_name), nullptr}};
+    failed = file->open_in(dir, dir.lock_file_flags & ~O_CREAT, op) ? 0 : errno;
+    if (failed == 0) return file;
+    if (failed != ENOENT && failed != EROFS) op.fail(failed, "open", dir.path_of(lock_file_name));
+    return nullptr;
   }
   lock_file(lock_file const&) = delete;
   lock_file& operator=(lock_file const&) = delete;
@@ -114,10 +120,19 @@ class lock_file {
   lock_file(Ops const& ops, std::string path, made_levels made)
       : ops_(ops), path_(std::move(path)), made_(std::move(made)) {}
 
-  int open_in(directory<Ops> const& dir) {
-    std::lock_guard const only{fork_};
-    fd_ = retried([&] { return ops_.open_lock(dir.get(), lock_file_name, dir.lock_file_flags, 0600); });
-    return fd_;
+  /// false and `errno`: it cannot be opened.
+  bool open_in(directory<Ops> const& dir, int flags, operation const& op) {
+    {
+      std::lock_guard const only{fork_};
+      fd_ = retried([&] { return ops_.open_lock(dir.get(), lock_file_name, flags, 0600); });
+    }
+    if (fd_ < 0) return false;
+    struct stat s;
+    if (ops_.fstat(fd_, &s) != 0) dir.fail("fstat", lock_file_name);
+    identity_.emplace(s.st_dev, s.st_ino);
+    mode_ = s.st_mode;
+    if (!S_ISREG(mode_)) op.fail(errc::unsafe_directory, dir.path_of(lock_file_name), "not a regular file");
+    return true;
   }
 
   bool lock_one(off_t byte, operation const& op) const {
@@ -213,6 +228,7 @@ class lock_file {
   owned_by_process owner_;
   std::mutex fork_;
   int fd_ = -1;
+  mode_t mode_ = 0;
   std::optional<std::pair<dev_t, ino_t>> identity_;  // of the file that we opened
   at_fork hook_{fork_, [] {},
                 [this] {

@@ -69,6 +69,8 @@ class descriptor {
   int get() const noexcept { return fd_; }
   /// -1 and `errno`: what was written may be lost. The descriptor is gone either way.
   int close() noexcept { return ops_->close(std::exchange(fd_, -1)); }
+  /// It is not ours any more.
+  void release() noexcept { fd_ = -1; }
 
  private:
   Ops const* ops_;

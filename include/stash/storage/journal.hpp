@@ -50,11 +50,20 @@ struct journal_options {
 /// what it inherits (`errc::busy`); it may when the parent has closed it, with an object of its own. One that was moved
 /// from may only be assigned to or destroyed.
 ///
+/// What only reads makes, writes and erases nothing. Where nobody may write (a read-only file system), where there is
+/// no lock file, and where root looks at another user's journal, it reads the file anew each time and keeps nobody out.
+///
 /// After a write or a sync has failed nobody knows what the disk has: from then on changes throw
-/// `errc::indeterminate`, and reads tell what was acknowledged, until a new object opens the file. Damage in what is
-/// known to be on the disk is `errc::corrupt` for its record. Damage of which it cannot be told what it was about is
-/// that for all keys that were not written since. (Damage in the last change before a crash looks like one that was
-/// never acknowledged.) When most of the file is dead, the living part is put in a new one.
+/// `errc::indeterminate`, and reads tell what was acknowledged, until a new object opens the file.
+///
+/// Damage is `errc::corrupt` for its record, and an older one that it stood for is among `set_aside_entries`. Damage of
+/// which it cannot be told what it was about is that for all keys that were not written since. Nothing that is whole is
+/// lost by it, and no damaged byte until its record is purged. One thing looks like damage and is taken for the rest of
+/// a change that a crash cut off: zeros, 64 bytes or more, in the last change, where it was not closed since; there the
+/// older record stands. (Under `process_crash` a power cut may leave what was not synced corrupt.)
+///
+/// When most of the file is dead, the living part is put in a new one; also, by the first change, what is left of a
+/// file that is damaged at its end.
 ///
 ///     stash::basic_stash<stash::journal_storage> store{"/var/lib/etl/stash"};
 ///
@@ -165,7 +174,7 @@ class basic_journal_storage {
   /// was damaged since the file was opened, `get` tells. Throws as `get`, but not for one record's damage.
   std::vector<entry> entries() const {
     std::vector<entry> result;
-    journal_->look({"entries", {}}, [&](detail::journal_index const& index) {
+    journal_->look({"entries", {}}, [&](detail::journal_index const& index, auto const&) {
       for (auto const& [k, unused] : index.records()) {
         if (auto const place = index.find(k)) result.push_back(as_entry(k, *place, journal_->file_path()));
       }
@@ -201,7 +210,7 @@ class basic_journal_storage {
   /// as `entries`.
   std::vector<entry> set_aside_entries() const {
     std::vector<entry> result;
-    journal_->look({"set_aside_entries", {}}, [&](detail::journal_index const& index) {
+    journal_->look({"set_aside_entries", {}}, [&](detail::journal_index const& index, auto const&) {
       for (auto const& [name, one] : index.kept()) result.push_back(as_entry(one.key, one.place, shown(name)));
     });
     return result;
