@@ -9,6 +9,6 @@
 #endif
 
 /// Major * 10000 + minor * 100 + patch. The build file reads the text.
-#define STASH_VERSION 100
+#define STASH_VERSION 200
 /// The same as text: "major.minor.patch".
-#define STASH_VERSION_STRING "0.1.0"
+#define STASH_VERSION_STRING "0.2.0"
