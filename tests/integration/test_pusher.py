@@ -774,14 +774,47 @@ def test_a_directory_with_a_colon_or_an_equals_sign_is_named_with_its_place(job)
         job.push(WEATHER, stash=job.directory / name)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's stash")
-def test_root_sees_another_users_stash_and_is_told_whose_it_is(annotated):
-    strike(annotated, "kill", "mid-load")
-    for path in [annotated.stash, *annotated.stash.rglob("*")]:
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's stash, or a mount")
+
+
+@needs_root
+@pytest.mark.parametrize("scheme", ["", "journal:", "sqlite:"])
+def test_root_sees_another_users_stash_and_is_told_whose_it_is(annotated, scheme):
+    place = f"{scheme}{annotated.directory}/others{'/stash.sqlite' if scheme == 'sqlite:' else ''}"
+    annotated.push(WEATHER, "--crash-at", "mid-load", stash=place, exits=-signal.SIGKILL)
+    others = annotated.directory / "others"
+    for path in [others, *others.rglob("*")]:
         os.chown(path, 65534, 65534)
-    done = annotated.run("stashes", exits=(0, 2))
-    assert done.returncode == 2 or done.stdout.startswith("weather\t")
+    before = sorted(others.rglob("*"))
+    done = annotated.run("stashes", stash=place)
+    assert done.stdout.startswith("weather\t")
     assert "belongs to nobody" in done.stderr and "sudo -u nobody" in done.stderr
+    assert sorted(others.rglob("*")) == before
+
+
+READ_ONLY = """set -e
+mount --bind "$1" "$1"
+mount -o remount,ro,bind "$1"
+shift
+exec "$@"
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("scheme", ["", "journal:", "sqlite:"])
+def test_on_a_read_only_mount_what_only_looks_works(annotated, scheme):
+    place = f"{scheme}{annotated.directory}/rescued{'/stash.sqlite' if scheme == 'sqlite:' else ''}"
+    annotated.push(WEATHER, resource="second")
+    shown = annotated.run("show", resource="second").stdout
+    annotated.push(WEATHER, "--crash-at", "mid-load", stash=place, exits=-signal.SIGKILL)
+
+    def run(*command, exits=0):
+        return annotated.run_words(["unshare", "--mount", "sh", "-c", READ_ONLY, "sh", annotated.directory, *command],
+                                   exits)
+    assert run(*annotated.command("stashes", stash=place)).stdout.startswith("weather\t")
+    assert run(*annotated.command("show", resource="second")).stdout == shown
+    told = run(*annotated.command("annotate", WEATHER_WORDS, resource="second"), exits=(1, 2)).stderr
+    assert "readonly" in told
 
 
 def push_without(option):

@@ -479,8 +479,8 @@ take_out("the longest name of many that a file system allows", "storage/atomic_f
          "for (auto const& [k, r] : all) dir.check_name(k);", "", "directory")
 take_out("cutting a reason to what a file system allows", "storage/atomic_file.hpp",
          "dir->random(), dir->name_max())", "dir->random())", "directory")
-take_out("an error where the directory must exist", "storage/atomic_file.hpp",
-         "if (!found && options_.must_exist) op.fail", "if (false) op.fail", "directory")
+take_out("an error where the directory must exist", "detail/directory.hpp", "if (!found && must_exist) op.fail",
+         "if (false) op.fail", "directory")
 take_out("making no directory that must exist", "storage/atomic_file.hpp",
          "if (options_.must_exist) open(op, detail::access::write);", "", "directory")
 take_out("a setuid program's environment being its user's", "detail/default_directory.hpp", "::secure_getenv(name)",
@@ -905,10 +905,10 @@ take_out("a second look where another came while one read without a lock", "deta
          "if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;", "return true;", "journal")
 take_out("keeping no owner out while root looks", "detail/journal.hpp",
          "is_view_ = !lock || dir->user() != ops_.user();", "is_view_ = !lock;", "journal", needs_root=True)
-take_out("forgetting what was read without a lock", "detail/journal.hpp", "if (self.is_view_) self.forget();", "",
+take_out("forgetting what was read without a lock", "detail/journal.hpp", "if (self.is_view_) self.end_view();", "",
          "journal")
-take_out("a look whether what was read before is still there", "detail/journal.hpp", "else if (!dir || !is_ours()) {",
-         "else if (false) {", "journal")
+take_out("a look whether what was read before is still there", "detail/journal.hpp", "if (!dir || !lock_->held() || (file_ && !file_->is_current())) fail_as_lost(op);", "",
+         "journal")
 take_out("the hash of a body that is read", "detail/journal_copy.hpp",
          "if (xxh64::hash(body, salt) != head->body_hash) return {false, std::move(bytes)};", "", "journal")
 take_out("the checksum of a frame's head", "detail/journal_format.hpp",
@@ -959,12 +959,26 @@ take_out("poison where neither of two names could be synced", "detail/journal.hp
 take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) fail_as_busy(op); lock_", "if (!lock) return false; lock_",
          "journal")
 take_out("other processes being kept out of a journal", "detail/journal.hpp",
-         "durable_, lock_name, op);", "durable_, std::string(lock_name) + std::to_string(::getpid()), op);",
+         "durable_, lock_name, op, made_);",
+         "durable_, std::string(lock_name) + std::to_string(::getpid()), op, made_);",
          "concurrency/*/after_a_kill_locks_are_free_records_whole_and_leftovers_swept")
 take_out("a look at the lock before a journal is written", "detail/journal.hpp",
          "return lock_->held() && file_->is_current();", "return file_->is_current();", "journal")
 take_out("a look at the file's name before a journal is written", "detail/journal.hpp",
          "return lock_->held() && file_->is_current();", "return lock_->held();", "journal")
+take_out("removing what a journal's lock made where nothing was saved", "detail/journal.hpp",
+         "durable_, lock_name, op, made_);", "durable_, lock_name, op);", "directory")
+take_out("removing what a lock beside an SQLite file made where nothing was saved", "storage/sqlite.hpp",
+         "locks, session_->made());", "locks);", "directory")
+take_out("a directory that must exist for a journal", "detail/journal.hpp",
+         "directory<Ops>::find(ops_, path_, op, wanted, must_exist_)", "directory<Ops>::open(ops_, path_, op, wanted)",
+         "directory")
+take_out("a directory that must exist for a journal's lock", "detail/journal.hpp",
+         "if (must_exist_) find_directory(op, access::write);", "", "directory")
+take_out("a directory that must exist for an SQLite file", "detail/sqlite_session.hpp",
+         "::find(ops_, directory_, op, wanted, options_.must_exist)", "::open(ops_, directory_, op, wanted)", "directory")
+take_out("a directory that must exist for a lock beside an SQLite file", "storage/sqlite.hpp",
+         "if (options_.must_exist) session_->find_directory(op, detail::access::write);", "", "directory")
 take_out("refusing what a child inherits", "detail/journal.hpp",
          "void refuse_in_child(operation const& op) const { if (!owner_.is_current())",
          "void refuse_in_child(operation const& op) const { if (false)", "journal", may_hang=True)
@@ -1198,12 +1212,12 @@ take_out("reading an SQLite file where nothing can be written", "detail/sqlite_s
          "found->st_uid != ops_.user() || !is_writable(),", "found->st_uid != ops_.user(),", "sqlite_file")
 take_out("nothing of root's in another user's SQLite directory", "detail/sqlite_session.hpp",
          "found->st_uid != ops_.user() || !is_writable(),", "!is_writable(),", "sqlite_file", needs_root=True)
-take_out("reading the log where nothing can be written", "detail/sqlite_session.hpp",
+take_out("reading the log where nothing can be written", "detail/sqlite_view.hpp",
          "(is_alone ? \"?immutable=1\" : \"?readonly_shm=1\")", "\"?immutable=1\"", "sqlite_file")
 take_out("reading again what changed meanwhile", "detail/sqlite_session.hpp", "if (!is_alone || is_unchanged(*found, op))",
          "if (true)", "sqlite_file")
-take_out("no record lost in a log that cannot be read", "detail/sqlite_session.hpp",
-         "if (has_bytes(\"-wal\", op) && !has_bytes(\"-shm\", op))", "if (false)", "sqlite_file")
+take_out("no record lost in a log that cannot be read", "detail/sqlite_view.hpp",
+         "if (has_log && !has_bytes(\"-shm\"))", "if (false)", "sqlite_file")
 take_out("keeping in SQLite what was set aside nobody knows when", "storage/sqlite.hpp",
          "set_aside_at LIKE '____-__-__T__:__:__.______Z' AND", "", "sqlite_file")
 take_out("purging all of SQLite, at whatever time it was set aside", "storage/sqlite.hpp", "?1 IS NULL OR", "?1 = '' OR",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -40,6 +41,12 @@ namespace fs = boost::filesystem;
 inline bool is_root() { return ::geteuid() == 0; }
 inline boost::test_tools::assertion_result as_root(boost::unit_test::test_unit_id) { return is_root(); }
 inline boost::test_tools::assertion_result without_root(boost::unit_test::test_unit_id) { return !is_root(); }
+
+/// A directory as a stash's must be.
+inline void make_private(fs::path const& path) {
+  fs::create_directory(path);
+  fs::permissions(path, fs::owner_all);
+}
 
 /// A directory of its own for each test, gone afterwards.
 struct scratch {
@@ -136,6 +143,11 @@ int in_child(F f) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+/// Whether a process of ours may have namespaces of its own, of this kind (CLONE_NEWNS, ...).
+inline bool may_unshare(int kind) {
+  return in_child([&] { return ::unshare(kind) == 0 ? 0 : 1; }) == 0;
 }
 
 /// The system calls, of which a test may spoil some: `before` is asked with the call's name before each, and a

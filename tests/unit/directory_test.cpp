@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <map>
 #include <stash/storage/journal.hpp>
+#include <stash/storage/sqlite.hpp>
 #include <thread>
 
 #include "support.hpp"
@@ -318,17 +319,14 @@ BOOST_AUTO_TEST_CASE(at_the_root_of_a_volume_that_all_may_write_to_a_directory_b
   }));
 }
 
-bool may_unshare(int what) {
-  return support::in_child([&] { return ::unshare(what) == 0 ? 0 : 1; }) == 0;
-}
 boost::test_tools::assertion_result may_mount_for_itself(utf::test_unit_id) {
-  return support::is_root() && may_unshare(CLONE_NEWNS);
+  return support::is_root() && support::may_unshare(CLONE_NEWNS);
 }
 
 // Where users have no number
 
 boost::test_tools::assertion_result as_root_with_user_namespaces(utf::test_unit_id) {
-  return support::is_root() && may_unshare(CLONE_NEWUSER);
+  return support::is_root() && support::may_unshare(CLONE_NEWUSER);
 }
 
 BOOST_AUTO_TEST_CASE(where_all_users_look_the_same_a_strangers_directory_is_still_not_ours,
@@ -422,20 +420,35 @@ BOOST_AUTO_TEST_CASE(a_key_that_could_not_be_set_aside_for_its_length_is_refused
 
 // A volume that is not mounted
 
-BOOST_AUTO_TEST_CASE(where_it_must_exist_its_absence_is_an_error_for_all_and_nothing_is_made) {
-  stash::file_stash store{dir(), stash::file_options{.must_exist = true}};
+using storages_on_disk = std::tuple<stash::atomic_file_storage, stash::sqlite_storage, stash::journal_storage>;
+BOOST_AUTO_TEST_CASE_TEMPLATE(where_it_must_exist_its_absence_is_an_error_for_all_and_nothing_is_made, Storage,
+                              storages_on_disk) {
+  auto const open = [&] {
+    if constexpr (std::same_as<Storage, stash::sqlite_storage>) {
+      return stash::basic_stash<Storage>{dir() / "stash.sqlite", stash::sqlite_options{.must_exist = true}};
+    } else if constexpr (std::same_as<Storage, stash::journal_storage>) {
+      return stash::basic_stash<Storage>{dir(), stash::journal_options{.must_exist = true}};
+    } else {
+      return stash::basic_stash<Storage>{dir(), stash::file_options{.must_exist = true}};
+    }
+  };
+  auto store = open();
   auto& s = store.storage();
   std::vector<std::pair<stash::key, record>> const one{{"k", first}};
   std::vector<stash::key> const keys{"k"};
   for (auto const& call : std::vector<std::function<void()>>{
            [&] { s.put("k", first); }, [&] { s.put_all(one); }, [&] { s.get("k"); }, [&] { s.erase("k"); },
            [&] { s.erase_all(keys); }, [&] { s.entries(); }, [&] { s.set_aside("k", "x"); },
-           [&] { s.set_aside_entries(); }, [&] { s.purge(0us); }, [&] { s.temporaries(); }, [&] { s.sweep("k"); },
-           [&] { s.try_lock("k"); }, [&] { s.exists(); }, [&] { store.clear("k"); }, [&] { store.save("k", 1); },
+           [&] { s.set_aside_entries(); }, [&] { s.purge(0us); }, [&] { s.try_lock("k"); }, [&] { s.exists(); },
+           [&] { store.clear("k"); }, [&] { store.save("k", 1); },
            [&] {
              stash::delete_guard const g{store, "k", [] { return std::optional<int>(); }, [](int) {}};
            }}) {
     BOOST_TEST(code_of(call) == os(ENOENT));
+  }
+  if constexpr (std::same_as<Storage, stash::atomic_file_storage>) {
+    BOOST_TEST(code_of([&] { s.temporaries(); }) == os(ENOENT));
+    BOOST_TEST(code_of([&] { s.sweep("k"); }) == os(ENOENT));
   }
   BOOST_TEST(names(root).empty());
   fs::create_directory(dir());
@@ -495,39 +508,48 @@ BOOST_AUTO_TEST_CASE(only_the_stashs_own_directory_is_private_its_parents_are_as
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_guard_that_saves_nothing_leaves_nothing_made) {
+struct sqlite_stash : stash::basic_stash<stash::sqlite_storage> {
+  explicit sqlite_stash(fs::path const& dir)
+      : stash::basic_stash<stash::sqlite_storage>(dir / "stash.sqlite", stash::sqlite_options{}) {}
+};
+struct journal_stash : stash::basic_stash<stash::journal_storage> {
+  explicit journal_stash(fs::path const& dir)
+      : stash::basic_stash<stash::journal_storage>(dir, stash::journal_options{}) {}
+};
+using stashes_on_disk = std::tuple<stash::file_stash, sqlite_stash, journal_stash>;
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_guard_that_saves_nothing_leaves_nothing_made, Stash, stashes_on_disk) {
   fs::create_directory(root / "there");
   auto const where = root / "there" / "out" / "stash";
-  stash::file_stash store{where};
   auto const nothing = [](stash::key const&) { return std::optional<int>(); };
   std::vector<stash::key> const keys{"a", "b", "c"};
-  std::function<void()> const ways[] = {
-      [&] {
+  std::function<void(Stash&)> const ways[] = {
+      [&](Stash& store) {
         stash::delete_guard const g{store, "k", [] { return std::optional<int>(); }, [](int) {}};
       },
-      [&] {
+      [&](Stash& store) {
         stash::delete_guard const g{store, "k", []() -> int { throw 1; }, [](int) {}};
       },
-      [&] {
+      [&](Stash& store) {
         stash::delete_guard const g{store, "k", [] { return std::string("\xff"); }, [](std::string const&) {}};
       },
-      [&] {
+      [&](Stash& store) {
         stash::delete_guards const g{store, keys, nothing, [](stash::key const&, int) {}};
       },
-      [&] { store.save("k", std::string("\xff")); },
-      [&] {
+      [&](Stash& store) { store.save("k", std::string("\xff")); },
+      [&](Stash& store) {
         store.storage().put("k", {std::string(65 << 20, 'x'), {}});
       },
-      [&] {
+      [&](Stash& store) {
         store.save_all(std::map<stash::key, std::string>{{"k", "\xff"}});
       },
-      [&] { store.storage().try_lock("k"); },
-      [&] { store.clear("k"); },
-      [&] {
+      [&](Stash& store) { store.storage().try_lock("k"); },
+      [&](Stash& store) { store.clear("k"); },
+      [&](Stash& store) {
         stash::recover(
             store, [](auto const&) { return true; }, [](auto const&, auto const&) {});
       },
-      [&] {
+      [&](Stash& store) {
         auto outer = store.storage().try_lock("outer");
         auto inner = store.storage().try_lock("inner");
         BOOST_TEST(!store.storage().try_lock("inner"));
@@ -537,11 +559,16 @@ BOOST_AUTO_TEST_CASE(a_guard_that_saves_nothing_leaves_nothing_made) {
         BOOST_TEST(moved.held());
       }};
   for (auto const& way : ways) {
+    Stash store{where};
     try {
-      way();
+      way(store);
     } catch (int) {
     } catch (stash::error const&) {
     }
+    if constexpr (!std::same_as<Stash, journal_stash>) {  // that is open until its end
+      BOOST_TEST(names(root / "there").empty(), "way " << &way - ways);
+    }
+    { Stash const ended = std::move(store); }
     BOOST_TEST(names(root / "there").empty(), "way " << &way - ways);
     fs::remove_all(root / "there" / "out");
   }
@@ -654,22 +681,19 @@ BOOST_AUTO_TEST_CASE(what_was_made_before_something_fails_is_removed) {
 BOOST_AUTO_TEST_CASE(who_comes_while_it_is_removed_waits_and_makes_it_anew) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};
-  atomic_file_storage others{dir()};
-  for (std::string_view const at : {"lock_bytes", "unlink", "rmdir"}) {
-    for (std::string_view const theirs : {"open", "lstat", "open_lock"}) {
-      support::spoiled_ops their_ops;
-      support::spoiled_storage other{dir(), {}, their_ops};
-      auto lock = s.try_lock("k");
-      *their_ops.before = [&](std::string_view call) {
-        if (call == theirs) lock.reset();  // it is removed just before this
-        return 0;
-      };
-      auto const got = other.try_lock("other");
-      BOOST_TEST((got && got->held()), at << " " << theirs);
-      other.put("other", first);
-      BOOST_TEST((other.get("other") == first));
-      fs::remove_all(dir());
-    }
+  for (std::string_view const theirs : {"open", "lstat", "open_lock"}) {
+    support::spoiled_ops their_ops;
+    support::spoiled_storage other{dir(), {}, their_ops};
+    auto lock = s.try_lock("k");
+    *their_ops.before = [&](std::string_view call) {
+      if (call == theirs) lock.reset();  // it is removed just before this
+      return 0;
+    };
+    auto const got = other.try_lock("other");
+    BOOST_TEST((got && got->held()), theirs);
+    other.put("other", first);
+    BOOST_TEST((other.get("other") == first));
+    fs::remove_all(dir());
   }
 }
 

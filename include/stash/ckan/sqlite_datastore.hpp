@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -17,6 +19,7 @@
 #include <stash/detail/exact_number.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/detail/sqlite.hpp>
+#include <stash/detail/sqlite_view.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>
@@ -49,12 +52,14 @@ class sqlite_datastore {
   class loader;
 
   /// Opens the file, and makes it where there is none, in a directory that there is. Not "" and not ":memory:": what
-  /// SQLite makes of these goes with the connection (https://sqlite.org/c3ref/open.html).
+  /// SQLite makes of these goes with the connection (https://sqlite.org/c3ref/open.html). On a read-only file system it
+  /// can be read, and to change something throws SQLITE_READONLY.
   ///
   /// Throws SQLite's error: SQLITE_CANTOPEN, SQLITE_NOTADB, SQLITE_READONLY, ...; EINVAL for what looks like a URL or a
   /// connection string, and is no file.
-  explicit sqlite_datastore(std::string const& file) : db_(path_of(file)) {
+  explicit sqlite_datastore(std::string const& file) : db_(opened(path_of(file))) {
     ::sqlite3_busy_timeout(db_.get(), 60'000);
+    if (::sqlite3_db_readonly(db_.get(), "main") == 1) return;
     stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
     bool const wal = mode.step() && mode.text(0) == "wal";
     mode.reset();
@@ -215,6 +220,13 @@ class sqlite_datastore {
     auto const address = stash::detail::address_in(file);
     if (!address) return file;
     throw error{{EINVAL, boost::system::system_category()}, "open", {}, *address + "...: an address, and no file"};
+  }
+
+  static stash::detail::sqlite_connection opened(std::string const& file) {
+    bool const is_on_read_only = ::faccessat(AT_FDCWD, file.c_str(), W_OK, AT_EACCESS) != 0 && errno == EROFS;
+    if (!is_on_read_only) return stash::detail::sqlite_connection{file};
+    auto const how = stash::detail::sqlite_view_of(file, {"open", file});
+    return stash::detail::sqlite_connection{how.uri, "open", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, file};
   }
 
   [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {

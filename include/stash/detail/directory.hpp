@@ -59,6 +59,14 @@ class directory {
   }
   static void open(Ops const&, boost::filesystem::path&&, operation const&, access = access::write) = delete;  // gone
 
+  /// As `open`; where it `must_exist` and does not, throws ENOENT.
+  static std::optional<directory> find(Ops const& ops, boost::filesystem::path const& path, operation const& op,
+                                       access wanted, bool must_exist) {
+    auto found = open(ops, path, op, wanted);
+    if (!found && must_exist) op.fail(ENOENT, "open", path.native());
+    return found;
+  }
+
   /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
   /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
   /// How many levels were made is added to `levels`; where it throws, they are removed again.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <condition_variable>
@@ -52,8 +53,8 @@ class journal {
  public:
   using file_type = journal_file<Ops>;
 
-  journal(boost::filesystem::path path, bool durable, std::uint64_t chunk, Ops ops)
-      : ops_(std::move(ops)), path_(std::move(path)), durable_(durable), chunk_(chunk) {}
+  journal(boost::filesystem::path path, bool must_exist, bool durable, std::uint64_t chunk, Ops ops)
+      : ops_(std::move(ops)), path_(std::move(path)), must_exist_(must_exist), durable_(durable), chunk_(chunk) {}
   journal(journal const&) = delete;
   journal& operator=(journal const&) = delete;
   /// Notes that all is written, so that damage in the last record can be told from a torn end.
@@ -75,23 +76,25 @@ class journal {
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
     if (file_) return true;
-    auto const dir = directory<Ops>::open(ops_, path_, op, access::read);
+    auto const dir = find_directory(op, access::read);
     return dir && is_there(*dir, file_type::name);
   }
 
   /// No other process gets the same.
   std::uint64_t random(operation const& op) const { return detail::random_number(ops_, op, file_path()); }
 
-  /// Opens or makes the file.
+  /// Opens the file, where there is one, and keeps others out, also where there is none: then with the last lock goes
+  /// what was made for it.
   void open(operation const& op) {
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
-    open_to_change(true, op);
+    if (!lock_) take_lock(op);
+    open_to_change(false, op);
   }
-  /// Whether others who would open it now would be refused. It is open.
+  /// Whether others who would open it now would be refused. It was opened.
   bool is_held() const noexcept {
     std::lock_guard const only{mutex_};
-    return lock_->held();
+    return lock_ && lock_->held();
   }
 
   /// Calls `f(index, file)`; not at all where there is no file. Nothing changes meanwhile; nothing is made or written.
@@ -105,7 +108,7 @@ class journal {
     struct at_end {
       journal& self;
       ~at_end() {
-        if (self.is_view_) self.forget();
+        if (self.is_view_) self.end_view();
       }
     } const end{*this};
     if (file_ || load_to_look(op)) f(std::as_const(index_), std::shared_ptr<file_type const>(file_));
@@ -169,6 +172,9 @@ class journal {
     }
   }
 
+  std::optional<directory<Ops>> find_directory(operation const& op, access wanted) const {
+    return directory<Ops>::find(ops_, path_, op, wanted, must_exist_);
+  }
   bool is_there(directory<Ops> const& dir, char const* name) const {
     struct stat s;
     if (ops_.lstat(dir.get(), name, &s) == 0) return true;
@@ -181,8 +187,12 @@ class journal {
 
   /// false: there is none.
   bool load_to_look(operation const& op) {
+    if (lock_) {  // nobody but us could make one
+      if (!lock_->held()) fail_as_lost(op);
+      return false;
+    }
     for (int tries = 0; tries < 10; ++tries) {
-      auto const dir = directory<Ops>::open(ops_, path_, op, access::read);
+      auto const dir = find_directory(op, access::read);
       if (!dir || !is_there(*dir, file_type::name)) return false;
       int failed = 0;
       auto lock = file_lock<Ops>::try_take_existing(ops_, *dir, lock_name, failed, op);
@@ -191,29 +201,34 @@ class journal {
       if (!load(*dir, is_view_ ? access::read : access::write, op)) continue;  // it was replaced or removed just now
       if (lock) lock_.emplace(std::move(*lock));
       if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;
-      forget();  // somebody came, and may have written meanwhile
+      end_view();  // somebody came, and may have written meanwhile
     }
     fail_as_busy(op);
+  }
+  void take_lock(operation const& op) {
+    if (must_exist_) find_directory(op, access::write);
+    auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op, made_);
+    if (!lock) fail_as_busy(op);
+    lock_.emplace(std::move(*lock));
   }
   /// false: there is none, and none was to be made.
   bool open_to_change(bool creates, operation const& op) {
     if (is_settled_) return true;
+    bool const had_lock = lock_.has_value();
     try {
-      auto dir = directory<Ops>::open(ops_, path_, op);
-      if (!file_) {
-        if (!creates && (!dir || !is_there(*dir, file_type::name))) return false;
-        if (creates) dir.emplace(directory<Ops>::make(ops_, path_, durable_, op));
-        auto lock = file_lock<Ops>::try_take(ops_, path_, durable_, lock_name, op);
-        if (!lock) fail_as_busy(op);
-        lock_.emplace(std::move(*lock));
-        load(*dir, access::write, op);
-      } else if (!dir || !is_ours()) {  // it was looked at before
-        fail_as_lost(op);
+      if (!had_lock) {
+        auto const found = find_directory(op, access::write);
+        if (!creates && (!found || !is_there(*found, file_type::name))) return false;
+        take_lock(op);
       }
+      auto const dir = find_directory(op, access::write);
+      if (!dir || !lock_->held() || (file_ && !file_->is_current())) fail_as_lost(op);
+      if (!file_ && !load(*dir, access::write, op) && !creates) return false;
       settle(*dir, op);
       return true;
     } catch (...) {
-      forget();  // so that no other is kept out
+      forget();
+      if (!had_lock) lock_.reset();  // so that no other is kept out
       throw;
     }
   }
@@ -240,6 +255,7 @@ class journal {
       file_ = std::move(file);
       index_ = std::move(fresh);
       if (!sync_name(dir)) dir.fail("fsync");
+      *made_ = 0;
     } else {
       file_->settle(found_, op);
       // Where no directory can be synced, process_crash made do without.
@@ -247,11 +263,14 @@ class journal {
     }
     is_settled_ = true;
   }
+  void end_view() noexcept {
+    forget();
+    lock_.reset();
+    is_view_ = false;
+  }
   void forget() noexcept {
     file_.reset();
     index_ = {};
-    lock_.reset();
-    is_view_ = false;
   }
 
   /// The file's name in the directory is certain. Also where no record need be durable: once a sync has failed of what
@@ -359,7 +378,7 @@ class journal {
   bool compact_once(std::unique_lock<std::mutex>& only) noexcept {
     operation const op{"compact", {}};
     try {
-      auto const dir = directory<Ops>::open(ops_, path_, op).value();
+      auto const dir = find_directory(op, access::write).value();
       journal_index const old = index_;
       journal_index fresh;
       only.unlock();
@@ -419,8 +438,9 @@ class journal {
 
   Ops ops_;
   boost::filesystem::path path_;
-  bool durable_;
+  bool must_exist_, durable_;
   std::uint64_t chunk_;
+  made_levels made_ = std::make_shared<std::atomic<unsigned>>(0U);
   owned_by_process owner_;
 
   mutable std::mutex mutex_;

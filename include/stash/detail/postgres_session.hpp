@@ -251,7 +251,7 @@ class postgres_session {
           " (current_setting('max_connections')::bigint"
           " + current_setting('max_prepared_transactions')::bigint) / 8)::text",
           {}, op, until);
-      most_locks_ = std::max<std::size_t>(few, std::strtoull(room.text(0, 0).c_str(), nullptr, 10));
+      most_locks_ = std::max<std::size_t>(few, std::strtoul(room.text(0, 0).c_str(), nullptr, 10));
     }
     if (locks_.size() <= most_locks_) return;
     op.fail(errc::too_large, shown(op.subject),

@@ -4,20 +4,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include <boost/filesystem/path.hpp>
 #include <boost/system/errc.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stash/detail/at_fork.hpp>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/file_name.hpp>
 #include <stash/detail/lock.hpp>
+#include <stash/detail/lock_file.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/detail/sqlite.hpp>
 #include <stash/detail/sqlite_table.hpp>
+#include <stash/detail/sqlite_view.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
@@ -33,6 +38,7 @@ struct sqlite_options {
   stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
   std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
   std::chrono::milliseconds wait_for_file{10'000};        ///< for what another process does in it, before SQLITE_BUSY
+  bool must_exist = false;  ///< as in `file_options`: true, a directory that is not there is an error
 };
 
 namespace detail {
@@ -49,10 +55,15 @@ class sqlite_session {
   std::string shown(std::string_view name) const { return (file_.native() + ": ").append(name); }
   boost::filesystem::path const& directory() const noexcept { return directory_; }
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
+  made_levels const& made() const noexcept { return made_; }
+
+  std::optional<stash::detail::directory<posix_file_ops>> find_directory(operation const& op, access wanted) const {
+    return stash::detail::directory<posix_file_ops>::find(ops_, directory_, op, wanted, options_.must_exist);
+  }
 
   /// The file, if there is one. Not by opening it: closing a descriptor of it would drop SQLite's own locks.
   std::optional<struct stat> look(operation const& op, access wanted) const {
-    auto const dir = stash::detail::directory<posix_file_ops>::open(ops_, directory_, op, wanted);
+    auto const dir = find_directory(op, wanted);
     if (!dir) return std::nullopt;
     struct stat s;
     if (ops_.lstat(dir->get(), file_.filename().c_str(), &s) != 0) {
@@ -144,6 +155,7 @@ class sqlite_session {
   boost::filesystem::path const file_, directory_;
   sqlite_options const options_;
   [[no_unique_address]] posix_file_ops ops_;
+  made_levels made_ = std::make_shared<std::atomic<unsigned>>(0U);
   std::mutex mutex_;
   std::optional<sqlite_connection> db_;
   struct stat opened_ {};                                            // the file that db_ has
@@ -171,41 +183,27 @@ class sqlite_session {
       if (!is_there && ops_.link(dir.get(), from.c_str(), to.c_str()) != 0 && errno != EEXIST) dir.fail("link", from);
     }
     if (is_durable() && dir.sync() != 0) dir.fail("fsync");
+    *made_ = 0;
   }
 
   /// Whether SQLite may make the files beside it that it needs to read it.
   bool is_writable() const { return ::faccessat(AT_FDCWD, directory_.c_str(), W_OK, AT_EACCESS) == 0; }
 
   /// A connection for one look that makes nothing, where nothing can be made, or it would be root's in the way of its
-  /// owner. True: there is nothing beside the file, which is then read as it is,
-  /// without a lock; who changes it meanwhile changes its time, or has a log beside it.
+  /// owner. True: there is nothing beside the file, which is then read as it is, without a lock; who changes it
+  /// meanwhile changes its time, or has a log beside it.
   bool view(operation const& op) {
-    bool const is_alone = !has_bytes("-wal", op) && !has_bytes("-journal", op);
-    if (has_bytes("-wal", op) && !has_bytes("-shm", op)) {
-      op.fail(EROFS,
-              "what was saved last is in " + file_.native() +
-                  "-wal, which SQLite cannot read where it may not"
-                  " write; copy both to a directory of yours, from",
-              directory_.native());
-    }
+    auto const how = sqlite_view_of(file_, op);
     db_.reset();
-    open(detail::uri_of(file_.native()) + (is_alone ? "?immutable=1" : "?readonly_shm=1"),
-         SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, op);
-    return is_alone;
-  }
-  bool has_bytes(char const* suffix, operation const& op) const {
-    struct stat s;
-    std::string const path = file_.native() + suffix;
-    if (ops_.lstat(AT_FDCWD, path.c_str(), &s) == 0) return s.st_size > 0;
-    if (errno != ENOENT) op.fail(errno, "lstat", path);
-    return false;
+    open(how.uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, op);
+    return how.is_alone;
   }
   bool is_unchanged(struct stat const& before, operation const& op) const {
     auto const now = look(op, access::read);
     auto const of = [](struct stat const& s) {
       return std::tuple(s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
     };
-    return now && of(*now) == of(before) && !has_bytes("-wal", op) && !has_bytes("-journal", op);
+    return now && of(*now) == of(before) && sqlite_view_of(file_, op).is_alone;
   }
 
   /// A connection to a file that was deleted or replaced goes on with what nobody will find.

@@ -269,9 +269,7 @@ class basic_atomic_file_storage {
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
   std::optional<detail::directory<FileOps>> open(detail::operation const& op, detail::access wanted) const {
-    auto found = detail::directory<FileOps>::open(ops_, directory_, op, wanted);
-    if (!found && options_.must_exist) op.fail(ENOENT, "open", directory_.native());
-    return found;
+    return detail::directory<FileOps>::find(ops_, directory_, op, wanted, options_.must_exist);
   }
   std::optional<detail::directory<FileOps>> open_to_read(detail::operation const& op) const {
     return open(op, detail::access::read);

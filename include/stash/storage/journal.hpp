@@ -35,6 +35,7 @@ struct journal_options {
   stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
   std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write: 64 MiB
   std::uint64_t chunk = 256U << 10;  ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
+  bool must_exist = false;           ///< as in `file_options`
 };
 
 /// All records in one file, `stash.journal`, to which changes are appended: for jobs that stash many keys.
@@ -95,7 +96,7 @@ class basic_journal_storage {
                                  FileOps ops = {})
       : options_(options),
         journal_(std::make_shared<journal>(detail::absolute(std::move(directory), "journal_storage"),
-                                           options.durability == durability::power_loss,
+                                           options.must_exist, options.durability == durability::power_loss,
                                            std::max<std::uint64_t>(options.chunk, 64), std::move(ops))) {}
 
   /// The file that all records are in.
@@ -249,7 +250,7 @@ class basic_journal_storage {
   }
 
   /// The lock of `k`, exclusive among the threads of this process; other processes are kept out of the whole journal.
-  /// nullopt: another has it. Makes the file. Throws as `put`.
+  /// nullopt: another has it. Throws as `put`.
   std::optional<lock_type> try_lock(key const& k) {
     journal_->open({"try_lock", k});
     auto lock = locks::try_take(locks_, k);

@@ -175,7 +175,10 @@ class sqlite_storage {
   /// The lock of `k`, exclusive among the threads and processes of this machine; nullopt: another has it. Makes the
   /// directory. Throws `errc::unsafe_directory` or the operating system's error.
   std::optional<lock_type> try_lock(key const& k) {
-    return lock_type::try_take(ops_, session_->directory(), session_->is_durable(), lock_name(k), {"try_lock", k});
+    std::vector<lock_type> one;
+    try_lock_all({&k, 1}, one);
+    if (one.empty()) return std::nullopt;
+    return std::move(one.front());
   }
 
   /// As `atomic_file_storage::try_lock_all`.
@@ -184,7 +187,8 @@ class sqlite_storage {
     for (auto const& k : all) bytes.push_back(lock_type::byte_of(lock_name(k)));
     bool const is_one = all.size() == 1;
     detail::operation const op{is_one ? "try_lock" : "try_lock_all", is_one ? all[0].str() : std::string_view()};
-    lock_type::try_take_all(ops_, session_->directory(), session_->is_durable(), bytes, op, locks);
+    if (options_.must_exist) session_->find_directory(op, detail::access::write);
+    lock_type::try_take_all(ops_, session_->directory(), session_->is_durable(), bytes, op, locks, session_->made());
   }
 
  private:
