@@ -256,7 +256,26 @@ BOOST_AUTO_TEST_CASE(a_text_that_says_something_else_than_info_and_beside_is_not
   f.beside = object(R"({"p":1})");
   f.comment = R"( {"p":1,"_info":{"label":"new"}})";
   BOOST_TEST((ckan::detail::comment_of(f) == f.comment));
-  BOOST_TEST(!ckan::detail::comment_of({"f", "text", std::nullopt, {}, R"({"label":"old"})"}));
+}
+BOOST_AUTO_TEST_CASE(a_comment_that_comes_alone_is_written_as_it_is) {
+  for (char const* const text : {R"({"label":"x"})", R"( {"_info":{"x":NaN}})", R"({"max":1234567890123456789012.5})",
+                                 R"( {"p":1})", "a remark", "[1]", "{half", "{}", " "}) {
+    BOOST_TEST((ckan::detail::comment_of({"f", "text", std::nullopt, {}, text}) == text));
+  }
+}
+BOOST_AUTO_TEST_CASE(a_remark_gives_way_to_no_info_that_does_not_have_it_in_its_notes) {
+  auto const code = [](std::string_view remark, char const* info) {
+    return code_of([&] { ckan::detail::refuse_lost_remark(remark, json::parse(info).as_object()); });
+  };
+  for (char const* const remark : {"From SAP field VBELN", "[1]", "{half", "NaN", "\"text\""}) {
+    BOOST_TEST(code(remark, R"({"label":"Order"})") == errc::mismatch, remark);
+    BOOST_TEST(code(remark, R"({"notes":1})") == errc::mismatch, remark);
+    json::object const with{{"notes", "see: " + std::string(remark) + "."}};
+    BOOST_TEST(code_of([&] { ckan::detail::refuse_lost_remark(remark, with); }) == boost::system::error_code{}, remark);
+  }
+  for (char const* const none : {"", " \n", R"({"label":"x"})", R"( {"p":1})", R"({"x":NaN})"}) {
+    BOOST_TEST(code(none, R"({"label":"Order"})") == boost::system::error_code{}, none);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(new_info_goes_into_a_comment_and_all_else_stays_byte_for_byte) {
@@ -313,7 +332,7 @@ BOOST_AUTO_TEST_CASE(a_dictionary_that_a_person_wrote_is_read_exactly_or_its_tex
         "[123456789012345678901e-5]", "{\"}\": 123456789012345678901234567890.0 }"}) {
     auto const read = parse(inexact);
     BOOST_TEST((read.contains("_verbatim") && read.at("_verbatim").as_string() == "{\"n\":" + inexact + '}'), inexact);
-    BOOST_TEST(ckan::detail::info_to_write(read) == "{\"n\":" + inexact + '}');
+    BOOST_TEST(ckan::detail::info_to_write(read, "") == "{\"n\":" + inexact + '}');
   }
   for (char const* const bad : {"1e400", "-1e400", "1e99999999999", "NaN", "{\"a\":1,\"a\":1}",
                                 "[{\"a\":{},\"b\":1,\"a\":2}]", "1,\"_beside\":{}", "1,\"_verbatim\":\"\""}) {
@@ -336,7 +355,7 @@ BOOST_AUTO_TEST_CASE(a_text_beside_an_info_is_written_only_where_it_says_the_sam
   for (char const* const bad :
        {R"({"n":1,"_verbatim":"{\"n\":2}"})", R"({"_verbatim":"a remark"})", R"({"_verbatim":1})",
         R"({"_beside":{"p":1}})", R"({"n":1,"_verbatim":" {\"_info\":{\"n\":1}}"})", "1"}) {
-    BOOST_TEST(code_of([&] { ckan::detail::info_to_write(json::parse(bad)); }) == errc::mismatch, bad);
+    BOOST_TEST(code_of([&] { ckan::detail::info_to_write(json::parse(bad), ""); }) == errc::mismatch, bad);
   }
 }
 

@@ -513,6 +513,27 @@ BOOST_AUTO_TEST_CASE(what_would_not_come_back_is_an_error_that_names_the_field) 
   BOOST_TEST(says("beside = NULL, info = CAST(x'22ff22' AS TEXT)", "\"id\" are no UTF-8"));
 }
 
+BOOST_AUTO_TEST_CASE(a_comment_alone_is_kept_and_no_info_takes_its_place_unseen) {
+  for (std::string const text : {" {\"_info\":{\"label\":\"x\"}}", " {\"_info\":{\"x\":NaN}}",
+                                 "{\"max\":1234567890123456789012.5}", "a remark", "[1]", "{half"}) {
+    bool const is_remark = text.front() != ' ' && !text.starts_with("{\"");
+    d.drop("orders");
+    d.create("orders", {{"id", "text", {}, {}, text}});
+    d.finish("orders");
+    auto const kept = [&] { return ckan::detail::comment_of(d.describe("orders")->at(0)); };
+    BOOST_TEST((kept() == text));
+    auto const told = support::message_of([&] { d.annotate("orders", {{"id", {{"label", "N"}}}}); });
+    BOOST_TEST((told.find("its comment is a remark") != std::string::npos) == is_remark, told);
+    if (!is_remark) continue;
+    BOOST_TEST((kept() == text));
+    d.annotate("orders", {{"id", {{"label", "N"}, {"notes", "said " + text}}}});
+    BOOST_TEST(d.describe("orders")->at(0).info->at("notes").as_string() == "said " + text);
+  }
+  ckan::fields const lost{{"id", "text", {{{"label", "N"}}}, {}, "a remark"}};
+  BOOST_TEST(code_of([&] { d.check("another", lost); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { d.create("another", lost); }) == errc::mismatch);
+}
+
 BOOST_AUTO_TEST_CASE(remarks_on_a_table_are_kept_with_it) {
   json::object const remarks{{"comment", "made by hand"}};
   BOOST_TEST(d.remarks("orders").empty());

@@ -9,6 +9,9 @@
 #include <cstddef>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/error_context.hpp>
+#include <stash/detail/quoted.hpp>
+#include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>
 #include <string_view>
@@ -100,11 +103,32 @@ inline std::optional<std::string> new_comment(field const& f) {
   return ' ' + json_serializer{}.serialize(all);
 }
 
-/// Whether the field's comment still says what its info and beside say. An empty info says nothing.
-inline bool comment_holds(field const& f) {
+/// Whether the field's comment says what its info and beside say. An empty info says nothing.
+inline bool says_the_same(field const& f) {
   if (!f.comment) return false;
   auto const said = detail::read_comment(*f.comment);
   return said.info.value_or(boost::json::object{}) == f.info.value_or(boost::json::object{}) && said.beside == f.beside;
+}
+/// Whether the field's comment is what is to be written: also where there is nothing else.
+inline bool comment_holds(field const& f) {
+  return f.comment && ((!f.info && f.beside.empty()) || detail::says_the_same(f));
+}
+
+/// Throws `errc::mismatch` where a comment is a remark of somebody's that no info could be written beside, unless that
+/// has it among its notes.
+inline void refuse_lost_remark(std::string_view comment, std::optional<boost::json::object> const& info) {
+  if (comment.find_first_not_of(" \t\r\n") == comment.npos || detail::object_in(comment)) return;
+  auto const* const notes = info ? info->if_contains("notes") : nullptr;
+  if (notes != nullptr && notes->is_string() && notes->get_string().find(comment) != notes->get_string().npos) return;
+  detail::fail(errc::mismatch, {}, {},
+               "its comment is a remark, and no info: " + stash::detail::quoted(comment) +
+                   "; write that into the \"notes\" of the info, or it would be lost");
+}
+
+inline void refuse_lost_remark(field const& f, std::string_view operation, std::string_view id) {
+  if (!f.comment || detail::comment_holds(f)) return;
+  stash::detail::about(
+      id, operation, [&] { detail::refuse_lost_remark(*f.comment, f.info); }, [&] { return "field \"" + f.id + '"'; });
 }
 
 /// The comment to write; nullopt: none. Throws `errc::unserializable`.
@@ -170,14 +194,15 @@ inline std::string with_info(std::string_view comment, std::string const& json) 
   return result.insert(result.find('{') + 1, "\"_info\":" + json + (is_empty ? "" : ","));
 }
 
-/// The info to write for an entry of the dictionary that `annotate` is given. Throws `errc::mismatch` for an entry that
-/// is none, and `errc::unserializable`.
-inline std::string info_to_write(boost::json::value const& entry) {
+/// The info to write for an entry of the dictionary that `annotate` is given, into `comment`. Throws `errc::mismatch`
+/// for an entry that is none, `errc::unserializable`, or as `refuse_lost_remark`.
+inline std::string info_to_write(boost::json::value const& entry, std::string_view comment) {
   field f;
   detail::apply(f, entry, {}, {});
   if (!f.beside.empty()) detail::fail(errc::mismatch, {}, {}, "\"_beside\" is reserved");
+  detail::refuse_lost_remark(comment, f.info);
   if (!f.comment) return json_serializer{}.serialize(entry);
-  if (!f.comment->starts_with('{') || !detail::comment_holds(f)) {
+  if (!f.comment->starts_with('{') || !detail::says_the_same(f)) {
     detail::fail(errc::mismatch, {}, {}, "its \"_verbatim\" does not say what stands beside it");
   }
   return *f.comment;

@@ -28,7 +28,8 @@ struct field {
       beside{};  ///< what the datastore keeps next to info (CKAN 2.11: other plugins' keys, typed by people too)
   /// The text that the datastore has for the column, as it stands, where it is not what info and beside would be
   /// written as: a plain remark, a number of more digits than a `double` has, another form. A datastore writes this
-  /// text again, byte for byte, as long as reading it gives the info and beside that stand here; else these.
+  /// text again, byte for byte, as long as reading it gives the info and beside that stand here, or neither stands
+  /// here; else these, but refuses to lose a remark.
   std::optional<std::string> comment{};
   /// Member by member; objects are equal whatever the order of their names.
   friend bool operator==(field const&, field const&) = default;

@@ -186,7 +186,8 @@ class postgres_datastore {
   }
 
   /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte,
-  /// and so does the form of the comment. A comment that is none of CKAN's is replaced.
+  /// and so does the form of the comment. A remark that is no info is refused (`errc::mismatch`), unless the new info
+  /// has it in its `notes`.
   ///
   /// Throws `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is
   /// no object, has a "_beside", or has a "_verbatim" that says something else (see `parse_dictionary`).
@@ -201,12 +202,13 @@ class postgres_datastore {
     std::string sql;
     for (auto const& member : dictionary) {
       std::string const name(member.key());
-      auto const info = stash::detail::about(
-          id, op.name, [&] { return detail::info_to_write(member.value()); }, [&] { return "field \"" + name + '"'; });
       auto const f = by_name.find(name);
       if (f == by_name.end()) refuse(op, "there is no field \"" + name + "\"");
-      auto const text = detail::with_info(detail::comment_of(*f->second).value_or(""), info);
-      sql += comment_on(db, name_of(db, id), name, text);
+      auto const comment = detail::comment_of(*f->second).value_or("");
+      auto const info = stash::detail::about(
+          id, op.name, [&] { return detail::info_to_write(member.value(), comment); },
+          [&] { return "field \"" + name + '"'; });
+      sql += comment_on(db, name_of(db, id), name, detail::with_info(comment, info));
     }
     if (!sql.empty()) run_all(db, sql.substr(2), op);
     all.commit();
@@ -388,6 +390,7 @@ class postgres_datastore {
     for (field const& f : columns) {
       check_name(f.id, "field \"" + f.id + '"');
       detail::refuse_new_field_name(f, op.name, op.subject);
+      detail::refuse_lost_remark(f, op.name, op.subject);
       if (f.comment) check_text(*f.comment, "the comment of field \"" + f.id + '"', op);
       names.push_back(f.id);
     }

@@ -173,7 +173,7 @@ class sqlite_datastore {
   }
 
   /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte. A
-  /// text that is no words of CKAN's is replaced.
+  /// remark that is no info is refused (`errc::mismatch`), unless the new info has it in its `notes`.
   ///
   /// Throws `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is
   /// no object, has a "_beside", or has a "_verbatim" that says something else (see `parse_dictionary`).
@@ -188,12 +188,13 @@ class sqlite_datastore {
       std::string const name(member.key());
       auto const f = by_name.find(name);
       if (f == by_name.end()) refuse("annotate", id, "there is no field \"" + name + "\"");
+      auto const comment = detail::comment_of(*f->second).value_or("");
       std::string info = stash::detail::about(
-          id, "annotate", [&] { return detail::info_to_write(member.value()); },
+          id, "annotate", [&] { return detail::info_to_write(member.value(), comment); },
           [&] { return "field \"" + name + '"'; });
       std::optional<std::string> beside;
       if (is_one_text(*f->second, member.value())) {
-        info = detail::with_info(*detail::comment_of(*f->second), info);
+        info = detail::with_info(comment, info);
       } else if (!f->second->beside.empty()) {
         beside = text_of(f->second->beside, "annotate", id, name);
       }
@@ -253,6 +254,7 @@ class sqlite_datastore {
       if (f.id.find('\0') != f.id.npos) refuse("check", id, "a field name with a NUL byte");
       if (!stash::detail::is_utf8(f.id)) refuse("check", id, "a field name that is no UTF-8");
       detail::refuse_new_field_name(f, "check", id);
+      detail::refuse_lost_remark(f, "check", id);
       names.push_back(folded(f.id));
     }
     detail::refuse_equal_names(names, "check", id);
