@@ -41,7 +41,7 @@ struct guard_access;
 /// and again after half a restore: it leaves a whole resource whole, is durable when it returns, and
 /// reports failure by throwing.
 template <class Stash, class T, class Restore>
-class [[nodiscard]] delete_guard {
+class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guard {
   static_assert(!std::same_as<T, detail::live_is_not_callable>,
                 "stash: live must be callable without an argument: it returns the value to save");
   static_assert(!detail::live_type<T> || std::invocable<Restore&, T const&>,
@@ -67,7 +67,7 @@ class [[nodiscard]] delete_guard {
   /// reading it throws; what saving or setting aside throws. Then nothing was restored, no record was
   /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
   template <std::invocable Live>
-  [[nodiscard]] delete_guard(Stash& stash, key k, Live&& live, Restore restore, guard_options options = {})
+  [[nodiscard]] delete_guard(Stash & stash, key k, Live && live, Restore restore, guard_options options = {})
       : restore_(std::move(restore)),
         options_(std::move(options)),
         key_(stash, std::move(k), options_, "delete_guard") {

@@ -49,7 +49,7 @@ struct rollback_report {
 ///
 /// `live` and `restore` are called key by key, in the order in which the keys were given.
 template <class Stash, class T, class Restore>
-class [[nodiscard]] delete_guards {
+class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guards {
   static_assert(!std::same_as<T, detail::live_is_not_callable>,
                 "stash: live must be callable with a key: it returns the value to save under it");
   static_assert(!detail::live_type<T> || std::invocable<Restore&, key const&, T const&>,
@@ -65,7 +65,7 @@ class [[nodiscard]] delete_guards {
   /// restored, no record was destroyed, and no delete must start. What `live` throws, `errc::busy`, and a record that
   /// cannot be read are found before anything is changed; what is thrown later leaves some keys saved already.
   template <detail::range Keys, std::invocable<key const&> Live>
-  [[nodiscard]] delete_guards(Stash& stash, Keys&& keys, Live&& live, Restore restore, guard_options options = {})
+  [[nodiscard]] delete_guards(Stash & stash, Keys && keys, Live && live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
     detail::no_cancel const whole;
     for (auto&& k : keys) names_.emplace_back(std::forward<decltype(k)>(k));
@@ -222,7 +222,7 @@ class [[nodiscard]] delete_guards {
   }
 
   /// Whether there was anything to restore.
-  bool restore_one(guarded& one) {
+  bool restore_one(guarded & one) {
     try {
       one.roll_back([&](T const& value) { restore_(one.key(), value); });
     } catch (...) {

@@ -380,14 +380,16 @@ take_out("the time in the name of what was set aside", "detail/file_name.hpp",
 
 # --- The directory: detail/directory.hpp, detail/posix_file_ops.hpp
 
-take_out("the owner of the directory", "detail/directory.hpp", "if (!is_ours && !(wanted", "if (false && !(wanted",
+take_out("the owner of the directory", "detail/directory.hpp", "if (!is_ours && !may_look) {", "if (false) {",
          "directory", needs_root=True)
 take_out("root reading only what is another's", "detail/directory.hpp",
-         "!(wanted == access::read && us == root_user)", "us != root_user", "directory", needs_root=True)
+         "may_look = wanted == access::read && us == root_user;", "may_look = us == root_user;", "directory",
+         needs_root=True)
 take_out("root reading what is another's", "detail/directory.hpp",
-         "!(wanted == access::read && us == root_user)", "true", "directory", needs_root=True)
+         "may_look = wanted == access::read && us == root_user;", "may_look = false;", "directory", needs_root=True)
 take_out("nobody but root reading what is another's", "detail/directory.hpp",
-         "!(wanted == access::read && us == root_user)", "wanted != access::read", "directory", needs_root=True)
+         "may_look = wanted == access::read && us == root_user;", "may_look = wanted == access::read;", "directory",
+         needs_root=True)
 take_out("the user as whom root can change something", "detail/directory.hpp",
          "else if (us == root_user)", "else if (false)", "directory", needs_root=True)
 take_out("naming a directory below the root of a volume", "detail/directory.hpp",
@@ -398,7 +400,7 @@ take_out("asking the kernel where all users look the same", "detail/directory.hp
 take_out("what keeps the kernel from telling whose it is", "detail/directory.hpp",
          "if (proved < 0 && errno != EPERM) fail(\"open\");", "", "directory")
 take_out("following a link that only root can have made", "detail/directory.hpp",
-         "auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;",
+         "auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, wanted, op) : std::nullopt;",
          "std::optional<boost::filesystem::path> target;", "directory", needs_root=True)
 take_out("the owner of a link to the directory", "detail/directory.hpp", "link.st_uid == root_user &&", "",
          "directory", needs_root=True)
@@ -406,7 +408,7 @@ take_out("the owner of the directory that a link is in", "detail/directory.hpp",
          "directory", needs_root=True)
 take_out("the mode of the directory that a link is in", "detail/directory.hpp", "&& (in.st_mode & 022) == 0", "",
          "directory", needs_root=True)
-take_out("a link of root's own", "detail/directory.hpp", "|| ops.user() == root_user", "", "directory", needs_root=True)
+take_out("a link of root's own", "detail/directory.hpp", "|| (ops.user() == root_user && wanted == access::write)", "", "directory", needs_root=True)
 take_out("a link that leads nowhere being an error", "detail/directory.hpp",
          "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "if (failed == ENOENT) return std::nullopt;",
          "directory", needs_root=True)
@@ -417,8 +419,7 @@ take_out("a link that leads to another with a slash behind it", "detail/operatio
 take_out("the sync of what a link leads to into its parent", "detail/directory.hpp",
          "for (auto const& leaf : way_) {", "for (auto const& leaf : {*path_}) {", "directory", needs_root=True)
 take_out("the mode of the directory", "detail/directory.hpp",
-         "if (is_writable) { op_.fail(errc::unsafe_directory, path_->native(), \"others may", "if (false) {"
-         " op_.fail(errc::unsafe_directory, path_->native(), \"others may", "atomic_file")
+         "if (is_writable) { bool const is_shared", "if (false) { bool const is_shared", "atomic_file")
 take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
          "O_RDONLY | O_DIRECTORY", "directory", "atomic_file")
 take_out("a link spelled with a slash behind it", "detail/absolute.hpp",
@@ -871,7 +872,7 @@ take_out("a last frame by which damage in the one before is known", "detail/jour
 take_out("damage below what was synced", "detail/journal_reader.hpp", "result.proves_damage = true;", "", "journal")
 take_out("damage where all was written", "detail/journal_reader.hpp",
          "if (may_be_torn && !behind.next) {", "if (!behind.proves_damage && !behind.next) {", "journal")
-take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, end);",
+take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);",
          "bool const has_gap = false;", "journal", journal_cuts)
 take_out("cutting the beginning of a head", "detail/journal_reader.hpp", "is_cut_short(front, end - at)", "false",
          journal_cuts)
@@ -882,7 +883,7 @@ take_out("doubt about what was not synced, where it may be torn", "detail/journa
 take_out("no doubt about what was synced, where others may be torn", "detail/journal_reader.hpp",
          "if (may_be_torn) damage.certain_below = found_.synced;", "", "journal", journal_cuts)
 take_out("doubt where a journal was cut", "detail/journal_reader.hpp",
-         "if (!behind.next && !has_gap && (has_head ? reach > size_ : reach + 8 > size_)) {", "if (false) {", "journal")
+         "if (!behind.next && !has_gap && (has_head ? reach >= size_ : reach + 8 > size_)) {", "if (false) {", "journal")
 take_out("mending one bit of a head", "detail/journal_reader.hpp", "!is_next(head) && bit < 8 * front.size()", "false",
          "journal")
 take_out("writing a journal anew where others are not to follow", "detail/journal.hpp",
@@ -902,15 +903,34 @@ take_out("reading a journal that cannot be locked", "detail/lock_file.hpp", "if 
 take_out("reading a journal without a lock file", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
          "if (failed != EROFS)", "journal")
 take_out("a second look where another came while one read without a lock", "detail/journal.hpp",
-         "if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;", "return true;", "journal")
+         "if (lock_ || state_of_file(*dir) == before) return true;", "return true;", "journal")
+take_out("looking for records where a change could not be made", "detail/journal.hpp",
+         "if (lock_) return load(*dir, access::write, op);", "if (lock_) return false;", "journal")
+take_out("a journal that was cut where a frame ends", "detail/journal_reader.hpp", "if (at >= size_) cut(visit);", "",
+         "journal")
+take_out("zeros behind the last frame, by which one sees that nothing was cut", "detail/journal_file.hpp",
+         "frames.back().head.end() + room_behind;", "frames.back().head.end();", "journal")
+take_out("a second closing frame in another sector", "detail/journal_file.hpp",
+         "if (frames.back().head.end() + 8 > capacity_) {", "if (true) {", "journal")
+take_out("knowing by its body that a frame was written", "detail/journal_reader.hpp",
+         "has_head && has_body(*head) ? head->body_at() : end", "end", "journal")
+take_out("seeing a gap in a head that can be mended", "detail/journal_reader.hpp",
+         "bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);",
+         "bool const has_gap = !(has_head && has_body(*head)) && has_unwritten(at, end);", journal_cuts)
+take_out("the end of doubt when what was damaged is purged", "storage/journal.hpp", "if (index.ends_damage(names)) {",
+         "if (false) {", "journal")
+take_out("doubt while what was damaged is kept", "detail/journal_index.hpp",
+         "std::ranges::none_of(kept_, [&](auto const& row) { return !is_named(row) && is_of_it(row); }) &&", "", "journal")
+take_out("doubt while a doubtful record stands", "detail/journal_index.hpp",
+         "return row.second.size != 0 && is_doubtful(row.second);", "return false;", "journal")
 take_out("keeping no owner out while root looks", "detail/journal.hpp",
-         "is_view_ = !lock || dir->user() != ops_.user();", "is_view_ = !lock;", "journal", needs_root=True)
+         "if (dir->user() == ops_.user()) {  // else its owner would be kept out", "{", "journal", needs_root=True)
 take_out("forgetting what was read without a lock", "detail/journal.hpp", "if (self.is_view_) self.end_view();", "",
          "journal")
 take_out("a look whether what was read before is still there", "detail/journal.hpp", "if (!dir || !lock_->held() || (file_ && !file_->is_current())) fail_as_lost(op);", "",
          "journal")
 take_out("the hash of a body that is read", "detail/journal_copy.hpp",
-         "if (xxh64::hash(body, salt) != head->body_hash) return {false, std::move(bytes)};", "", "journal")
+         "if (xxh64::hash(body, salt) != head->body_hash) return {false, false, std::move(bytes)};", "", "journal")
 take_out("the checksum of a frame's head", "detail/journal_format.hpp",
          "if (head.checksum != xxh64::hash(bytes.substr(8, head.size() - 8), salt)) return std::nullopt;", "", "journal")
 take_out("the second copy of a journal's first bytes", "detail/journal_format.hpp",
@@ -944,7 +964,7 @@ take_out("the sync of a new journal before it is renamed", "detail/journal_file.
          "capacity_ = target; sync(op); note_synced(); mark(frame_kind::made, op);", "capacity_ = target; note_synced();",
          "journal", journal_cuts)
 take_out("writing a journal anew once more where its name could not be synced", "detail/journal.hpp",
-         "tries < 2", "tries < 1", "journal")
+         "tries < 2; ++tries", "tries < 1; ++tries", "journal")
 take_out("poison after a write or a sync that failed", "detail/journal.hpp",
          "if (failed != nullptr) poison_ = failed;", "", "journal")
 take_out("poison where there was no memory to say what failed", "detail/journal.hpp",
@@ -1077,8 +1097,32 @@ take_out("new info in the last of several", "ckan/column_comment.hpp", "if (name
          "if (name == \"_info\" && to == 0) from = begin, to = end;", "data_dictionary")
 take_out("a quote in a text not ending it", "ckan/column_comment.hpp", "if (c == '\\\\') ++at;", "", "data_dictionary",
          may_hang=True)
-take_out("a text beside an info that says the same", "ckan/column_comment.hpp", "|| !detail::comment_holds(f)) {", ") {",
+take_out("a text beside an info that says the same", "ckan/column_comment.hpp", "|| !detail::says_the_same(f)) {", ") {",
          "data_dictionary")
+take_out("a comment that comes alone", "ckan/column_comment.hpp",
+         "((!f.info && f.beside.empty()) || detail::says_the_same(f))", "detail::says_the_same(f)", "data_dictionary")
+take_out("a remark that an info would take the place of", "ckan/column_comment.hpp",
+         "detail::refuse_lost_remark(comment, f.info); if", "if", "sqlite_datastore")
+take_out("a remark that a new table's info would take the place of, SQLite", "ckan/sqlite_datastore.hpp",
+         "detail::refuse_lost_remark(f, \"check\", id);", "", "sqlite_datastore")
+take_out("a remark that a new table's info would take the place of, PostgreSQL", "ckan/postgres_datastore.hpp",
+         "detail::refuse_lost_remark(f, op.name, op.subject);", "", "postgres_datastore")
+take_out("numbers beyond a double, as Python reads them", "ckan/column_comment.hpp",
+         "instead = other.empty() ? rest.substr(0, size) : other;", "instead = rest.substr(0, size);", "data_dictionary")
+take_out("lone surrogates, as Python reads them", "ckan/column_comment.hpp",
+         "return is_half(at, high) || is_half(at, low) ? 0 : 2;", "return 2;", "data_dictionary")
+take_out("what the encoding of an SQLite datastore would change", "ckan/sqlite_datastore.hpp",
+         "if (is_utf8_ || stash::detail::is_held(db_, text, {operation, id})) return;", "return;", "sqlite_datastore")
+take_out("rows that the encoding of an SQLite datastore would change", "ckan/sqlite_datastore.hpp",
+         "i < values.size() && !is_utf8_; ++i)", "false; ++i)", "sqlite_datastore")
+take_out("what the encoding of a PostgreSQL datastore would change", "ckan/postgres_datastore.hpp",
+         "if (stash::detail::is_held(db, text)) return;", "return;", "postgres_datastore")
+take_out("views that are none of the standard's", "detail/parts.hpp", "|| is_two_pointers<T> ||", "||", "json_serializer")
+take_out("what a trigger undid of a batch in SQLite", "storage/sqlite.hpp",
+         "for (auto const& [k, r] : all) check_written(written, k, \"\", row_to_write(k, r), op);", "", "sqlite_file")
+take_out("a password anywhere in what is no path", "detail/address.hpp",
+         "if (is_setting) return std::string(word) + '='; return detail::has_password(text)",
+         "if (is_setting) return std::string(word) + '='; return false", "address")
 take_out("info shown as somebody wrote it", "ckan/column_comment.hpp",
          "if (text.empty() || detail::without_nan(text) != text)", "if (true)", "data_dictionary")
 take_out("digits that somebody typed", "ckan/parse_dictionary.hpp", "if (!read.inexact.contains(name)) return;",
@@ -1276,7 +1320,7 @@ take_out("seeing that an old record did not move", "detail/postgres_table.hpp", 
 take_out("the lock that a job of 0.1 has", "detail/postgres_table.hpp", "is_default() ? old_schema : schema_;", "schema_;",
          "postgres_table/postgres_table/jobs_of_version_0_1_and_later_ones_exclude_each_other_and_the_last_save_counts")
 take_out("bytes where the encoding would change text", "storage/postgres.hpp",
-         "&& detail::postgres_table::is_held(db, r.payload);", ";",
+         "&& detail::is_held(db, r.payload);", ";",
          "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
 take_out("no key that the encoding would change", "detail/postgres_session.hpp",
          "for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);", "",
@@ -1448,7 +1492,7 @@ take_out("comments on CKAN's own columns", "ckan/postgres_datastore.hpp",
 take_out("one round trip for all columns", "ckan/postgres_datastore.hpp", "sql += comment_on(db, table, f.id, *text);",
          "run(db, \"SELECT 1::text\", op), sql += comment_on(db, table, f.id, *text);", "postgres_datastore")
 take_out("what else stands in a comment that is annotated", "ckan/postgres_datastore.hpp",
-         "detail::with_info(detail::comment_of(*f->second).value_or(\"\"), info)", "detail::with_info(\"\", info)",
+         "detail::with_info(comment, info)", "detail::with_info(\"\", info)",
          "postgres_datastore")
 take_out("as many columns as PostgreSQL can have", "ckan/postgres_datastore.hpp", "if (columns.size() > most)", "if (false)",
          "postgres_datastore")

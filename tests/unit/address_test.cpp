@@ -23,6 +23,21 @@ constexpr char const* addresses[] = {
     "password = S3cret",
     "\tuser=etl password='S3cret'",
     "sslpassword=S3cret host=db1",
+    "connect_timeout=10 host=db1 password=S3cret",
+    "application_name=x password=S3cret",
+    "TARGET_SESSION_ATTRS = any password=S3cret",
+    "PASSWORD=S3cret",
+    "Host=db1;Password=S3cret",
+    "Server=db1;Pwd=S3cret;",
+    "pass=S3cret",
+    "etl passwd = S3cret",
+    "password:S3cret host=db1",
+    "jdbc:postgresql://etl:S3cret@db1/etl",
+    "postgresql:etl:S3cret@db1",
+    "etl:S3cret@db1/etl",
+    "//etl:S3cret@db1/etl",
+    "sqlite:S3cret",
+    "journal:stash/S3cret",
 };
 
 }  // namespace
@@ -62,8 +77,27 @@ BOOST_AUTO_TEST_CASE(an_address_is_no_directory_and_no_file_and_is_not_printed) 
 }
 
 BOOST_AUTO_TEST_CASE(what_only_has_a_colon_or_an_equals_sign_is_a_path) {
-  for (char const* const path : {"", " ", "stash", "/var/lib/etl:2/stash", "a:b", "C:/stash", "date=2026", "./host=db1",
-                                 "/a/postgresql://b", "host", "1://x", "://", ":memory:", "hosts=1", "a b=c"}) {
+  for (char const* const path : {"",
+                                 " ",
+                                 "stash",
+                                 "/var/lib/etl:2/stash",
+                                 "a:b",
+                                 "C:/stash",
+                                 "date=2026",
+                                 "./host=db1",
+                                 "/a/postgresql://b",
+                                 "host",
+                                 "1://x",
+                                 "://",
+                                 ":memory:",
+                                 "hosts=1",
+                                 "a b=c",
+                                 "/a/pass:b@c",
+                                 "./pass=x",
+                                 "../etl:a@b",
+                                 "compass:2",
+                                 "a@b",
+                                 "a@b:c"}) {
     BOOST_TEST(!stash::detail::address_in(path), path);
   }
 }

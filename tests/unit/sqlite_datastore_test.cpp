@@ -534,6 +534,33 @@ BOOST_AUTO_TEST_CASE(a_comment_alone_is_kept_and_no_info_takes_its_place_unseen)
   BOOST_TEST(code_of([&] { d.create("another", lost); }) == errc::mismatch);
 }
 
+BOOST_AUTO_TEST_CASE(what_the_encoding_of_a_utf16_file_would_change_is_refused) {
+  std::string const odd = "x\xEF\xBF\xBFy", plain = "\xE2\x82\xAC";  // U+FFFF, which SQLite replaces; the Euro sign
+  auto const path = (root / "wide.sqlite").native();
+  {
+    stash::detail::sqlite_connection const made{path};
+    made.execute("PRAGMA encoding = 'UTF-16le'; CREATE TABLE theirs (a)", "test", "");
+  }
+  ckan::sqlite_datastore wide{path};
+  ckan::fields const named{{odd, "text", {}}}, said{{"id", "text", {{{"label", odd}}}}}, good{{plain, "text", {}}};
+  for (auto const& bad : {named, said}) {
+    BOOST_TEST(code_of([&] { wide.check("orders", bad); }) == errc::mismatch);
+    BOOST_TEST(code_of([&] { wide.create("orders", bad); }) == errc::mismatch);
+  }
+  wide.create("orders", good);
+  {
+    ckan::sqlite_datastore::loader rows{wide, "orders", good};
+    rows.add(std::array<std::optional<std::string_view>, 1>{plain});
+    BOOST_TEST(code_of([&] { rows.add(std::array<std::optional<std::string_view>, 1>{odd}); }) == errc::mismatch);
+    rows.finish();
+  }
+  wide.finish("orders");
+  BOOST_TEST(wide.rows("orders") == 1U);
+  BOOST_TEST(code_of([&] { wide.annotate("orders", {{plain, {{"label", odd}}}}); }) == errc::mismatch);
+  wide.annotate("orders", {{plain, {{"label", plain}}}});
+  BOOST_TEST(wide.describe("orders")->at(0).info->at("label").as_string() == plain);
+}
+
 BOOST_AUTO_TEST_CASE(remarks_on_a_table_are_kept_with_it) {
   json::object const remarks{{"comment", "made by hand"}};
   BOOST_TEST(d.remarks("orders").empty());

@@ -435,6 +435,16 @@ BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written,
   }
 }
 
+BOOST_AUTO_TEST_CASE(what_a_trigger_undoes_of_a_batch_is_not_acknowledged) {
+  s.put("k", some("words"));
+  change("CREATE TRIGGER keep_one AFTER INSERT ON stash BEGIN DELETE FROM stash WHERE rowid < new.rowid; END");
+  std::vector<std::pair<stash::key, record>> all;
+  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some("words"));
+  BOOST_TEST(code_of([&] { s.put_all(all); }) == boost::system::errc::operation_not_supported);
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(s.entries().size() == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(what_changes_while_it_is_read_without_a_lock_is_read_again) {
   s.put("k", some("words"));
   s = stash::sqlite_storage{file};  // its log goes into the file

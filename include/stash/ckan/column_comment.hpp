@@ -6,10 +6,12 @@
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/parse_options.hpp>
+#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/detail/error_context.hpp>
+#include <stash/detail/nearest_double.hpp>
 #include <stash/detail/quoted.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -22,26 +24,55 @@
 /// other. Python writes and reads them, so that NaN and numbers of any size may stand there. And people write remarks.
 namespace stash::inline v1::ckan::detail {
 
-/// `text` with null for what Python's json has and JSON has not: NaN, Infinity, -Infinity.
+/// What Python reads a number as that no `double` reaches: infinite, for which we have null, or zero. Empty: it is read
+/// as it stands.
+inline std::string_view for_number(std::string const& token) {
+  double value = 0;
+  if (stash::detail::nearest_double_by_strtod(token, value)) return "";
+  return std::isinf(value) ? "null" : value == 0 ? "0" : "";
+}
+
+/// How many bytes the escape has that begins at `at` in a JSON string: 12 for a pair of UTF-16. 0: it is half a pair,
+/// which Python reads.
+inline std::size_t size_of_escape(std::string_view text, std::size_t at) {
+  auto const is_half = [&](std::size_t from, std::string_view third) {
+    auto const unit = text.substr(std::min(from, text.size()), 6);
+    return unit.size() == 6 && unit.starts_with("\\u") && (unit[2] == 'd' || unit[2] == 'D') &&
+           third.find(unit[3]) != third.npos;
+  };
+  constexpr std::string_view high = "89abAB", low = "cdefCDEF";
+  if (is_half(at, high) && is_half(at + 6, low)) return 12;
+  return is_half(at, high) || is_half(at, low) ? 0 : 2;
+}
+
+/// `text` with null for what Python's json has and JSON has not (NaN, Infinity, -Infinity, a number of any size), and
+/// with U+FFFD for half a pair of UTF-16.
 inline std::string without_nan(std::string_view text) {
   constexpr std::array<std::string_view, 3> words{"NaN", "Infinity", "-Infinity"};
   std::string result;
   bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (in_string && text[i] == '\\' && i + 1 < text.size()) {
-      result += text[i++];
-    } else if (text[i] == '"') {
+  std::string_view instead;
+  for (std::size_t i = 0, size = 0; i < text.size(); i += size, result += instead) {
+    auto const rest = text.substr(i);
+    size = 1;
+    instead = rest.substr(0, 1);
+    if (in_string && rest[0] == '\\') {
+      size = detail::size_of_escape(text, i);
+      instead = size == 0 ? "\\ufffd" : rest.substr(0, size);
+      if (size == 0) size = 6;
+    } else if (rest[0] == '"') {
       in_string = !in_string;
     } else if (!in_string) {
-      auto const rest = text.substr(i);
       auto const word = std::find_if(words.begin(), words.end(), [&](auto w) { return rest.starts_with(w); });
       if (word != words.end()) {
-        result += "null";
-        i += word->size() - 1;
-        continue;
+        size = word->size();
+        instead = "null";
+      } else if (rest[0] == '-' || (rest[0] >= '0' && rest[0] <= '9')) {
+        size = std::min(rest.find_first_not_of("0123456789+-.eE"), rest.size());
+        auto const other = detail::for_number(std::string(rest.substr(0, size)));
+        instead = other.empty() ? rest.substr(0, size) : other;
       }
     }
-    result += text[i];
   }
   return result;
 }

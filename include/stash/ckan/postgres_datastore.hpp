@@ -22,9 +22,11 @@
 #include <stash/detail/directory.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres_copy.hpp>
 #include <stash/detail/postgres_load_mark.hpp>
 #include <stash/detail/postgres_name.hpp>
+#include <stash/detail/quoted.hpp>
 #include <stash/detail/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -208,6 +210,7 @@ class postgres_datastore {
       auto const info = stash::detail::about(
           id, op.name, [&] { return detail::info_to_write(member.value(), comment); },
           [&] { return "field \"" + name + '"'; });
+      require_held(db, info, op);
       sql += comment_on(db, name_of(db, id), name, detail::with_info(comment, info));
     }
     if (!sql.empty()) run_all(db, sql.substr(2), op);
@@ -395,7 +398,19 @@ class postgres_datastore {
       names.push_back(f.id);
     }
     detail::refuse_equal_names(names, op.name, op.subject);
+    for (field const& f : columns) require_held(db, f.id + detail::comment_of(f).value_or(""), op);
     return types_of(db, columns, op);
+  }
+  /// Throws `errc::mismatch` where the database's encoding lacks a character, or would change one.
+  void require_held(connection& db, std::string const& text, operation const& op) const {
+    if (stash::detail::is_held(db, text)) return;
+    try {
+      if (db.run("SELECT $1::text", {text}, op, end()).text(0, 0) == text) return;
+    } catch (error const& problem) {
+      if (problem.code() != stash::sqlstate("22P05")) throw;  // it lacks one; a transaction of ours is over then
+    }
+    refuse(op, "the database's encoding " + std::string(stash::detail::encoding_of(db)) +
+                   " would change a character of " + stash::detail::quoted(text));
   }
   void check_text(std::string_view text, std::string const& what, operation const& op) const {
     if (text.find('\0') != text.npos || !stash::detail::is_utf8(text)) refuse(op, what + " is no text");

@@ -18,7 +18,9 @@
 #include <stash/detail/exact_json.hpp>
 #include <stash/detail/exact_number.hpp>
 #include <stash/detail/process.hpp>
+#include <stash/detail/quoted.hpp>
 #include <stash/detail/sqlite.hpp>
+#include <stash/detail/sqlite_table.hpp>
 #include <stash/detail/sqlite_view.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -59,6 +61,8 @@ class sqlite_datastore {
   /// connection string, and is no file.
   explicit sqlite_datastore(std::string const& file) : db_(opened(path_of(file))) {
     ::sqlite3_busy_timeout(db_.get(), 60'000);
+    stash::detail::sqlite_statement encoding{db_, "PRAGMA encoding", "open", file};
+    is_utf8_ = encoding.step() && encoding.text(0) == "UTF-8";
     if (::sqlite3_db_readonly(db_.get(), "main") == 1) return;
     stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
     bool const wal = mode.step() && mode.text(0) == "wal";
@@ -198,6 +202,7 @@ class sqlite_datastore {
       } else if (!f->second->beside.empty()) {
         beside = text_of(f->second->beside, "annotate", id, name);
       }
+      require_held(info + beside.value_or(""), "annotate", id);
       row.bind(info).bind(beside).bind(id).bind(name).run();
     }
     all.commit();
@@ -217,7 +222,7 @@ class sqlite_datastore {
   using statement = stash::detail::sqlite_statement;
   using transaction = stash::detail::sqlite_transaction;
 
-  static std::string const& path_of(std::string const& file) {
+  static std::string path_of(std::string const& file) {
     auto const address = stash::detail::address_in(file);
     if (!address) return file;
     throw error{{EINVAL, boost::system::system_category()}, "open", {}, *address + "...: an address, and no file"};
@@ -228,6 +233,12 @@ class sqlite_datastore {
     if (!is_on_read_only) return stash::detail::sqlite_connection{file};
     auto const how = stash::detail::sqlite_view_of(file, {"open", file});
     return stash::detail::sqlite_connection{how.uri, "open", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, file};
+  }
+
+  /// Throws `errc::mismatch` where the file's encoding would change a character.
+  void require_held(std::string_view text, char const* operation, std::string_view id) const {
+    if (is_utf8_ || stash::detail::is_held(db_, text, {operation, id})) return;
+    refuse(operation, id, "the file's encoding, UTF-16, would change a character of " + stash::detail::quoted(text));
   }
 
   [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {
@@ -255,6 +266,7 @@ class sqlite_datastore {
       if (!stash::detail::is_utf8(f.id)) refuse("check", id, "a field name that is no UTF-8");
       detail::refuse_new_field_name(f, "check", id);
       detail::refuse_lost_remark(f, "check", id);
+      require_held(f.id + (is_utf8_ ? "" : detail::comment_of(f).value_or("")), "check", id);
       names.push_back(folded(f.id));
     }
     detail::refuse_equal_names(names, "check", id);
@@ -332,6 +344,7 @@ class sqlite_datastore {
   }
 
   stash::detail::sqlite_connection db_;
+  bool is_utf8_ = true;
   json_serializer json_;
   stash::detail::owned_by_process owner_;
 };
@@ -350,7 +363,7 @@ class sqlite_datastore::loader {
   /// For rows of `columns`, in this order, which may leave out some of the table's. Locks nothing yet. The datastore
   /// must outlive it. Throws SQLITE_ERROR where there is no such table or field.
   loader(sqlite_datastore& d, std::string_view id, fields const& columns)
-      : db_(d.db_), id_(id), insert_(d.db_, insert_into(id, columns), "load", id) {
+      : db_(d.db_), is_utf8_(d.is_utf8_), id_(id), insert_(d.db_, insert_into(id, columns), "load", id) {
     std::map<std::string, bool> keeps_texts;  // of the numeric fields
     statement numeric{db_, "SELECT name, type = '' FROM pragma_table_info(?) WHERE type IN ('', 'NUMERIC')", "load",
                       id};
@@ -372,12 +385,17 @@ class sqlite_datastore::loader {
   /// back exactly: an integer of 64 bits, or up to 15 significant digits times at most 10 to the 22nd (or by it). What
   /// SQLite would change stays the text that it was.
   ///
-  /// Throws `errc::mismatch` where there are not as many values as fields, and where a table of an older version, whose
-  /// `numeric` fields have NUMERIC affinity, would change a number: the row is not added. After SQLite's error
-  /// the loader is only to be destroyed.
+  /// Throws `errc::mismatch` where there are not as many values as fields, where the encoding of the file (UTF-16)
+  /// would change a character, and where a table of an older version, whose `numeric` fields have NUMERIC affinity,
+  /// would change a number: the row is not added. After SQLite's error the loader is only to be destroyed.
   void add(std::span<std::optional<std::string_view> const> values) {
     if (values.size() != columns_.size()) {
       refuse(std::to_string(values.size()) + " values for " + std::to_string(columns_.size()) + " fields");
+    }
+    for (std::size_t i = 0; i < values.size() && !is_utf8_; ++i) {
+      if (!values[i] || stash::detail::is_held(db_, *values[i], {"load", id_})) continue;
+      refuse("row " + std::to_string(rows_ + 1) + ", field \"" + columns_[i].id +
+             "\": the file's encoding, UTF-16, would change a character of it");
     }
     numbers_.clear();
     for (std::size_t i = 0; i < values.size(); ++i) numbers_.push_back(number_of(values[i], columns_[i]));
@@ -468,6 +486,7 @@ class sqlite_datastore::loader {
   }
 
   stash::detail::sqlite_connection const& db_;
+  bool is_utf8_;
   std::string id_;
   std::vector<column> columns_;
   std::optional<std::int64_t> load_;  // its row of _stash_load

@@ -50,7 +50,7 @@ class directory {
       if (failed == ENOENT) {  // an error, not absence: what it leads to may not be mounted
         op.fail(errc::unsafe_directory, path.native(), "a symbolic link to " + place.native() + ", which is not there");
       }
-      auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;
+      auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, wanted, op) : std::nullopt;
       if (!target) op.fail(failed, "open", place.native());
       constexpr std::size_t most_links = 40;  // as for Linux itself
       if (way.size() > most_links) op.fail(ELOOP, "open", path.native());
@@ -154,7 +154,7 @@ class directory {
   /// Where the link at `path` leads; nullopt: it is none, or cannot be looked at. Throws `errc::unsafe_directory`
   /// unless only root can have made it: it is root's, in a directory of root's to which nobody else may write.
   static std::optional<boost::filesystem::path> target_of_link(Ops const& ops, boost::filesystem::path const& path,
-                                                               operation const& op) {
+                                                               access wanted, operation const& op) {
     auto const parent = path.parent_path();
     auto const name = path.filename();
     int const fd = retried([&] { return ops.open(AT_FDCWD, parent.c_str(), open_to_look_through | O_DIRECTORY); });
@@ -165,7 +165,7 @@ class directory {
       return std::nullopt;
     }
     bool const is_roots = link.st_uid == root_user && in.st_uid == root_user && (in.st_mode & 022) == 0;
-    if (!is_roots || ops.user() == root_user) {
+    if (!is_roots || (ops.user() == root_user && wanted == access::write)) {
       op.fail(errc::unsafe_directory, path.native(),
               std::string("a symbolic link") + (is_roots ? "" : " that others than root could have made") +
                   "; name the directory that it leads to");
@@ -185,7 +185,8 @@ class directory {
     uid_t const us = ops_->user();
     bool const is_writable = (s.st_mode & 022) != 0;
     bool const is_ours = s.st_uid == us && (us != overflow_user || is_proved_ours());
-    if (!is_ours && !(wanted == access::read && us == root_user)) {
+    bool const may_look = wanted == access::read && us == root_user;
+    if (!is_ours && !may_look) {
       std::string why = "owned by " + shown_user(s.st_uid) + ", not by us, " + shown_user(us);
       if (is_writable) {  // the root of a volume, which cannot be made ours
         why += "; a directory below it will do: " + (*path_ / "stash").native();
@@ -195,8 +196,10 @@ class directory {
       op_.fail(errc::unsafe_directory, path_->native(), why);
     }
     if (is_writable) {
+      bool const is_shared = (s.st_mode & S_ISVTX) != 0;  // as /tmp is, on purpose
       op_.fail(errc::unsafe_directory, path_->native(),
-               "others may write to it; chmod 700 would do, or a directory below it");
+               std::string("others may write to it; ") + (is_shared ? "" : "chmod 700 would do, or ") +
+                   "a directory below it" + (is_shared ? " will do" : ""));
     }
   }
 

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -24,6 +25,7 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -99,10 +101,11 @@ class journal {
 
   /// Calls `f(index, file)`; not at all where there is no file. Nothing changes meanwhile; nothing is made or written.
   ///
-  /// Where it can be locked it stays open. Else, and where it is another's (whom that would keep out), it is read anew
-  /// each time.
+  /// Where it can be locked it stays open. Else, and where it is another's (whom a lock would keep out), it is read
+  /// anew each time, until nobody has written meanwhile.
   template <class F>
   void look(operation const& op, F f) {
+    no_cancel const whole;
     refuse_in_child(op);
     std::lock_guard const only{mutex_};
     struct at_end {
@@ -123,6 +126,7 @@ class journal {
       file = current;  // which a compaction may replace, but not take from us
     });
     if (!place) return std::nullopt;
+    no_cancel const whole;
     salt = file->salt();
     return std::pair{*place, file->read(place->at, place->size, op)};
   }
@@ -132,6 +136,7 @@ class journal {
   /// lost.
   template <class Needs>
   void change(operation const& op, bool creates, Needs needs) {
+    no_cancel const whole;
     refuse_in_child(op);
     std::unique_lock only{mutex_};
     if (!open_to_change(creates, op)) return;
@@ -181,27 +186,39 @@ class journal {
     if (errno != ENOENT) dir.fail("lstat", name);
     return false;
   }
+  /// What changes with the file. nullopt: there is none.
+  using file_state = std::tuple<dev_t, ino_t, off_t, std::time_t, long>;
+  std::optional<file_state> state_of_file(directory<Ops> const& dir) const {
+    struct stat s;
+    if (ops_.lstat(dir.get(), file_type::name, &s) == 0) {
+      return file_state{s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec};
+    }
+    if (errno != ENOENT) dir.fail("lstat", file_type::name);
+    return std::nullopt;
+  }
   [[noreturn]] void fail_as_busy(operation const& op) const {
     op.fail(errc::busy, file_path(), "another process, or another storage object of this one, has it open");
   }
 
   /// false: there is none.
   bool load_to_look(operation const& op) {
-    if (lock_) {  // nobody but us could make one
-      if (!lock_->held()) fail_as_lost(op);
-      return false;
-    }
-    for (int tries = 0; tries < 10; ++tries) {
+    if (lock_ && !lock_->held()) fail_as_lost(op);
+    for (int tries = 0; tries < 20; ++tries) {
       auto const dir = find_directory(op, access::read);
-      if (!dir || !is_there(*dir, file_type::name)) return false;
+      auto const before = dir ? state_of_file(*dir) : std::nullopt;
+      if (!before) return false;
+      if (lock_) return load(*dir, access::write, op);
       int failed = 0;
-      auto lock = file_lock<Ops>::try_take_existing(ops_, *dir, lock_name, failed, op);
-      if (!lock && failed == 0) fail_as_busy(op);
-      is_view_ = !lock || dir->user() != ops_.user();
+      std::optional<file_lock<Ops>> lock;
+      if (dir->user() == ops_.user()) {  // else its owner would be kept out
+        lock = file_lock<Ops>::try_take_existing(ops_, *dir, lock_name, failed, op);
+        if (!lock && failed == 0) fail_as_busy(op);
+      }
+      is_view_ = !lock;
       if (!load(*dir, is_view_ ? access::read : access::write, op)) continue;  // it was replaced or removed just now
       if (lock) lock_.emplace(std::move(*lock));
-      if (failed != ENOENT || !is_there(*dir, lock_file_name)) return true;
-      end_view();  // somebody came, and may have written meanwhile
+      if (lock_ || state_of_file(*dir) == before) return true;
+      end_view();  // somebody has written meanwhile
     }
     fail_as_busy(op);
   }
@@ -357,7 +374,7 @@ class journal {
       case frame_kind::set_aside:
         return index_.keep(one.row, head.offset);
       default:
-        one.was_there = index_.forget(one.frame.body);
+        one.was_there = index_.purge(one.frame.body);
     }
   }
 

@@ -13,6 +13,7 @@
 #include <stash/detail/owner.hpp>
 #include <stash/detail/posix_file_ops.hpp>
 #include <stash/error.hpp>
+#include <stash/key.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -142,7 +143,7 @@ class journal_file {
   /// Zeros on the disk for as far as `frames` reach. Throws the system's error: then nothing was changed, unless
   /// `is_poisoned` says that a sync failed.
   void make_room(std::span<new_frame const> frames, std::uint64_t chunk, bool& is_poisoned, operation const& op) {
-    std::uint64_t const needed = frames.back().head.end();
+    std::uint64_t const needed = frames.back().head.end() + room_behind;
     if (needed <= capacity_) return;
     std::uint64_t const more = std::max(chunk, std::min(capacity_, most_room));
     std::uint64_t const target = (needed + more) / chunk * chunk;
@@ -181,7 +182,7 @@ class journal_file {
 
   /// Ends a new file: zeros to its end, all synced, and a frame that says so, and that there is nothing else yet.
   void finish(std::uint64_t chunk, operation const& op) {
-    std::uint64_t const target = (end() / chunk + 2) * chunk;
+    std::uint64_t const target = ((end() + 2 * room_behind) / chunk + 1) * chunk;
     write_zeros(end(), target, op);
     capacity_ = target;
     sync(op);
@@ -190,10 +191,20 @@ class journal_file {
     sync(op);
     note_synced();
   }
-  /// Ends what was written with a frame that says so: damage in the last frame of a journal is known from it, and what
-  /// key it is about.
+  /// Ends what was written with frames that say so: damage in the last frame of a journal is known from them, and what
+  /// key it is about. There are two, and the second is in another sector.
   void close(operation const& op) {
-    mark(frame_kind::synced, op);
+    constexpr std::uint64_t largest_sector = 4096;
+    std::uint64_t const head_end = end() + frame_head::fixed_size + last_.key.size();
+    std::string const filler(static_cast<std::size_t>(largest_sector - head_end % largest_sector), '-');
+    std::vector<new_frame> frames{{.head = {.kind = frame_kind::synced}, .body = filler},
+                                  {.head = {.kind = frame_kind::synced}}};
+    prepare(frames);
+    if (frames.back().head.end() + 8 > capacity_) {
+      frames.erase(frames.begin());
+      prepare(frames);
+    }
+    if (frames.back().head.end() < capacity_) append(frames, parts_of(frames), op);
     if (durable_) sync(op);
   }
   void rename(directory<Ops> const& dir) {
@@ -220,6 +231,8 @@ class journal_file {
 
  private:
   static constexpr std::uint64_t step = 1U << 20, most_room = 8U << 20;
+  /// Zeros that stand behind the frames of a file that was not cut: enough for a frame that closes it.
+  static constexpr std::uint64_t room_behind = frame_head::fixed_size + key::max_size + 16;
 
   journal_file(Ops const& ops, int fd, std::string path, bool durable)
       : ops_(&ops), file_(ops, fd), path_(std::move(path)), durable_(durable) {}
@@ -243,7 +256,6 @@ class journal_file {
   void mark(frame_kind kind, operation const& op) {
     new_frame frame{.head = {.kind = kind}};
     prepare({&frame, 1});
-    if (frame.head.end() > capacity_) return;  // no room
     append({&frame, 1}, parts_of({&frame, 1}), op);
   }
 

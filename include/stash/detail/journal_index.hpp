@@ -93,6 +93,30 @@ class journal_index {
     return true;
   }
 
+  /// Whether, once `names` are forgotten, nothing is left of the damage about unknown keys: it was set aside, no record
+  /// that it made doubtful stands, and these were all of it.
+  bool ends_damage(std::vector<std::string> const& names) const {
+    auto const is_of_it = [&](kept_records::value_type const& row) {
+      return std::ranges::any_of(unknown_, [&](auto const& one) { return one.place.at == row.second.place.at; });
+    };
+    auto const is_named = [&](kept_records::value_type const& row) {
+      return std::ranges::find(names, row.first) != names.end();
+    };
+    return std::ranges::any_of(kept_, [&](auto const& row) { return is_named(row) && is_of_it(row); }) &&
+           std::ranges::none_of(kept_, [&](auto const& row) { return !is_named(row) && is_of_it(row); }) &&
+           std::ranges::none_of(records_,
+                                [&](auto const& row) { return row.second.size != 0 && is_doubtful(row.second); });
+  }
+  /// What a purge names: what was set aside, or `unknown_key`, the damage about unknown keys. Whether the former was
+  /// there.
+  bool purge(std::string_view name) {
+    if (name != unknown_key) return forget(name);
+    for (auto const& one : unknown_) live_bytes_ -= one.place.size;
+    unknown_.clear();
+    std::erase_if(records_, [](auto const& row) { return row.second.size == 0; });
+    return false;
+  }
+
   /// The record of `k`, or what took its place, is damaged. An earlier one may be all that is left, and is kept.
   void damage(key const& k, journal_place const& place) {
     auto const row = records_.find(k);

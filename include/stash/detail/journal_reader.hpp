@@ -117,16 +117,18 @@ class journal_reader {
     std::uint64_t const at = last_.end;
     std::string front(bytes(at, longest_head));
     auto const behind = look_behind(at);
-    if (behind.written_end == at) return false;
+    if (behind.written_end == at) {
+      if (at >= size_) cut(visit);
+      return false;
+    }
     auto const head = next_head(front);
     bool const has_head = head.has_value();
     std::uint64_t const reach = has_head ? head->end() : behind.next.value_or(behind.written_end);
     std::uint64_t const end = std::min({reach, behind.next.value_or(size_), size_});
-    bool const has_gap = has_unwritten(at, end);
-    if (!behind.next && !has_gap && (has_head ? reach > size_ : reach + 8 > size_)) {
-      // The file was cut: it is made with zeros behind the frames. What else was there nobody knows.
-      visit.damage(journal_damage{at, size_ - at});
-      found_.is_settled = false;
+    // A body that is as it was has no gap, whatever zeros are in it; the head before it may be mended.
+    bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);
+    if (!behind.next && !has_gap && (has_head ? reach >= size_ : reach + 8 > size_)) {
+      cut(visit);
       return false;
     }
     bool const may_be_torn =
@@ -153,24 +155,36 @@ class journal_reader {
     return true;
   }
 
-  /// The head of the next frame, which is at the front of `front`, also where one bit of it has flipped since: that is
+  /// The file was cut: it is made with zeros behind the frames. What else was there nobody knows.
+  template <class Visitor>
+  void cut(Visitor& visit) {
+    std::uint64_t const at = std::min(last_.end, size_);
+    visit.damage(journal_damage{at, size_ - at});
+    found_.is_settled = false;
+  }
+
+  /// The head of the next frame, which is at the front of `front`, also where one byte of it has changed since: that is
   /// mended then.
   std::optional<frame_head> next_head(std::string& front) const {
     std::uint64_t const at = last_.end;
     auto const is_next = [&](auto const& head) { return head && last_.is_before(*head); };
     auto head = frame_head::decode(front, at, salt_);
-    for (std::size_t bit = 0; !is_next(head) && bit < 8 * front.size(); ++bit) {
-      char const was = front[bit / 8];
-      front[bit / 8] = static_cast<char>(was ^ (1 << bit % 8));
+    auto const try_with = [&](std::size_t place, int change) {
+      char const was = front[place];
+      front[place] = static_cast<char>(was ^ change);
       head = frame_head::decode(front, at, salt_);
-      if (!is_next(head)) front[bit / 8] = was;
+      if (!is_next(head)) front[place] = was;
+    };
+    for (std::size_t bit = 0; !is_next(head) && bit < 8 * front.size(); ++bit) try_with(bit / 8, 1 << bit % 8);
+    for (std::size_t one = 0; !is_next(head) && one < 255 * front.size(); ++one) {
+      try_with(one / 255, static_cast<int>(one % 255) + 1);
     }
     if (!is_next(head)) return std::nullopt;
     return head;
   }
 
   rest look_behind(std::uint64_t at) {
-    constexpr std::string_view zeros{"\0\0\0\0\0\0\0", 8};
+    constexpr std::string_view zeros{"\0\0\0\0\0\0\0\0", 8};
     rest result{.written_end = at};
     for (std::uint64_t p = at; p < size_; p += 8) {
       auto const here = bytes(p, frame_head::fixed_size);
@@ -194,6 +208,9 @@ class journal_reader {
     return result;
   }
 
+  bool has_body(frame_head const& head) {
+    return head.end() <= size_ && xxh64::hash(bytes(head.body_at(), head.body_size), salt_) == head.body_hash;
+  }
   bool has_unwritten(std::uint64_t from, std::uint64_t to) {
     while (from < to) {
       std::uint64_t const next = std::min(to, (from / unit + 1) * unit);
@@ -207,10 +224,10 @@ class journal_reader {
   bool is_cut_short(std::string_view front, std::uint64_t size) const {
     constexpr std::uint64_t fixed = frame_head::fixed_size, zeros_in_a_head = 24;
     if (size < fixed) return true;
-    std::uint64_t const body = detail::number_at(front, 64), keys = detail::number_at(front, 80);
-    if (body > size_) return false;
+    std::uint64_t const keys = detail::number_at(front, 80), key_size = keys & 0xffffffff;
+    if (keys >> 32 != last_.key.size() || key_size > key::max_size) return false;
     std::uint64_t const at = last_.end, end = (at + size + unit - 1) / unit * unit;
-    return end - (at + size) <= zeros_in_a_head && fixed + (keys & 0xffffffff) + (keys >> 32) + body > end - at;
+    return end - (at + size) <= zeros_in_a_head && fixed + key_size + last_.key.size() > end - at;
   }
 
   std::optional<frame_head> head_at(std::uint64_t at) { return frame_head::decode(bytes(at, longest_head), at, salt_); }

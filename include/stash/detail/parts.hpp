@@ -192,6 +192,14 @@ inline constexpr bool is_reference_wrapper = false;
 template <class T>
 inline constexpr bool is_reference_wrapper<std::reference_wrapper<T>> = true;
 
+/// A range that is no more than two pointers, or a pointer and a size: it has no elements of its own.
+/// (boost::string_view, and boost::iterator_range, are no views of the standard's.)
+template <class T>
+inline constexpr bool is_two_pointers = std::is_trivially_copyable_v<T> && sizeof(T) <= 2 * sizeof(void*) &&
+                                        alignof(T) >= alignof(void*) && std::ranges::range<T const> && !requires {
+  std::tuple_size<T>::value;
+};
+
 /// A look at bytes or elements that somebody else owns: gone with the resource. (<span> declares `enable_view`. What is
 /// aligned less than a pointer has none in it: a text in an array of its own.)
 template <class T>
@@ -199,7 +207,7 @@ inline constexpr bool is_view = false;
 template <class T>
 requires std::is_class_v<T> && is_complete<T>
 inline constexpr bool is_view<T> =
-    std::ranges::enable_view<T> || is_initializer_list<T> || is_reference_wrapper<T> ||
+    std::ranges::enable_view<T> || is_two_pointers<T> || is_initializer_list<T> || is_reference_wrapper<T> ||
     (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T> && alignof(T) >= alignof(void*));
 template <class T>
 inline constexpr bool is_view<T&> = true;

@@ -25,7 +25,8 @@ class csv_row_count {
     for (char const c : bytes) {
       if (c == '"') is_quoted_ = !is_quoted_;
       bool const is_end = !is_quoted_ && (c == '\n' || c == '\r');
-      if (is_end && !(c == '\n' && is_after_cr_)) ++ends_;
+      bool const is_rest = c == '\n' && is_after_cr_;  // of a CRLF
+      if (is_end && !is_rest) ++ends_;
       is_after_cr_ = is_end && c == '\r';
       is_in_row_ = !is_end;
     }

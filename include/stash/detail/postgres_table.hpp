@@ -9,6 +9,7 @@
 #include <optional>
 #include <stash/detail/directory.hpp>
 #include <stash/detail/postgres.hpp>
+#include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres_name.hpp>
 #include <stash/detail/quoted.hpp>
 #include <stash/detail/xxh64.hpp>
@@ -62,7 +63,7 @@ class postgres_table {
   void start(postgres_connection& db, operation const& op, deadline until) {
     has_old_ = is_default() ? std::nullopt : std::optional(false);
     for (auto const& name : {schema_, name_}) {
-      if (is_held(db, name) || db.run("SELECT $1::name::text", {name}, op, until).text(0, 0) == name) continue;
+      if (detail::is_held(db, name) || db.run("SELECT $1::name::text", {name}, op, until).text(0, 0) == name) continue;
       throw error{{EINVAL, boost::system::system_category()},
                   std::string(op.name),
                   name,
@@ -70,22 +71,16 @@ class postgres_table {
     }
   }
 
-  /// Whether the database has `text` as it is, and gives it back so. In an encoding other than UTF-8 a character may
-  /// have no equivalent, or two have the same.
-  static bool is_held(postgres_connection const& db, std::string_view text) {
-    std::string_view const encoding = encoding_of(db);
-    return encoding == "UTF8" || encoding == "SQL_ASCII" ||  // the latter stores bytes as they come
-           std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-  }
   /// Throws `errc::invalid_key` where the database's encoding cannot hold `k`.
   static void require_held(postgres_connection& db, key const& k, operation const& op, deadline until) {
-    if (is_held(db, k)) return;
+    if (detail::is_held(db, k)) return;
     try {
       if (db.run("SELECT $1::text", {k.str()}, op, until).text(0, 0) == k.str()) return;
     } catch (error const& problem) {
       if (problem.code() != stash::sqlstate("22P05")) throw;
     }
-    op.fail(errc::invalid_key, k, "the database's encoding " + std::string(encoding_of(db)) + " cannot hold it");
+    op.fail(errc::invalid_key, k,
+            "the database's encoding " + std::string(detail::encoding_of(db)) + " cannot hold it");
   }
 
   /// Whether there is a table; looks for the old one, too. Throws SQLSTATE 3F000 where there is no such schema, unless
@@ -222,11 +217,6 @@ class postgres_table {
 
   std::string old_sql(postgres_connection const& db) const {
     return db.identifier(old_schema) + '.' + db.identifier(name_);
-  }
-
-  static std::string_view encoding_of(postgres_connection const& db) {
-    char const* const encoding = ::PQparameterStatus(db.get(), "server_encoding");
-    return encoding == nullptr ? "" : encoding;
   }
 
   [[noreturn]] static void refuse(std::string const& why, operation const& op) {

@@ -143,8 +143,11 @@ class basic_journal_storage {
     if (!found) return std::nullopt;
     auto& [place, content] = *found;
     if (!content.is_intact) {
-      op.fail(errc::corrupt, journal_->file_path(),
-              std::to_string(place.size) + " bytes at " + std::to_string(place.at) + " are damaged");
+      std::string const there = std::to_string(place.size) + " bytes at " + std::to_string(place.at);
+      op.fail(
+          errc::corrupt, journal_->file_path(),
+          there + (content.is_whole ? " are whole, but behind them are damaged ones, which may be a later record of it"
+                                    : " are damaged"));
     }
     return record{std::move(content.payload), place.saved_at};
   }
@@ -243,6 +246,9 @@ class basic_journal_storage {
       }
       for (auto const& name : names) {
         changes.emplace_back().frame = {.head = {.kind = detail::frame_kind::purge}, .body = name};
+      }
+      if (index.ends_damage(names)) {
+        changes.emplace_back().frame = {.head = {.kind = detail::frame_kind::purge}, .body = detail::unknown_key};
       }
       return std::span(changes);
     });

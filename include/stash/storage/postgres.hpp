@@ -309,8 +309,8 @@ class postgres_storage {
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const& [k, r] = all[i];
         std::string const saved_at = detail::to_text(r.saved_at);
-        bool const is_text = r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) &&
-                             detail::postgres_table::is_held(db, r.payload);
+        bool const is_text =
+            r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload);
         detail::postgres_parameter const payload = r.payload, none;
         auto const row = db.run(
             sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload}, op,

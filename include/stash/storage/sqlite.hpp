@@ -243,6 +243,9 @@ class sqlite_storage {
                          op);
   }
 
+  static detail::record_row row_to_write(key const& k, record const& r) {
+    return {detail::row_version, detail::to_text(r.saved_at), detail::row_checksum(k, r), r.payload};
+  }
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
     for (auto const& [k, r] : all) check(k, r);
     session_->write(op, true, true, [&](auto const& db) {
@@ -253,15 +256,14 @@ class sqlite_storage {
       statement written{db, select(one_row), op.name, op.subject};
       for (auto const& [k, r] : all) {
         detail::require_held(db, k, op);
-        detail::record_row const wanted{detail::row_version, detail::to_text(r.saved_at), detail::row_checksum(k, r),
-                                        r.payload};
+        auto const wanted = row_to_write(k, r);
         row.bind(k.str()).bind(wanted.version).bind(wanted.saved_at).bind(wanted.xxh64);
         // As text where it can be, so that people can read it.
         bool const is_text =
             r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload, op);
         (is_text ? row.bind(r.payload) : row.bind_bytes(r.payload)).run();
-        check_written(written, k, "", wanted, op);
       }
+      for (auto const& [k, r] : all) check_written(written, k, "", row_to_write(k, r), op);  // at last: see erase_rows
       return true;
     });
   }
@@ -277,8 +279,9 @@ class sqlite_storage {
         detail::require_held(db, k, op);
         row.bind(k.str()).run();
         removed += static_cast<std::size_t>(::sqlite3_changes(db.get()));
-        check_written(written, k, "", std::nullopt, op);
       }
+      // When all is done: what is done for one key may, by a trigger, undo what was done for another.
+      for (auto const& k : all) check_written(written, k, "", std::nullopt, op);
       if (removed == 0) {
         db.execute(
             "INSERT INTO stash (key, version, saved_at, xxh64, payload) VALUES ('', 0, '', '', '');"

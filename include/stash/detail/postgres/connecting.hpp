@@ -55,8 +55,9 @@ class postgres_connecting {
     }
     if (could_tell_a_password(used)) {
       problem =
-          "failed; why is not shown: there is an @ in the host or the database, and a piece of a password may be before"
-          " it (in a URI write @ as %40, / as %2F)";
+          "failed; why is not shown: there is an @ in the host or the database, or a : ; / in the user, and a piece of "
+          "a"
+          " password may be beside it (in a URI write @ as %40, / as %2F)";
     }
     throw error{stash::sqlstate(state.empty() ? "08001" : state), std::string(op.name), std::string(op.subject),
                 "connect: " + problem};
@@ -123,7 +124,9 @@ class postgres_connecting {
   static bool could_tell_a_password(settings const& used) {
     auto const database = value(used, "dbname");
     auto const is_odd = [](std::string const& text) { return text.find('@', 1) != text.npos; };
-    return is_odd(value(used, "host")) || (is_odd(database) && database != value(used, "user"));
+    auto const user = value(used, "user");  // a role may well have an @ in its name
+    return is_odd(value(used, "host")) || (is_odd(database) && database != user) ||
+           user.find_first_of(":;/") != user.npos;
   }
 
   static std::vector<std::string> parts(std::string const& list) {
