@@ -142,7 +142,8 @@ std::optional<std::string> sqlite_file(std::string const& datastore) {
   auto const place = example::place_of(datastore);
   if (place.kind == example::place_kind::postgres) return std::nullopt;
   if (place.kind == example::place_kind::sqlite) return place.where;
-  throw input_error("--datastore " + in_quotes(datastore) + ": expected sqlite:FILE or postgresql://...");
+  // Not what it was: a password may be in it, however it is spelled.
+  throw input_error("--datastore: expected sqlite:FILE or postgresql://...");
 }
 
 bool exists(std::string const& file) {
@@ -192,9 +193,9 @@ exit_code with_stash(arguments const& a, F f, bool is_listing = false) {
     case place_kind::unknown:
       break;
   }
-  throw input_error("--stash " + in_quotes(a.stash) +
-                    ": expected DIRECTORY (./DIRECTORY, where it has a colon or an equals sign), sqlite:FILE,"
-                    " postgresql://... or journal:DIRECTORY");
+  throw input_error(
+      "--stash: expected DIRECTORY (./DIRECTORY, where it has a colon or an equals sign), sqlite:FILE, postgresql://... or"
+      " journal:DIRECTORY");
 }
 
 std::unique_ptr<any_datastore> open_datastore(arguments const& a) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <boost/json.hpp>
+#include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
@@ -10,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 // What the README's snippets take for granted: the job's own names.

@@ -41,6 +41,8 @@ def block(language, containing):
 SNIPPETS = {
     'load("orders.csv", guard.value());         //': "catalog.dictionary(\"orders\") == words && store.entries().empty()",
     "stash::memory_stash in_memory;": "keeps(files) && keeps(journal) && keeps(sqlite) && keeps(in_memory)",
+    "listed = store.entries();": "listed.empty()",
+    "stash::ckan::sqlite_datastore tables{": "live && live->at(1).info && tables.rows(\"orders\") == 1",
     "struct map_storages": "report.conforms() && keeps(store)",
     ".observer = [](": "store.entries().size() == 1",
     "problem.code() != stash::errc::busy": "alerts.size() == 1",
