@@ -1116,7 +1116,7 @@ take_out("what the encoding of an SQLite datastore would change", "ckan/sqlite_d
 take_out("rows that the encoding of an SQLite datastore would change", "ckan/sqlite_datastore.hpp",
          "i < values.size() && !is_utf8_; ++i)", "false; ++i)", "sqlite_datastore")
 take_out("what the encoding of a PostgreSQL datastore would change", "ckan/postgres_datastore.hpp",
-         "if (stash::detail::is_held(db, text)) return;", "return;", "postgres_datastore")
+         "if (stash::detail::is_held(db, text)) return;", "return;", "postgres_table")
 take_out("views that are none of the standard's", "detail/parts.hpp", "|| is_two_pointers<T> ||", "||", "json_serializer")
 take_out("what a trigger undid of a batch in SQLite", "storage/sqlite.hpp",
          "for (auto const& [k, r] : all) check_written(written, k, \"\", row_to_write(k, r), op);", "", "sqlite_file")

@@ -213,12 +213,18 @@ BOOST_AUTO_TEST_CASE(annotating_keeps_the_form_of_a_comment_and_what_else_stands
   BOOST_TEST(annotated("{\"label\":\"old\"}") == "{\"label\":\"Day\"}");
   BOOST_TEST(annotated(R"( {"p":12345678901234567890123,"_info":{"n":NaN},"q":1.10})") ==
              R"( {"p":12345678901234567890123,"_info":{"label":"Day"},"q":1.10})");
-  BOOST_TEST(annotated("From SAP field VBELN") == R"( {"_info":{"label":"Day"}})");
+  BOOST_TEST(annotated("{\"label\":\"old\",\"max\":1e400}") == "{\"label\":\"Day\"}");
+  BOOST_TEST(annotated(R"( {"_info":{"label":"\ud83d","max":1e400},"p":{"note":"by hand"}})") ==
+             R"( {"_info":{"label":"Day"},"p":{"note":"by hand"}})");
+  BOOST_TEST(code_of([&] { annotated("From SAP field VBELN"); }) == errc::mismatch);
+  BOOST_TEST(comment("day") == "From SAP field VBELN");
+  ckan::fields const lost{{"day", "text", {{{"label", "Day"}}}, {}, "a remark"}};
+  BOOST_TEST(code_of([&] { d.check("another", lost); }) == errc::mismatch);
   for (char const* const reserved : {"_beside", "_verbatim"}) {
     BOOST_TEST(code_of([&] { d.annotate("orders", {{"day", json::object{{reserved, 1}}}}); }) == errc::mismatch);
   }
   d.annotate("orders", {});
-  BOOST_TEST(comment("day") == R"( {"_info":{"label":"Day"}})");
+  BOOST_TEST(comment("day") == "From SAP field VBELN");
 }
 
 BOOST_AUTO_TEST_CASE(a_mark_with_a_remark_behind_it_is_a_mark_and_one_of_an_older_version_too) {

@@ -525,6 +525,23 @@ BOOST_AUTO_TEST_CASE(what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_datastore_refuses_what_the_databases_encoding_would_change_before_anything_is_touched) {
+  namespace ckan = stash::ckan;
+  database const place{"TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'EUC_JP'"};
+  ckan::postgres_datastore d{place.info(), {.schema = "public"}};
+  ckan::fields const good{{"\u65e5", "text", {{{"label", "\u672c"}}}, {}}};
+  d.create("orders", good);
+  d.finish("orders");
+  for (std::string const odd : {"\u00a6", "\u2603", "\u20ac"}) {  // the first becomes another, the others are not there
+    for (ckan::fields const& bad :
+         {ckan::fields{{odd, "text", {}, {}}}, ckan::fields{{"id", "text", {{{"label", odd}}}, {}}}}) {
+      BOOST_TEST(code_of([&] { d.check("orders", bad); }) == errc::mismatch, odd);
+    }
+    BOOST_TEST(code_of([&] { d.annotate("orders", {{"\u65e5", {{"label", odd}}}}); }) == errc::mismatch, odd);
+  }
+  BOOST_TEST((d.describe("orders") == good));
+}
+
 BOOST_AUTO_TEST_CASE(a_name_that_the_databases_encoding_cannot_hold_is_refused) {
   database const place{"TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'EUC_JP'"};
   client{place.info("application_name=test")}("CREATE SCHEMA \"\u65e5\"");

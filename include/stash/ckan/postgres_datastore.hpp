@@ -398,7 +398,11 @@ class postgres_datastore {
       names.push_back(f.id);
     }
     detail::refuse_equal_names(names, op.name, op.subject);
-    for (field const& f : columns) require_held(db, f.id + detail::comment_of(f).value_or(""), op);
+    for (field const& f : columns) {
+      stash::detail::about(
+          op.subject, op.name, [&] { require_held(db, f.id + detail::comment_of(f).value_or(""), op); },
+          [&] { return "field \"" + f.id + '"'; });
+    }
     return types_of(db, columns, op);
   }
   /// Throws `errc::mismatch` where the database's encoding lacks a character, or would change one.
