@@ -194,7 +194,8 @@ exit_code with_stash(arguments const& a, F f, bool is_listing = false) {
       break;
   }
   throw input_error(
-      "--stash: expected DIRECTORY (./DIRECTORY, where it has a colon or an equals sign), sqlite:FILE, postgresql://... or"
+      "--stash: expected DIRECTORY (./DIRECTORY, where it has a colon or an equals sign), sqlite:FILE, "
+      "postgresql://... or"
       " journal:DIRECTORY");
 }
 

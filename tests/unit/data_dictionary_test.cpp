@@ -232,9 +232,8 @@ BOOST_AUTO_TEST_CASE(what_a_comment_says_is_read_in_both_forms_of_ckan_and_as_py
   BOOST_TEST((info_of(R"( {"_info":{"a":-Infinity,"b":"NaN \"NaN","c":[Infinity]}})") ==
               object(R"({"a":null,"b":"NaN \"NaN","c":[null]})")));
   BOOST_TEST((info_of(" {\"_info\":{\"n\":12345678901234567890123}}")->at("n").is_double()));
-  for (char const* const none :
-       {"From SAP field VBELN", "{half", "[]", "{\"a\":1} {}", "{'a':1}", "\xef\xbb\xbf{}", "NaN", "\"\\",
-        R"({"_beside":{}})", R"( {"_info":{"_verbatim":1}})"}) {
+  for (char const* const none : {"From SAP field VBELN", "{half", "[]", "{\"a\":1} {}", "{'a':1}", "\xef\xbb\xbf{}",
+                                 "NaN", "\"\\", R"({"_beside":{}})", R"( {"_info":{"_verbatim":1}})"}) {
     BOOST_TEST(!info_of(none), none);
   }
   auto const deep = [](std::size_t n, std::string text) {

@@ -193,7 +193,7 @@ class sqlite_session {
   /// owner. True: there is nothing beside the file, which is then read as it is, without a lock; who changes it
   /// meanwhile changes its time, or has a log beside it.
   bool view(operation const& op) {
-    auto const how = sqlite_view_of(file_, op);
+    auto const how = detail::sqlite_view_of(file_, op);
     db_.reset();
     open(how.uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, op);
     return how.is_alone;
@@ -203,7 +203,7 @@ class sqlite_session {
     auto const of = [](struct stat const& s) {
       return std::tuple(s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
     };
-    return now && of(*now) == of(before) && sqlite_view_of(file_, op).is_alone;
+    return now && of(*now) == of(before) && detail::sqlite_view_of(file_, op).is_alone;
   }
 
   /// A connection to a file that was deleted or replaced goes on with what nobody will find.
