@@ -25,6 +25,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from typing import NamedTuple
 
 import pytest
@@ -152,10 +153,14 @@ class Disk:
         self.is_mounted = True
 
     def unmount(self):
-        """Detaches the loop device too."""
+        """Detaches the loop device too. Whoever makes a mount namespace meanwhile, as other tests do, has a copy of the
+        mount, and with that the file system stays shut down, and would be mounted again as it is."""
         if self.is_mounted:
             self.command("umount", self.mounted)
             self.is_mounted = False
+            deadline = time.monotonic() + TIMEOUT
+            while self.command("losetup", "-j", self.image) and time.monotonic() < deadline:
+                time.sleep(0.01)
 
     def shut_down(self, how):
         fd = os.open(self.mounted, os.O_RDONLY)
