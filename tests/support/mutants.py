@@ -872,7 +872,7 @@ take_out("a last frame by which damage in the one before is known", "detail/jour
 take_out("damage below what was synced", "detail/journal_reader.hpp", "result.proves_damage = true;", "", "journal")
 take_out("damage where all was written", "detail/journal_reader.hpp",
          "if (may_be_torn && !behind.next) {", "if (!behind.proves_damage && !behind.next) {", "journal")
-take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);",
+take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, end, has_head ? &*head : nullptr);",
          "bool const has_gap = false;", "journal", journal_cuts)
 take_out("cutting the beginning of a head", "detail/journal_reader.hpp", "is_cut_short(front, end - at)", "false",
          journal_cuts)
@@ -895,7 +895,7 @@ take_out("not reading a descriptor that became another's", "detail/journal_file.
 take_out("not writing to a descriptor that became another's", "detail/journal_file.hpp",
          "return !is_foreign() && ops_->lstat", "return ops_->lstat", "journal")
 take_out("not closing a descriptor that became another's", "detail/journal_file.hpp",
-         "if (file_.get() >= 0 && identity_ && is_foreign()) file_.release();", "", "journal")
+         "if (file_.get() >= 0 && identity_ && is_foreign() && errno == EBADF) file_.release();", "", "journal")
 take_out("reading without writing", "detail/journal.hpp", "if (file_ || load_to_look(op)) f(",
          "if (file_ || open_to_change(false, op)) f(", "journal")
 take_out("reading a journal that cannot be locked", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
@@ -913,10 +913,12 @@ take_out("zeros behind the last frame, by which one sees that nothing was cut", 
 take_out("a second closing frame in another sector", "detail/journal_file.hpp",
          "if (frames.back().head.end() + 8 > capacity_) {", "if (true) {", "journal")
 take_out("knowing by its body that a frame was written", "detail/journal_reader.hpp",
-         "has_head && has_body(*head) ? head->body_at() : end", "end", "journal")
+         "if (has_body_still) to = head->body_at();", "", "journal")
 take_out("seeing a gap in a head that can be mended", "detail/journal_reader.hpp",
-         "bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);",
-         "bool const has_gap = !(has_head && has_body(*head)) && has_unwritten(at, end);", journal_cuts)
+         "if (has_body_still) to = head->body_at();", "if (head != nullptr && has_body(*head)) return false;", journal_cuts)
+take_out("seeing that the last byte of a frame was not written", "detail/journal_reader.hpp",
+         "if (head != nullptr && !has_body_still && bytes(head->body_at() + head->body_size - 1, 1) == zero) return true;",
+         "", "every_call_fails/*/a_write_is_short*")
 take_out("the end of doubt when what was damaged is purged", "storage/journal.hpp", "if (index.ends_damage(names)) {",
          "if (false) {", "journal")
 take_out("doubt while what was damaged is kept", "detail/journal_index.hpp",

@@ -84,7 +84,7 @@ class journal_file {
 
   journal_file(journal_file&&) noexcept = default;
   ~journal_file() {
-    if (file_.get() >= 0 && identity_ && is_foreign()) file_.release();
+    if (file_.get() >= 0 && identity_ && is_foreign() && errno == EBADF) file_.release();
   }
 
   std::uint64_t end() const noexcept { return last_.end; }

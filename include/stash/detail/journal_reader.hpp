@@ -95,6 +95,7 @@ class journal_reader {
   /// Bytes, at a multiple of which a write may end when it is cut off. Less than any sector or page: that would do.
   static constexpr std::uint64_t unit = 64;
   static constexpr std::uint64_t window_size = 1U << 20;
+  static constexpr std::string_view zero{"\0", 1};
 
   /// The next frame; false: it is not whole.
   template <class Visitor>
@@ -125,8 +126,7 @@ class journal_reader {
     bool const has_head = head.has_value();
     std::uint64_t const reach = has_head ? head->end() : behind.next.value_or(behind.written_end);
     std::uint64_t const end = std::min({reach, behind.next.value_or(size_), size_});
-    // A body that is as it was has no gap, whatever zeros are in it; the head before it may be mended.
-    bool const has_gap = has_unwritten(at, has_head && has_body(*head) ? head->body_at() : end);
+    bool const has_gap = has_unwritten(at, end, has_head ? &*head : nullptr);
     if (!behind.next && !has_gap && (has_head ? reach >= size_ : reach + 8 > size_)) {
       cut(visit);
       return false;
@@ -190,7 +190,7 @@ class journal_reader {
       auto const here = bytes(p, frame_head::fixed_size);
       auto const word = here.substr(0, 8);
       if (word == zeros.substr(0, word.size())) continue;
-      result.written_end = p + word.size();
+      result.written_end = p + word.find_last_not_of('\0') + 1;
       if (p == at || here.size() < frame_head::fixed_size || detail::number_at(here, 8) != frame_head::magic) continue;
       auto const head = head_at(p);
       if (!head || head->sequence <= last_.sequence + 1) continue;
@@ -211,7 +211,12 @@ class journal_reader {
   bool has_body(frame_head const& head) {
     return head.end() <= size_ && xxh64::hash(bytes(head.body_at(), head.body_size), salt_) == head.body_hash;
   }
-  bool has_unwritten(std::uint64_t from, std::uint64_t to) {
+  /// Whether some of the frame that begins at `from` was never written. Of a body that is as it was all was, whatever
+  /// zeros are in it; the head before it may be mended. A write that was cut off anywhere lacks the last byte.
+  bool has_unwritten(std::uint64_t from, std::uint64_t to, frame_head const* head) {
+    bool const has_body_still = head != nullptr && head->body_size > 0 && has_body(*head);
+    if (has_body_still) to = head->body_at();
+    if (head != nullptr && !has_body_still && bytes(head->body_at() + head->body_size - 1, 1) == zero) return true;
     while (from < to) {
       std::uint64_t const next = std::min(to, (from / unit + 1) * unit);
       if (bytes(from, next - from).find_first_not_of('\0') == std::string_view::npos) return true;
@@ -222,12 +227,11 @@ class journal_reader {
 
   /// Whether these `size` bytes, behind which are zeros, are the beginning of a head.
   bool is_cut_short(std::string_view front, std::uint64_t size) const {
-    constexpr std::uint64_t fixed = frame_head::fixed_size, zeros_in_a_head = 24;
+    constexpr std::uint64_t fixed = frame_head::fixed_size;
     if (size < fixed) return true;
     std::uint64_t const keys = detail::number_at(front, 80), key_size = keys & 0xffffffff;
     if (keys >> 32 != last_.key.size() || key_size > key::max_size) return false;
-    std::uint64_t const at = last_.end, end = (at + size + unit - 1) / unit * unit;
-    return end - (at + size) <= zeros_in_a_head && fixed + key_size + last_.key.size() > end - at;
+    return fixed + key_size + last_.key.size() > size;
   }
 
   std::optional<frame_head> head_at(std::uint64_t at) { return frame_head::decode(bytes(at, longest_head), at, salt_); }
