@@ -390,6 +390,8 @@ take_out("root reading what is another's", "detail/directory.hpp",
 take_out("nobody but root reading what is another's", "detail/directory.hpp",
          "may_look = wanted == access::read && us == root_user;", "may_look = wanted == access::read;", "directory",
          needs_root=True)
+take_out("a link of root's own to root's own directory", "detail/directory.hpp",
+         "if (us == root_user && s.st_uid == us && way_.size() > 1) {", "if (false) {", "directory", needs_root=True)
 take_out("the user as whom root can change something", "detail/directory.hpp",
          "else if (us == root_user)", "else if (false)", "directory", needs_root=True)
 take_out("naming a directory below the root of a volume", "detail/directory.hpp",

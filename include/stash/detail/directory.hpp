@@ -183,6 +183,10 @@ class directory {
     if (ops_->fstat(get(), &s) != 0) fail("fstat");
     user_ = s.st_uid;
     uid_t const us = ops_->user();
+    if (us == root_user && s.st_uid == us &&
+        way_.size() > 1) {  // root follows a link only to look at what is another's
+      op_.fail(errc::unsafe_directory, path_->native(), "a symbolic link; name the directory that it leads to");
+    }
     bool const is_writable = (s.st_mode & 022) != 0;
     bool const is_ours = s.st_uid == us && (us != overflow_user || is_proved_ours());
     bool const may_look = wanted == access::read && us == root_user;
