@@ -2,6 +2,7 @@
 #include <bit>
 #include <boost/describe.hpp>
 #include <boost/optional/optional.hpp>
+#include <boost/utility/string_view.hpp>
 #include <boost/variant2/variant.hpp>
 #include <clocale>
 #include <cmath>
@@ -419,6 +420,14 @@ BOOST_AUTO_TEST_CASE(a_locale_with_a_decimal_comma_changes_nothing, *boost::unit
   std::setlocale(LC_ALL, "C");
   BOOST_TEST(text == "5E-1");
   BOOST_TEST(back == 0.5);
+}
+
+BOOST_AUTO_TEST_CASE(a_view_that_is_none_of_the_standards_is_one) {
+  BOOST_TEST(stash::detail::looks_elsewhere<boost::string_view>);
+  BOOST_TEST((stash::detail::looks_elsewhere<std::map<std::string, std::optional<boost::string_view>>>));
+  BOOST_TEST((!stash::detail::looks_elsewhere<std::array<std::int64_t, 2>>));
+  BOOST_TEST((!stash::detail::looks_elsewhere<std::pair<std::int64_t, std::int64_t>>));
+  BOOST_TEST(!stash::detail::looks_elsewhere<std::optional<std::int64_t>>);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
