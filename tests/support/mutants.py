@@ -499,7 +499,7 @@ take_out("the sync of all that is above it", "detail/directory.hpp",
          "for (auto level = leaf; level == leaf; level = level.parent_path()) {", "atomic_file")
 take_out("the lock file being made after that sync", "detail/directory.hpp",
          "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
-         "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
+         "::close(ops_->open(get(), lock_file_name, lock_file_flags, 0600));"
          " for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
 take_out("syncing no further than the file system goes", "detail/directory.hpp",
          "if (above.st_dev != here.st_dev) return;", "", "atomic_file")
@@ -1772,7 +1772,7 @@ def file_of(test):
     return test.partition("/")[0]
 
 
-def run(test, program, limit=300):
+def run(test, program, limit=1800):
     cases = ["--run_test=" + test.partition("/")[2]] if "/" in test else []
     if test.startswith("postgres"):  # each with a server of its own, whose settings it changes
         return run_once([sys.executable, ROOT / "tests/support/postgres_cluster.py", program], limit, cases)
