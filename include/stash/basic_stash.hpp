@@ -12,8 +12,8 @@
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/parts.hpp>
-#include <stash/detail/policy_checks.hpp>
-#include <stash/detail/time.hpp>
+#include <stash/detail/record/time.hpp>
+#include <stash/detail/storage/policy_checks.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <stash/key.hpp>

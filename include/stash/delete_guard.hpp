@@ -4,8 +4,8 @@
 #include <concepts>
 #include <exception>
 #include <optional>
-#include <stash/detail/guarded_key.hpp>
-#include <stash/detail/live_value.hpp>
+#include <stash/detail/guard/guarded_key.hpp>
+#include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/process.hpp>
 #include <stash/guard_options.hpp>

@@ -8,8 +8,8 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <stash/detail/guarded_key.hpp>
-#include <stash/detail/live_value.hpp>
+#include <stash/detail/guard/guarded_key.hpp>
+#include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/parts.hpp>

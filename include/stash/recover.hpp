@@ -10,7 +10,7 @@
 #include <optional>
 #include <span>
 #include <stash/basic_stash.hpp>
-#include <stash/detail/live_value.hpp>
+#include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/observer.hpp>

@@ -54,52 +54,52 @@ def equivalent(name, file, old, new, *tests, reason):
     equivalents.append(Mutant(name, file, [(old, new)], tests, reason=reason))
 
 
-# --- Saving: detail/temporary_file.hpp, storage/atomic_file.hpp
+# --- Saving: detail/files/temporary_file.hpp, storage/atomic_file.hpp
 
-take_out("the sync of the bytes before they have a name", "detail/temporary_file.hpp",
+take_out("the sync of the bytes before they have a name", "detail/files/temporary_file.hpp",
          "if (durable_ && retried([&] { return ops_.fsync(file_->get()); }) != 0)", "if (false)", "atomic_file")
-take_out("not believing a second sync after one that failed", "detail/temporary_file.hpp",
+take_out("not believing a second sync after one that failed", "detail/files/temporary_file.hpp",
          "retried([&] { return ops_.fsync(file_->get()); }) != 0",
          "ops_.fsync(file_->get()) != 0 && ops_.fsync(file_->get()) != 0", "atomic_file")
-take_out("the checked close", "detail/temporary_file.hpp",
+take_out("the checked close", "detail/files/temporary_file.hpp",
          "if (has_name_ && file_->close() != 0)", "if (has_name_ && file_->close() != 0 && false)", "atomic_file")
-take_out("the rename: a record is written in place", "detail/temporary_file.hpp",
+take_out("the rename: a record is written in place", "detail/files/temporary_file.hpp",
          ("name_ = detail::temporary_name(key_, op_.name, dir_.random());", "O_CREAT | O_EXCL", "if (has_name_) ops_.unlink",
           "if (!durable_ || !open_unnamed()) create_named();"),
          ("name_ = record_name(key_, op_.name);", "O_CREAT | O_TRUNC", "if (false) ops_.unlink", "create_named();"),
          "atomic_file", may_hang=True)
-take_out("going on under a name where there are no files without", "detail/temporary_file.hpp",
+take_out("going on under a name where there are no files without", "detail/files/temporary_file.hpp",
          "if (!durable_ || !open_unnamed()) create_named();",
          'if (!durable_) create_named(); else if (!open_unnamed()) fail("open", name_);', "atomic_file")
-take_out("going on under a name where a file cannot be given one", "detail/temporary_file.hpp",
+take_out("going on under a name where a file cannot be given one", "detail/files/temporary_file.hpp",
          "create_named(); write_all(); finish();", 'fail("link", name_);',
          "power_cut/power_cut/where_a_kernel_lacks*")
-take_out("comparing what was given the record's name", "detail/temporary_file.hpp",
+take_out("comparing what was given the record's name", "detail/files/temporary_file.hpp",
          "if (!is_ours && retried(", "if (false && retried(", "descriptors")
-take_out("going on under a name where another file was linked", "detail/temporary_file.hpp", "return is_ours;",
+take_out("going on under a name where another file was linked", "detail/files/temporary_file.hpp", "return is_ours;",
          "return true;", "descriptors")
-take_out("not knowing what stands where another file was linked", "detail/temporary_file.hpp",
+take_out("not knowing what stands where another file was linked", "detail/files/temporary_file.hpp",
          "op_.fail(errc::indeterminate, dir_.path_of(name), \"what was linked there may be another file\");", "",
          "descriptors")
-take_out("a thread's own descriptors", "detail/posix_file_ops.hpp", "/proc/thread-self/fd/%d", "/proc/self/fd/%d",
+take_out("a thread's own descriptors", "storage/posix_file_ops.hpp", "/proc/thread-self/fd/%d", "/proc/self/fd/%d",
          "descriptors")
-take_out("the name of a file without one coming last under power_loss only", "detail/temporary_file.hpp",
+take_out("the name of a file without one coming last under power_loss only", "detail/files/temporary_file.hpp",
          "if (!durable_ || !open_unnamed()) create_named();", "if (!open_unnamed()) create_named();",
          "atomic_file")
-take_out("removing the temporary file where the save failed", "detail/temporary_file.hpp",
+take_out("removing the temporary file where the save failed", "detail/files/temporary_file.hpp",
          "if (has_name_) ops_.unlink", "if (false) ops_.unlink", "atomic_file")
-take_out("O_EXCL of the temporary file", "detail/temporary_file.hpp",
+take_out("O_EXCL of the temporary file", "detail/files/temporary_file.hpp",
          "O_CREAT | O_EXCL | O_NOFOLLOW", "O_CREAT", "atomic_file")
-take_out("a temporary name that nobody can foresee", "detail/temporary_file.hpp",
+take_out("a temporary name that nobody can foresee", "detail/files/temporary_file.hpp",
          "temporary_name(key_, op_.name, dir_.random())", "temporary_name(key_, op_.name, 0)", "atomic_file")
-take_out("mode 0600 from the start", "detail/temporary_file.hpp",
+take_out("mode 0600 from the start", "detail/files/temporary_file.hpp",
          "name_.c_str(), flags, 0600)", "name_.c_str(), flags, 0666)", "atomic_file")
-take_out("fchmod against the umask", "detail/temporary_file.hpp",
+take_out("fchmod against the umask", "detail/files/temporary_file.hpp",
          "if (ops_.fchmod(file_->get(), 0600) != 0)", "if (false)", "atomic_file")
-take_out("going on after a short write", "detail/temporary_file.hpp",
+take_out("going on after a short write", "detail/files/temporary_file.hpp",
          "auto done = static_cast<std::size_t>(written);",
          "return; auto done = static_cast<std::size_t>(written);", "atomic_file")
-take_out("an error where a write wrote nothing", "detail/temporary_file.hpp",
+take_out("an error where a write wrote nothing", "detail/files/temporary_file.hpp",
          "if (written == 0) errno = EIO; if (written <= 0)", "if (written < 0)", "atomic_file", may_hang=True)
 take_out("calling again where a signal interrupted", "detail/operation.hpp",
          "if (result != -1 || errno != EINTR) return result;", "return result;", "atomic_file")
@@ -189,7 +189,7 @@ take_out("an error where there is none to set aside", "storage/atomic_file.hpp",
 take_out("the place of what is set aside being known before", "storage/atomic_file.hpp",
          ("std::string place = dir->path_of(aside);", "return place;"), ("", "return dir->path_of(aside);"),
          "every_call_fails/*/whichever_allocation_fails")
-take_out("setting aside without replacing", "detail/posix_file_ops.hpp",
+take_out("setting aside without replacing", "storage/posix_file_ops.hpp",
          "return ::renameat2(directory, from, directory, to, RENAME_NOREPLACE);",
          "return ::renameat(directory, from, directory, to);", "atomic_file")
 take_out("the way round a kernel that cannot rename without replacing", "storage/atomic_file.hpp",
@@ -223,44 +223,44 @@ take_out("the age below which purge destroys nothing", "storage/atomic_file.hpp"
 take_out("sweeping one key's temporary files only", "storage/atomic_file.hpp",
          "return k && std::binary_search(names.begin(), names.end(), k->str());", "return k.has_value();", "atomic_file")
 
-# --- Reading: detail/read_file.hpp, storage/atomic_file.hpp
+# --- Reading: detail/files/read_file.hpp, storage/atomic_file.hpp
 
-take_out("O_NOFOLLOW of a record", "detail/read_file.hpp",
+take_out("O_NOFOLLOW of a record", "detail/files/read_file.hpp",
          "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NONBLOCK", "atomic_file")
-take_out("O_NONBLOCK of a record", "detail/read_file.hpp",
+take_out("O_NONBLOCK of a record", "detail/files/read_file.hpp",
          "O_RDONLY | O_NOFOLLOW | O_NONBLOCK", "O_RDONLY | O_NOFOLLOW", "atomic_file", may_hang=True)
-take_out("telling a record that cannot be opened from none", "detail/read_file.hpp",
+take_out("telling a record that cannot be opened from none", "detail/files/read_file.hpp",
          "if (fd < 0 && failed == ENOENT) return std::nullopt;", "if (fd < 0) return std::nullopt;", "atomic_file")
-take_out("telling a link or a socket from an error", "detail/read_file.hpp",
+take_out("telling a link or a socket from an error", "detail/files/read_file.hpp",
          "if (fd < 0 && failed != ELOOP && failed != ENXIO) dir.fail", "if (fd < 0) dir.fail", "atomic_file")
-take_out("an error where a file cannot be looked at", "detail/read_file.hpp",
+take_out("an error where a file cannot be looked at", "detail/files/read_file.hpp",
          "ops.lstat(dir.get(), name.c_str(), &s)) != 0) dir.fail(\"stat\", name);",
          "ops.lstat(dir.get(), name.c_str(), &s)) != 0) return std::nullopt;", "atomic_file")
-take_out("the owner of a record", "detail/read_file.hpp",
+take_out("the owner of a record", "detail/files/read_file.hpp",
          "if (s.st_uid != dir.user())", "if (false)", "atomic_file", needs_root=True)
-take_out("a record being a regular file", "detail/read_file.hpp",
+take_out("a record being a regular file", "detail/files/read_file.hpp",
          "if (!S_ISREG(s.st_mode))", "if (false)", "atomic_file")
-take_out("the cap before a file is read", "detail/read_file.hpp",
+take_out("the cap before a file is read", "detail/files/read_file.hpp",
          "if (opened->size > longest_header && opened->size - longest_header > cap)", "if (false)", "atomic_file")
 take_out("the cap of a payload that was read", "storage/atomic_file.hpp",
          "detail::check_size(result.payload.size(), options_.max_bytes, where, op);", "", "atomic_file")
-take_out("an error while reading", "detail/read_file.hpp",
+take_out("an error while reading", "detail/files/read_file.hpp",
          "if (n < 0) dir.fail(\"read\", name);", "if (n < 0) break;", "atomic_file")
-take_out("going on after a short read", "detail/read_file.hpp",
+take_out("going on after a short read", "detail/files/read_file.hpp",
          "size += static_cast<std::size_t>(n);", "size += static_cast<std::size_t>(n); break;", "atomic_file")
-take_out("an end to reading a file that was cut meanwhile", "detail/read_file.hpp",
+take_out("an end to reading a file that was cut meanwhile", "detail/files/read_file.hpp",
          "if (n == 0) break;", "if (n == 0) continue;", "atomic_file", may_hang=True)
-take_out("listing the others beside one that cannot be read", "detail/read_file.hpp",
+take_out("listing the others beside one that cannot be read", "detail/files/read_file.hpp",
          "if (code == errc::corrupt || code == errc::too_large) return true;", "return false;", "atomic_file")
-take_out("telling what concerns one file from what concerns the process", "detail/read_file.hpp",
+take_out("telling what concerns one file from what concerns the process", "detail/files/read_file.hpp",
          "if (code == errc::corrupt || code == errc::too_large) return true;", "return true;", "atomic_file")
 take_out("a newer version being listed as whole", "storage/atomic_file.hpp",
          "if (problem.code() == errc::mismatch)", "if (false)", "atomic_file")
-take_out("an error of listing a directory", "detail/directory.hpp",
+take_out("an error of listing a directory", "detail/files/directory.hpp",
          "if (ops_->list(get(), result) != 0) fail(\"list\");", "ops_->list(get(), result);", "recover")
-take_out("something in the place of a closed standard descriptor", "detail/posix_file_ops.hpp",
+take_out("something in the place of a closed standard descriptor", "storage/posix_file_ops.hpp",
          "detail::occupy_standard_descriptors();", "", "descriptors")
-take_out("the same before SQLite opens", "detail/sqlite.hpp", "occupy_standard_descriptors();", "", "descriptors")
+take_out("the same before SQLite opens", "detail/sqlite/connection.hpp", "occupy_standard_descriptors();", "", "descriptors")
 take_out("the same before libpq connects", "detail/postgres/connecting.hpp", "occupy_standard_descriptors();", "",
          "postgres_storage/*/its_socket_is_no_standard_descriptor_where_these_are_closed")
 take_out("what is there being gone in another program", "detail/standard_descriptors.hpp",
@@ -271,66 +271,66 @@ take_out("closing one that was moved up", "detail/standard_descriptors.hpp",
          "::close(fd); errno = failed;", "errno = failed;", "descriptors")
 take_out("one that was moved up being closed in another program", "detail/standard_descriptors.hpp",
          "F_DUPFD_CLOEXEC", "F_DUPFD", "descriptors")
-take_out("an error where a listing has no descriptor", "detail/posix_file_ops.hpp",
+take_out("an error where a listing has no descriptor", "storage/posix_file_ops.hpp",
          "if (copy < 0) return -1;", "if (copy < 0) return 0;", "atomic_file")
 take_out("listing what is gone when it is looked at", "storage/atomic_file.hpp",
          "if (errno == ENOENT) return std::nullopt; dir.fail(\"lstat\", name);", "dir.fail(\"lstat\", name);",
          "atomic_file")
-take_out("an error where a regular file cannot be opened", "detail/read_file.hpp",
+take_out("an error where a regular file cannot be opened", "detail/files/read_file.hpp",
          "if (fd < 0) op.fail(failed, \"open\", dir.path_of(name));", "if (fd < 0) return std::nullopt;", "atomic_file")
-take_out("an error in the middle of a listing", "detail/posix_file_ops.hpp",
+take_out("an error in the middle of a listing", "storage/posix_file_ops.hpp",
          "return failed == 0 ? 0 : -1;", "return 0;", "atomic_file")
 
-# --- The format of a record: detail/record_format.hpp
+# --- The format of a record: detail/record/format.hpp
 
-take_out("the newline at a record's end", "detail/record_format.hpp", "|| !bytes.ends_with('\\n')", "", "record_format")
-take_out("the newline behind an empty payload", "detail/record_format.hpp",
+take_out("the newline at a record's end", "detail/record/format.hpp", "|| !bytes.ends_with('\\n')", "", "record_format")
+take_out("the newline behind an empty payload", "detail/record/format.hpp",
          "|| newline + 1 == bytes.size()", "", "record_format")
-take_out("the end of the header line", "detail/record_format.hpp", "!line.ends_with(header_end) ||", "",
+take_out("the end of the header line", "detail/record/format.hpp", "!line.ends_with(header_end) ||", "",
          "record_format")
-take_out("the least length of a header line", "detail/record_format.hpp",
+take_out("the least length of a header line", "detail/record/format.hpp",
          "|| line.size() < 16 + header_end.size()", "", "record_format")
-take_out("the place of the checksum", "detail/record_format.hpp",
+take_out("the place of the checksum", "detail/record/format.hpp",
          "!line.ends_with(checksum_field) ||", "", "record_format")
-take_out("the checksum", "detail/record_format.hpp", "|| detail::checksum(line, payload) != digits", "", "record_format")
-take_out("the checksum of the header", "detail/record_format.hpp",
+take_out("the checksum", "detail/record/format.hpp", "|| detail::checksum(line, payload) != digits", "", "record_format")
+take_out("the checksum of the header", "detail/record/format.hpp",
          "xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end)))", "xxh64::hash(payload)",
          "record_format")
-take_out("the version", "detail/record_format.hpp", "if (version != 1)", "if (false)", "record_format")
-take_out("the version being a number", "detail/record_format.hpp", "if (parsed.ec != std::errc{})", "if (false)",
+take_out("the version", "detail/record/format.hpp", "if (version != 1)", "if (false)", "record_format")
+take_out("the version being a number", "detail/record/format.hpp", "if (parsed.ec != std::errc{})", "if (false)",
          "record_format")
-take_out("the header's beginning", "detail/record_format.hpp",
+take_out("the header's beginning", "detail/record/format.hpp",
          "if (!detail::take(header, \"{\\\"stash\\\":\"))", "if (!detail::take(header, \"{\\\"stash\\\":\") && false)", "record_format")
-take_out("the time's name in the header", "detail/record_format.hpp",
+take_out("the time's name in the header", "detail/record/format.hpp",
          "if (!detail::take(header, \",\\\"saved_at\\\":\\\"\"))", "if (!detail::take(header, \",\\\"saved_at\\\":\\\"\") && false)",
          "record_format")
-take_out("the version having one form only", "detail/record_format.hpp",
+take_out("the version having one form only", "detail/record/format.hpp",
          "if (!detail::take(header, \"1\")) throw fail(errc::corrupt, \"no version\");", "header.remove_prefix(header.find(','));",
          "record_format")
-take_out("the key's name in the header", "detail/record_format.hpp",
+take_out("the key's name in the header", "detail/record/format.hpp",
          "if (!detail::take(header, \",\\\"key\\\":\"))", "if (!detail::take(header, \",\\\"key\\\":\") && false)", "record_format")
-take_out("the record being that of its key", "detail/record_format.hpp",
+take_out("the record being that of its key", "detail/record/format.hpp",
          "if (!detail::take(header, detail::quoted(k)))", "if (!detail::take(header, header.substr(0, header.find(\",\\\"saved\"))))",
          "record_format")
-take_out("the time being one", "detail/record_format.hpp",
+take_out("the time being one", "detail/record/format.hpp",
          ("if (!saved_at) throw fail(errc::corrupt, \"no time\");", "return {std::move(bytes), *saved_at};"),
          ("", "return {std::move(bytes), saved_at.value_or(time_point{})};"), "record_format")
-take_out("the header telling how many bytes the payload has", "detail/record_format.hpp",
+take_out("the header telling how many bytes the payload has", "detail/record/format.hpp",
          "|| !detail::take(header, std::to_string(parts->payload.size()))",
          "|| !(header.remove_prefix(header.find(',')), true)", "record_format")
-take_out("the header having nothing else", "detail/record_format.hpp", "|| header != checksum_field",
+take_out("the header having nothing else", "detail/record/format.hpp", "|| header != checksum_field",
          "|| !header.ends_with(checksum_field)", "record_format")
-take_out("a time coming out of its text again", "detail/time.hpp",
+take_out("a time coming out of its text again", "detail/record/time.hpp",
          "if (detail::to_text(result, compact) != text) return std::nullopt;", "", "record_format")
-take_out("a time within what can be counted", "detail/time.hpp",
+take_out("a time within what can be counted", "detail/record/time.hpp",
          "if (__builtin_mul_overflow(days, micros_per_day, &micros) || __builtin_add_overflow(micros, rest, &micros)) {"
          " return std::nullopt; }", "micros = days * micros_per_day + rest;", "record_format")
-take_out("an age that is never negative", "detail/time.hpp",
+take_out("an age that is never negative", "detail/record/time.hpp",
          "if (now <= then) return std::chrono::microseconds::zero();", "", "basic_stash")
-take_out("an age that does not overflow", "detail/time.hpp",
+take_out("an age that does not overflow", "detail/record/time.hpp",
          "return std::chrono::microseconds::max();", "return std::chrono::microseconds{age};", "basic_stash")
 
-# --- Keys and names: key.hpp, detail/utf8.hpp, detail/file_name.hpp
+# --- Keys and names: key.hpp, detail/text/utf8.hpp, detail/record/names.hpp
 
 take_out("no null pointer being equal to a key", "key.hpp", "if (b == nullptr) return false;", "", "key")
 take_out("a key printed the same whatever is left on the stream", "key.hpp",
@@ -343,138 +343,138 @@ take_out("refusing a backslash", "key.hpp", "s.find_first_of(\"/\\\\\")", "s.fin
 take_out("refusing control bytes", "key.hpp", "return c < 0x20 || c == 0x7f;", "return c == 0x7f;", "key")
 take_out("refusing DEL", "key.hpp", "return c < 0x20 || c == 0x7f;", "return c < 0x20;", "key")
 take_out("refusing what is not UTF-8", "key.hpp", "if (!detail::is_utf8(s))", "if (false)", "key")
-take_out("refusing a letter of UTF-8 that was cut", "detail/utf8.hpp",
+take_out("refusing a letter of UTF-8 that was cut", "detail/text/utf8.hpp",
          "|| point == boost::locale::utf::incomplete", "", "key")
 take_out("refusing a null pointer", "key.hpp", "if (text == nullptr)", "if (false)", "key")
-take_out("encoding capitals", "detail/file_name.hpp",
+take_out("encoding capitals", "detail/record/names.hpp",
          "bool const stays = (c >= 'a' && c <= 'z')",
          "bool const stays = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')",
          "key")
-take_out("encoding bytes above ASCII", "detail/file_name.hpp",
+take_out("encoding bytes above ASCII", "detail/record/names.hpp",
          "bool const stays = (c >= 'a' && c <= 'z')", "bool const stays = (c >= 'a' && c <= 'z') || c >= 0x80", "key",
          "storage_conformance/*/files_that_survive_a_crash")
-take_out("encoding a dot or a dash in front", "detail/file_name.hpp", "&& !out.empty()", "", "key")
-take_out("the longest name", "detail/file_name.hpp", "if (name.size() > longest)", "if (false)", "key")
-take_out("cutting a reason that is too long", "detail/file_name.hpp",
+take_out("encoding a dot or a dash in front", "detail/record/names.hpp", "&& !out.empty()", "", "key")
+take_out("the longest name", "detail/record/names.hpp", "if (name.size() > longest)", "if (false)", "key")
+take_out("cutting a reason that is too long", "detail/record/names.hpp",
          "percent_encoded(reason, false).substr(0, left)", "percent_encoded(reason, false)",
          "key")
-take_out("encoding a reason", "detail/file_name.hpp", "return head + detail::percent_encoded(reason, false).substr",
+take_out("encoding a reason", "detail/record/names.hpp", "return head + detail::percent_encoded(reason, false).substr",
          "return head + std::string(reason).substr", "storage_conformance/*/files_that_survive_a_crash")
-take_out("reading only names that we would write", "detail/file_name.hpp",
+take_out("reading only names that we would write", "detail/record/names.hpp",
          "if (detail::encoded(k, \"decode\") != name) return std::nullopt;", "", "key")
-take_out("leaving strangers' temporary files alone", "detail/file_name.hpp",
+take_out("leaving strangers' temporary files alone", "detail/record/names.hpp",
          "if (name[name.size() - behind_key] != '.') return std::nullopt;", "", "key")
 
-take_out("the digits of a temporary name", "detail/file_name.hpp",
+take_out("the digits of a temporary name", "detail/record/names.hpp",
          "if (!detail::is_hex16(name.substr(name.size() - behind_key + 1, 16))) return std::nullopt;", "", "key")
-take_out("the end of a temporary name", "detail/file_name.hpp", "|| !name.ends_with(temporary_suffix)", "", "key")
-take_out("the end of a record's name", "detail/file_name.hpp",
+take_out("the end of a temporary name", "detail/record/names.hpp", "|| !name.ends_with(temporary_suffix)", "", "key")
+take_out("the end of a record's name", "detail/record/names.hpp",
          "if (!name.ends_with(record_suffix)) return std::nullopt;", "", "key")
-take_out("the digits in the name of what was set aside", "detail/file_name.hpp",
+take_out("the digits in the name of what was set aside", "detail/record/names.hpp",
          "|| !detail::is_hex16(name.substr(random + 1))", "", "key")
-take_out("the reason in the name of what was set aside", "detail/file_name.hpp",
+take_out("the reason in the name of what was set aside", "detail/record/names.hpp",
          "reason.find_first_not_of(\"abcdefghijklmnopqrstuvwxyz0123456789_%\") != reason.npos", "false", "key")
-take_out("the time in the name of what was set aside", "detail/file_name.hpp",
+take_out("the time in the name of what was set aside", "detail/record/names.hpp",
          "if (!t || !k) return std::nullopt; return std::pair{std::move(*k), *t};",
          "if (!k) return std::nullopt; return std::pair{std::move(*k), t.value_or(time_point{})};", "key")
 
-# --- The directory: detail/directory.hpp, detail/posix_file_ops.hpp
+# --- The directory: detail/files/directory.hpp, storage/posix_file_ops.hpp
 
-take_out("the owner of the directory", "detail/directory.hpp", "if (!is_ours && !may_look) {", "if (false) {",
+take_out("the owner of the directory", "detail/files/directory.hpp", "if (!is_ours && !may_look) {", "if (false) {",
          "directory", needs_root=True)
-take_out("root reading only what is another's", "detail/directory.hpp",
+take_out("root reading only what is another's", "detail/files/directory.hpp",
          "may_look = wanted == access::read && us == root_user;", "may_look = us == root_user;", "directory",
          needs_root=True)
-take_out("root reading what is another's", "detail/directory.hpp",
+take_out("root reading what is another's", "detail/files/directory.hpp",
          "may_look = wanted == access::read && us == root_user;", "may_look = false;", "directory", needs_root=True)
-take_out("nobody but root reading what is another's", "detail/directory.hpp",
+take_out("nobody but root reading what is another's", "detail/files/directory.hpp",
          "may_look = wanted == access::read && us == root_user;", "may_look = wanted == access::read;", "directory",
          needs_root=True)
-take_out("a link of root's own to root's own directory", "detail/directory.hpp",
+take_out("a link of root's own to root's own directory", "detail/files/directory.hpp",
          "if (us == root_user && s.st_uid == us && way_.size() > 1) {", "if (false) {", "directory", needs_root=True)
-take_out("the user as whom root can change something", "detail/directory.hpp",
+take_out("the user as whom root can change something", "detail/files/directory.hpp",
          "else if (us == root_user)", "else if (false)", "directory", needs_root=True)
-take_out("naming a directory below the root of a volume", "detail/directory.hpp",
+take_out("naming a directory below the root of a volume", "detail/files/directory.hpp",
          "if (is_writable) { // the root of a volume, which cannot be made ours", "if (false) {", "directory",
          needs_root=True)
-take_out("asking the kernel where all users look the same", "detail/directory.hpp",
+take_out("asking the kernel where all users look the same", "detail/files/directory.hpp",
          "(us != overflow_user || is_proved_ours())", "true", "directory", needs_root=True)
-take_out("what keeps the kernel from telling whose it is", "detail/directory.hpp",
+take_out("what keeps the kernel from telling whose it is", "detail/files/directory.hpp",
          "if (proved < 0 && errno != EPERM) fail(\"open\");", "", "directory")
-take_out("following a link that only root can have made", "detail/directory.hpp",
+take_out("following a link that only root can have made", "detail/files/directory.hpp",
          "auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, wanted, op) : std::nullopt;",
          "std::optional<boost::filesystem::path> target;", "directory", needs_root=True)
-take_out("the owner of a link to the directory", "detail/directory.hpp", "link.st_uid == root_user &&", "",
+take_out("the owner of a link to the directory", "detail/files/directory.hpp", "link.st_uid == root_user &&", "",
          "directory", needs_root=True)
-take_out("the owner of the directory that a link is in", "detail/directory.hpp", "&& in.st_uid == root_user", "",
+take_out("the owner of the directory that a link is in", "detail/files/directory.hpp", "&& in.st_uid == root_user", "",
          "directory", needs_root=True)
-take_out("the mode of the directory that a link is in", "detail/directory.hpp", "&& (in.st_mode & 022) == 0", "",
+take_out("the mode of the directory that a link is in", "detail/files/directory.hpp", "&& (in.st_mode & 022) == 0", "",
          "directory", needs_root=True)
-take_out("a link of root's own", "detail/directory.hpp", "|| (ops.user() == root_user && wanted == access::write)", "", "directory", needs_root=True)
-take_out("a link that leads nowhere being an error", "detail/directory.hpp",
+take_out("a link of root's own", "detail/files/directory.hpp", "|| (ops.user() == root_user && wanted == access::write)", "", "directory", needs_root=True)
+take_out("a link that leads nowhere being an error", "detail/files/directory.hpp",
          "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "if (failed == ENOENT) return std::nullopt;",
          "directory", needs_root=True)
-take_out("an end to following links", "detail/directory.hpp", "if (way.size() > most_links)", "if (false)",
+take_out("an end to following links", "detail/files/directory.hpp", "if (way.size() > most_links)", "if (false)",
          "directory", needs_root=True, may_hang=True)
 take_out("a link that leads to another with a slash behind it", "detail/operation.hpp",
          "while (path.has_parent_path() &&", "while (false &&", "atomic_file", "directory")
-take_out("the sync of what a link leads to into its parent", "detail/directory.hpp",
+take_out("the sync of what a link leads to into its parent", "detail/files/directory.hpp",
          "for (auto const& leaf : way_) {", "for (auto const& leaf : {*path_}) {", "directory", needs_root=True)
-take_out("the mode of the directory", "detail/directory.hpp",
+take_out("the mode of the directory", "detail/files/directory.hpp",
          "if (is_writable) { bool const is_shared", "if (false) { bool const is_shared", "atomic_file")
-take_out("O_NOFOLLOW of the directory", "detail/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
+take_out("O_NOFOLLOW of the directory", "detail/files/directory.hpp", "O_RDONLY | O_DIRECTORY | O_NOFOLLOW",
          "O_RDONLY | O_DIRECTORY", "directory", "atomic_file")
-take_out("a link spelled with a slash behind it", "detail/absolute.hpp",
+take_out("a link spelled with a slash behind it", "detail/files/absolute.hpp",
          "return detail::without_dots_behind(std::move(directory));", "return directory;", "directory")
-take_out("telling a link from a file in the directory's place", "detail/posix_file_ops.hpp",
+take_out("telling a link from a file in the directory's place", "storage/posix_file_ops.hpp",
          "return ::fstatat(directory, name, s, AT_SYMLINK_NOFOLLOW);", "return ::fstatat(directory, name, s, 0);",
          "atomic_file")
-take_out("telling a directory that cannot be opened from none", "detail/directory.hpp",
+take_out("telling a directory that cannot be opened from none", "detail/files/directory.hpp",
          "if (failed == ENOENT && way.size() == 1) return std::nullopt;", "return std::nullopt;", "atomic_file")
-take_out("a directory with two slashes in front being the one with one", "detail/absolute.hpp",
+take_out("a directory with two slashes in front being the one with one", "detail/files/absolute.hpp",
          "directory = directory.native().substr(std::min(directory.native().find_first_not_of('/'), directory.size()) - 1);",
          "", "atomic_file")
-take_out("a relative directory staying where it was", "detail/absolute.hpp",
+take_out("a relative directory staying where it was", "detail/files/absolute.hpp",
          "directory = boost::filesystem::path(here.c_str()) / directory;", "", "atomic_file")
-take_out("refusing an empty path", "detail/absolute.hpp",
+take_out("refusing an empty path", "detail/files/absolute.hpp",
          "if (directory.empty()) op.fail(EINVAL, \"directory\", \"\\\"\\\"\");", "", "atomic_file")
-take_out("refusing a path with a NUL", "detail/absolute.hpp",
+take_out("refusing a path with a NUL", "detail/files/absolute.hpp",
          "if (directory.native().find('\\0') != std::string::npos) op.fail(EINVAL, \"directory\", directory.native());",
          "", "atomic_file")
-take_out("an XDG_STATE_HOME that is relative counting as unset", "detail/default_directory.hpp",
+take_out("an XDG_STATE_HOME that is relative counting as unset", "storage/default_directory.hpp",
          "xdg.starts_with('/')", "!xdg.empty()", "atomic_file")
-take_out("a HOME that is relative counting as unset", "detail/default_directory.hpp",
+take_out("a HOME that is relative counting as unset", "storage/default_directory.hpp",
          "if (!home.starts_with('/')) {", "if (home.empty()) {", "atomic_file")
-take_out("mode 0700 of the directory", "detail/directory.hpp", "make_levels(ops, path, 0700, durable, op, made);",
+take_out("mode 0700 of the directory", "detail/files/directory.hpp", "make_levels(ops, path, 0700, durable, op, made);",
          "make_levels(ops, path, 0777, durable, op, made);", "directory", "atomic_file")
-take_out("a mode of the parents that the umask says", "detail/directory.hpp",
+take_out("a mode of the parents that the umask says", "detail/files/directory.hpp",
          "make_levels(ops, parent, 0777, durable, op, made);", "make_levels(ops, parent, 0700, durable, op, made);",
          "directory")
-take_out("mode 0700 against the umask", "detail/posix_file_ops.hpp",
+take_out("mode 0700 against the umask", "storage/posix_file_ops.hpp",
          "return ::fchmodat(AT_FDCWD, path, (s.st_mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW);", "return 0;",
          "atomic_file")
-take_out("removing what was made for a lock", "detail/lock_file.hpp",
+take_out("removing what was made for a lock", "detail/files/lock_file.hpp",
          "if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);", "", "directory")
 take_out("a directory staying in which something was saved", "storage/atomic_file.hpp",
          "file.rename_to(name); *made_ = 0;", "file.rename_to(name);", "directory")
 take_out("a directory staying in which many were saved", "storage/atomic_file.hpp",
          "\"put_all\")); *made_ = 0;", "\"put_all\"));", "directory")
-take_out("a directory staying in which another has a lock", "detail/directory.hpp", "ops_->lock_bytes(fd, 0, 0) == 0 &&",
+take_out("a directory staying in which another has a lock", "detail/files/directory.hpp", "ops_->lock_bytes(fd, 0, 0) == 0 &&",
          "", "directory")
-take_out("a directory staying in which there is something", "detail/directory.hpp",
+take_out("a directory staying in which there is something", "detail/files/directory.hpp",
          "return name == \".\" || name == \"..\" || name == lock_file_name;", "return !name.empty();", "directory")
-take_out("looking whether the lock file is still the one that is locked", "detail/directory.hpp",
+take_out("looking whether the lock file is still the one that is locked", "detail/files/directory.hpp",
          "std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino) && std::ranges", "std::ranges",
          "directory")
-take_out("removing what was made before something fails", "detail/directory.hpp",
+take_out("removing what was made before something fails", "detail/files/directory.hpp",
          "if (!made.empty()) remove(ops, path, made);", "", "directory")
-take_out("making anew what was removed meanwhile", "detail/directory.hpp", "if (!is_gone || tries == 100) throw;",
+take_out("making anew what was removed meanwhile", "detail/files/directory.hpp", "if (!is_gone || tries == 100) throw;",
          "throw;", "directory")
-take_out("opening anew a lock file that was removed meanwhile", "detail/lock_file.hpp",
+take_out("opening anew a lock file that was removed meanwhile", "detail/files/lock_file.hpp",
          "if (!is_open && errno == ENOENT && tries < 100) continue;", "", "directory")
-take_out("leaving alone a descriptor that became another's", "detail/lock_file.hpp",
+take_out("leaving alone a descriptor that became another's", "detail/files/lock_file.hpp",
          "identity_ && ops_.fstat(fd_, &s) == 0 && *identity_", "false && ops_.fstat(fd_, &s) == 0 && *identity_", "locks")
-take_out("the lock file that was deleted going before another is made", "detail/file_lock.hpp", "file.reset(); file =",
+take_out("the lock file that was deleted going before another is made", "detail/files/file_lock.hpp", "file.reset(); file =",
          "file =", "locks")
 take_out("the longest name that a file system allows", "storage/atomic_file.hpp",
          "dir.check_name(k); detail::temporary_file", "detail::temporary_file", "directory")
@@ -482,125 +482,125 @@ take_out("the longest name of many that a file system allows", "storage/atomic_f
          "for (auto const& [k, r] : all) dir.check_name(k);", "", "directory")
 take_out("cutting a reason to what a file system allows", "storage/atomic_file.hpp",
          "dir->random(), dir->name_max())", "dir->random())", "directory")
-take_out("an error where the directory must exist", "detail/directory.hpp", "if (!found && must_exist) op.fail",
+take_out("an error where the directory must exist", "detail/files/directory.hpp", "if (!found && must_exist) op.fail",
          "if (false) op.fail", "directory")
 take_out("making no directory that must exist", "storage/atomic_file.hpp",
          "if (options_.must_exist) open(op, detail::access::write);", "", "directory")
-take_out("a setuid program's environment being its user's", "detail/default_directory.hpp", "::secure_getenv(name)",
+take_out("a setuid program's environment being its user's", "storage/default_directory.hpp", "::secure_getenv(name)",
          "std::getenv(name)", "directory", needs_root=True)
-take_out("the sync of each level before the next is made", "detail/directory.hpp",
+take_out("the sync of each level before the next is made", "detail/files/directory.hpp",
          "if (is_made) made.push_back(path); sync_into_parent(ops, path, path, durable, op);", "if (is_made) made.push_back(path);",
          "atomic_file")
-take_out("the sync of a directory whose maker died", "detail/directory.hpp",
+take_out("the sync of a directory whose maker died", "detail/files/directory.hpp",
          "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
          "for (auto level = leaf.parent_path(); level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
-take_out("the sync of all that is above it", "detail/directory.hpp",
+take_out("the sync of all that is above it", "detail/files/directory.hpp",
          "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
          "for (auto level = leaf; level == leaf; level = level.parent_path()) {", "atomic_file")
-take_out("the lock file being made after that sync", "detail/directory.hpp",
+take_out("the lock file being made after that sync", "detail/files/directory.hpp",
          "for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {",
          "::close(ops.open(made.get(), lock_file_name, lock_file_flags, 0600));"
          " for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {", "atomic_file")
-take_out("syncing no further than the file system goes", "detail/directory.hpp",
+take_out("syncing no further than the file system goes", "detail/files/directory.hpp",
          "if (above.st_dev != here.st_dev) return;", "", "atomic_file")
-take_out("removing a directory that could not be synced", "detail/directory.hpp", "ops.rmdir(leaf.c_str());", "",
+take_out("removing a directory that could not be synced", "detail/files/directory.hpp", "ops.rmdir(leaf.c_str());", "",
          "atomic_file")
-take_out("syncing the file system where a parent cannot be read", "detail/directory.hpp",
+take_out("syncing the file system where a parent cannot be read", "detail/files/directory.hpp",
          "readable ? ops.fsync(fd) : ops.syncfs(fd)", "readable ? ops.fsync(fd) : 0", "atomic_file")
-take_out("an error where a directory cannot be synced into its parent", "detail/directory.hpp",
+take_out("an error where a directory cannot be synced into its parent", "detail/files/directory.hpp",
          "if (!durable && failed == EINVAL) return;", "return;", "atomic_file")
-take_out("a file system that cannot sync directories doing under process_crash only", "detail/directory.hpp",
+take_out("a file system that cannot sync directories doing under process_crash only", "detail/files/directory.hpp",
          "if (!durable && failed == EINVAL) return;", "if (failed == EINVAL) return;", "atomic_file")
-take_out("a file system that cannot sync directories doing under process_crash", "detail/directory.hpp",
+take_out("a file system that cannot sync directories doing under process_crash", "detail/files/directory.hpp",
          "if (!durable && failed == EINVAL) return;", "", "atomic_file")
-take_out("an end to making parents", "detail/directory.hpp",
+take_out("an end to making parents", "detail/files/directory.hpp",
          "if (parent.empty()) op.fail(ENOENT, \"mkdir\", path.native());", "", "atomic_file")
-take_out("a directory that is removed again while it is made", "detail/directory.hpp",
+take_out("a directory that is removed again while it is made", "detail/files/directory.hpp",
          "op.fail(ENOENT, \"open\", path.native());  // removed again",
          "return open_or_make(ops, path, durable, op, made);", "atomic_file")
-take_out("whichever errno says that a link is in the directory's place", "detail/directory.hpp",
+take_out("whichever errno says that a link is in the directory's place", "detail/files/directory.hpp",
          "failed == ENOTDIR || failed == ELOOP ?", "failed == ENOTDIR ?", "atomic_file")
-take_out("another making the directory at the same time", "detail/directory.hpp",
+take_out("another making the directory at the same time", "detail/files/directory.hpp",
          "if (!is_made && errno != EEXIST)", "if (!is_made)", "atomic_file")
-take_out("fchmod of the lock file against the umask", "detail/directory.hpp",
+take_out("fchmod of the lock file against the umask", "detail/files/directory.hpp",
          "if (ops_->fchmod(fd, 0600) != 0) fail(\"fchmod\", lock_file_name);", "", "atomic_file")
-take_out("O_NOFOLLOW of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
+take_out("O_NOFOLLOW of the lock file", "detail/files/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
          "O_RDWR | O_CREAT | O_NONBLOCK", "locks")
 
-# --- Locks: detail/lock_file.hpp, detail/file_lock.hpp, detail/process.hpp, detail/sleep.hpp, detail/lock.hpp
+# --- Locks: detail/files/lock_file.hpp, detail/files/file_lock.hpp, detail/process.hpp, detail/sleep.hpp, detail/lock.hpp
 
-take_out("the lock", "detail/lock_file.hpp", "if (lock_again(byte)) return std::nullopt;",
+take_out("the lock", "detail/files/lock_file.hpp", "if (lock_again(byte)) return std::nullopt;",
          "return std::nullopt;", "locks", may_hang=True)
 take_out("going on with a pause that a signal ended", "detail/sleep.hpp", "errno != EINTR", "true", "locks")
 take_out("an end to a pause where there is no sleeping", "detail/sleep.hpp", "left = pause - detail::since(start)",
          "left = pause", "locks", may_hang=True)
 take_out("an end to a call that is always interrupted", "detail/operation.hpp",
          "if (detail::since(*start) >= std::chrono::seconds(2)) return result;", "", "locks", may_hang=True)
-take_out("a byte of its own for each key", "detail/file_lock.hpp",
+take_out("a byte of its own for each key", "detail/files/file_lock.hpp",
          "static_cast<off_t>(xxh64::hash(name) >> 2)", "off_t{0}", "locks")
-take_out("telling a lock that cannot be taken from one that another has", "detail/lock_file.hpp",
+take_out("telling a lock that cannot be taken from one that another has", "detail/files/lock_file.hpp",
          "if (errno != EAGAIN && errno != EACCES) op.fail(errno, \"lock\", path_);", "", "locks")
-take_out("the second look after locking", "detail/file_lock.hpp", "if (file->stands()) {", "{", "locks")
-take_out("an end to locking a file that is deleted again and again", "detail/file_lock.hpp",
+take_out("the second look after locking", "detail/files/file_lock.hpp", "if (file->stands()) {", "{", "locks")
+take_out("an end to locking a file that is deleted again and again", "detail/files/file_lock.hpp",
          "tries < 100; ++tries) { std::size_t", ";) { std::size_t", "locks", may_hang=True)
-take_out("the lock file being a regular file", "detail/lock_file.hpp", "if (!S_ISREG(mode_))", "if (false)",
+take_out("the lock file being a regular file", "detail/files/lock_file.hpp", "if (!S_ISREG(mode_))", "if (false)",
          "locks")
-take_out("the lock file being for us alone", "detail/lock_file.hpp",
+take_out("the lock file being for us alone", "detail/files/lock_file.hpp",
          "if ((file->mode_ & 0777) != 0600 && ops.fchmod(file->fd_, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "",
          "locks")
-take_out("comparing the file system of the locked file", "detail/lock_file.hpp",
+take_out("comparing the file system of the locked file", "detail/files/lock_file.hpp",
          "ours.st_dev == found.st_dev &&", "", "locks")
-take_out("an error where the lock file cannot be closed to others", "detail/lock_file.hpp",
+take_out("an error where the lock file cannot be closed to others", "detail/files/lock_file.hpp",
          "ops.fchmod(file->fd_, 0600) != 0) dir.fail(\"fchmod\", lock_file_name);", "ops.fchmod(file->fd_, 0600) != 0) { }", "locks")
-take_out("comparing the locked file with the one that stands there", "detail/lock_file.hpp",
+take_out("comparing the locked file with the one that stands there", "detail/files/lock_file.hpp",
          "ours.st_dev == found.st_dev && ours.st_ino == found.st_ino", "true", "locks")
-take_out("locking again to see whether the lock is held", "detail/file_lock.hpp",
+take_out("locking again to see whether the lock is held", "detail/files/file_lock.hpp",
          "(file_.use_count() >= few || file_->lock_again(byte_))", "true", "locks")
-take_out("an inherited lock not being held", "detail/lock_file.hpp",
+take_out("an inherited lock not being held", "detail/files/lock_file.hpp",
          "if (!owner_.is_current()) return false;", "", "locks")
-take_out("an inherited lock not being released", "detail/lock_file.hpp",
+take_out("an inherited lock not being released", "detail/files/lock_file.hpp",
          "if (!owner_.is_current()) return;", "", "locks")
-take_out("locks of the open file description", "detail/posix_file_ops.hpp",
+take_out("locks of the open file description", "storage/posix_file_ops.hpp",
          "return lock(F_OFD_SETLK, fd, F_WRLCK, start, count);", "return lock(F_SETLK, fd, F_WRLCK, start, count);",
          "locks")
-take_out("a lock of one byte", "detail/posix_file_ops.hpp", "wanted.l_start = start;", "wanted.l_start = 0;", "locks")
-take_out("unlocking before closing", "detail/posix_file_ops.hpp", "unlock_bytes(fd, 0, 0); ::close(fd);",
+take_out("a lock of one byte", "storage/posix_file_ops.hpp", "wanted.l_start = start;", "wanted.l_start = 0;", "locks")
+take_out("unlocking before closing", "storage/posix_file_ops.hpp", "unlock_bytes(fd, 0, 0); ::close(fd);",
          "::close(fd);", "locks")
-take_out("O_CLOEXEC", "detail/posix_file_ops.hpp", "name, flags | O_CLOEXEC, mode)", "name, flags, mode)", "locks")
-take_out("a forked child closing the lock file", "detail/lock_file.hpp",
+take_out("O_CLOEXEC", "storage/posix_file_ops.hpp", "name, flags | O_CLOEXEC, mode)", "name, flags, mode)", "locks")
+take_out("a forked child closing the lock file", "detail/files/lock_file.hpp",
          "if (fd_ >= 0 && !is_foreign()) ops_.close(std::exchange(fd_, -1)); }", "fd_ = -1; }", "locks")
-take_out("a forked child forgetting what it closed", "detail/lock_file.hpp",
+take_out("a forked child forgetting what it closed", "detail/files/lock_file.hpp",
          "if (fd_ >= 0 && !is_foreign()) ops_.close(std::exchange(fd_, -1)); }", "if (fd_ >= 0 && !is_foreign()) ops_.close(fd_); }", "locks")
 take_out("numbers of processes that do not come again", "detail/process.hpp", "number = ++here.count", "number = 1",
          "locks")
 take_out("seeing a fork that no handler was told of", "detail/process.hpp",
          "static_cast<void>(::madvise(page, sizeof(atomic_word), MADV_WIPEONFORK));", "", "locks")
 take_out("seeing a fork where the kernel does not", "detail/process.hpp", "word->store(0);", "", "locks")
-take_out("each of locks that share a descriptor being released by itself", "detail/file_lock.hpp",
+take_out("each of locks that share a descriptor being released by itself", "detail/files/file_lock.hpp",
          "file_->unlock(byte_);", "{}", "delete_guards")
-take_out("an inherited one of locks that share a descriptor not being released", "detail/file_lock.hpp",
+take_out("an inherited one of locks that share a descriptor not being released", "detail/files/file_lock.hpp",
          "if (file_ && is_shared() && !file_->is_inherited())", "if (file_ && is_shared())", "locks")
 take_out("holding a lock that was taken again until the record is removed", "recover.hpp",
          "if (auto again = held.take_own()) locks_[locks_.size() - 1] = std::move(*again);", "", "recover")
-take_out("looking whether the file of locks stands before another joins them", "detail/file_lock.hpp",
+take_out("looking whether the file of locks stands before another joins them", "detail/files/file_lock.hpp",
          "&& taken.back().file_->stands()", "", "delete_guards")
-take_out("locking many otherwise than one by one", "detail/lock_file.hpp",
+take_out("locking many otherwise than one by one", "detail/files/lock_file.hpp",
          "if (bytes.size() >= many) return lock_many(bytes, op);", "", "delete_guards")
-take_out("freeing what lies between many locks", "detail/lock_file.hpp",
+take_out("freeing what lies between many locks", "detail/files/lock_file.hpp",
          "for (auto const part : free) unlock_between(part, op);", "", "delete_guards", may_hang=True)
-take_out("looking at all of many before one is locked", "detail/lock_file.hpp",
+take_out("looking at all of many before one is locked", "detail/files/lock_file.hpp",
          "if (first != last) return obstacle{first->index, count != 1};",
          "if (first != last) { for (auto const p : free) ops_.lock_bytes(fd_, range_of(p).first, range_of(p).second);"
          " for (auto const p : free) unlock_between(p, op);"
          " sleep_for(std::chrono::milliseconds(5)); return obstacle{first->index, count != 1}; }",
          "delete_guards", may_hang=True)
-take_out("letting others lock many in passing", "detail/lock_file.hpp", "if (!met || !met->passes ||",
+take_out("letting others lock many in passing", "detail/files/lock_file.hpp", "if (!met || !met->passes ||",
          "if (true ||", "delete_guards")
-take_out("an end to letting others pass", "detail/lock_file.hpp",
+take_out("an end to letting others pass", "detail/files/lock_file.hpp",
          "!met->passes || detail::since(start) >= std::chrono::seconds(1))", "!met->passes)", "delete_guards", may_hang=True)
-take_out("freeing all of many where one is busy", "detail/lock_file.hpp", "if (one) ops_.unlock_bytes(fd_, 0, 0);", "",
+take_out("freeing all of many where one is busy", "detail/files/lock_file.hpp", "if (one) ops_.unlock_bytes(fd_, 0, 0);", "",
          "delete_guards")
-take_out("many locks beside those of others", "detail/lock_file.hpp",
+take_out("many locks beside those of others", "detail/files/lock_file.hpp",
          "parts.emplace_back(part.begin(), first); parts.emplace_back(last, part.end());", "",
          "delete_guards", may_hang=True)
 take_out("waiting for a lock", "detail/lock.hpp", "if (waited >= wait) return waited;", "return waited;", "locks")
@@ -617,15 +617,15 @@ take_out("a record that cannot be read under a lost lock being an error", "detai
          "if (problem.code() == errc::corrupt) return false;", "return false;", "locks")
 take_out("a record that was damaged under a lost lock being another's", "detail/lock.hpp",
          "if (problem.code() == errc::corrupt) return false;", "", "locks")
-take_out("the lock never having been lost when a guard saves", "detail/guarded_key.hpp",
+take_out("the lock never having been lost when a guard saves", "detail/guard/guarded_key.hpp",
          "record_.require_held(guard_); if (origin_", "record_.ensure_held(guard_); if (origin_", "locks")
-take_out("the look at the lock before a save", "detail/guarded_key.hpp",
+take_out("the look at the lock before a save", "detail/guard/guarded_key.hpp",
          "record_.require_held(guard_); if (origin_", "if (origin_", "locks")
-take_out("the lock being held still after the save", "detail/guarded_key.hpp",
+take_out("the lock being held still after the save", "detail/guard/guarded_key.hpp",
          "if (r) was_put(std::move(*r)); require_lock();", "if (r) was_put(std::move(*r));", "locks")
-take_out("the lock being held still after a save that failed and was forgiven", "detail/guarded_key.hpp",
+take_out("the lock being held still after a save that failed and was forgiven", "detail/guard/guarded_key.hpp",
          "put_failed(std::current_exception()); r.reset();", "return put_failed(std::current_exception());", "locks")
-take_out("a server's refusal not being a lock that cannot be made", "detail/guarded_key.hpp",
+take_out("a server's refusal not being a lock that cannot be made", "detail/guard/guarded_key.hpp",
          "if (code.category() != boost::system::system_category()) return false;", "", "postgres_storage")
 take_out("the locks being held still after the saves of many", "delete_guards.hpp",
          "for (auto const& one : guarded_) one->require_lock();", "", "locks")
@@ -647,81 +647,81 @@ take_out("asking for the live value under the lock", "delete_guard.hpp",
          "auto early = detail::live_value<T>(std::forward<Live>(live)()); key_.lock(options_.wait_for_lock);"
          " key_.inspect(std::move(early));",
          "delete_guard")
-take_out("live, none: saved", "detail/guarded_key.hpp",
+take_out("live, none: saved", "detail/guard/guarded_key.hpp",
          "stash_.storage().put(key_, *r);",
          "if (origin_ != stash::origin::live) stash_.storage().put(key_, *r);", "delete_guard")
-take_out("live, the same: not set aside", "detail/guarded_key.hpp",
+take_out("live, the same: not set aside", "detail/guard/guarded_key.hpp",
          "if (old.payload == pending_->payload) return false;", "", "delete_guard")
-take_out("live, the same in another order: not set aside", "detail/guarded_key.hpp",
+take_out("live, the same in another order: not set aside", "detail/guard/guarded_key.hpp",
          "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);", "return true;", "delete_guard")
-take_out("live, equal but for what its == does not look at: set aside", "detail/guarded_key.hpp",
+take_out("live, equal but for what its == does not look at: set aside", "detail/guard/guarded_key.hpp",
          "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);", "return !(value == *value_);",
          "delete_guard")
-take_out("live, the same bytes in another order, but not equal: set aside", "detail/guarded_key.hpp",
+take_out("live, the same bytes in another order, but not equal: set aside", "detail/guard/guarded_key.hpp",
          "return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);",
          "return sorted(old.payload) != sorted(pending_->payload);", "delete_guard")
-take_out("the value in memory of its own", "detail/guarded_key.hpp",
+take_out("the value in memory of its own", "detail/guard/guarded_key.hpp",
          "value_.emplace(deserialize(r));", "value_.emplace(std::move(*live));", "delete_guard")
-take_out("an unsaved value in memory of its own", "detail/guarded_key.hpp",
+take_out("an unsaved value in memory of its own", "detail/guard/guarded_key.hpp",
          "value_.emplace(detail::in_own_memory(std::move(live)));", "value_.emplace(std::move(live));", "delete_guard")
-take_out("not forgiving a value that was not saved and may be in another's memory", "detail/guarded_key.hpp",
+take_out("not forgiving a value that was not saved and may be in another's memory", "detail/guard/guarded_key.hpp",
          "std::rethrow_exception(save_error_); } else {", "value_.emplace(std::move(live)); } else {", "delete_guard")
-take_out("an optional of another library being one", "detail/live_value.hpp",
+take_out("an optional of another library being one", "detail/guard/live_value.hpp",
          "if (!result.has_value()) return std::nullopt;", "", "delete_guard")
-take_out("live, another: set aside", "detail/guarded_key.hpp",
+take_out("live, another: set aside", "detail/guard/guarded_key.hpp",
          "std::string const where = record_.set_aside(\"superseded\", guard_);", "std::string const where;", "delete_guard")
-take_out("not live, intact: adopted", "detail/guarded_key.hpp",
+take_out("not live, intact: adopted", "detail/guard/guarded_key.hpp",
          "if (!pending_) return; value_.emplace", "pending_.reset(); return; value_.emplace", "delete_guard")
-take_out("not live, intact: put again", "detail/guarded_key.hpp",
+take_out("not live, intact: put again", "detail/guard/guarded_key.hpp",
          "stash_.storage().put(key_, *r);",
          "if (origin_ == stash::origin::live) stash_.storage().put(key_, *r);", "delete_guard")
-take_out("not live, intact, cannot be put again: throws", "detail/guarded_key.hpp",
+take_out("not live, intact, cannot be put again: throws", "detail/guard/guarded_key.hpp",
          "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
          "if (origin_ == stash::origin::live && (!options_.best_effort || is_busy(problem)))", "delete_guard")
-take_out("corrupt: set aside", "detail/guarded_key.hpp",
+take_out("corrupt: set aside", "detail/guard/guarded_key.hpp",
          "std::string const where = record_.set_aside(\"corrupt\", guard_);", "std::string const where;",
          "delete_guard")
-take_out("unreadable: throws", "detail/guarded_key.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
-take_out("another type: throws", "detail/guarded_key.hpp", "T const value = deserialize(old); if constexpr", "T const& value = *value_; if constexpr",
+take_out("unreadable: throws", "detail/guard/guarded_key.hpp", "if (problem.code() != errc::corrupt) throw;", "", "delete_guard")
+take_out("another type: throws", "detail/guard/guarded_key.hpp", "T const value = deserialize(old); if constexpr", "T const& value = *value_; if constexpr",
          "delete_guard")
-take_out("too large: throws before anything is moved", "detail/guarded_key.hpp", "check_put(stash_.storage(), key_, *pending_);", "",
+take_out("too large: throws before anything is moved", "detail/guard/guarded_key.hpp", "check_put(stash_.storage(), key_, *pending_);", "",
          "delete_guard")
-take_out("believing \"not live\" only under a lock that was never lost", "detail/guarded_key.hpp",
+take_out("believing \"not live\" only under a lock that was never lost", "detail/guard/guarded_key.hpp",
          "pending_ = look(); record_.require_held(guard_);", "pending_ = look();", "locks")
-take_out("throwing where the save failed", "detail/guarded_key.hpp",
+take_out("throwing where the save failed", "detail/guard/guarded_key.hpp",
          "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
          "if (origin_ != stash::origin::live || is_busy(problem))", "delete_guard")
-take_out("best_effort not forgiving a key that is busy", "detail/guarded_key.hpp",
+take_out("best_effort not forgiving a key that is busy", "detail/guard/guarded_key.hpp",
          "if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem))",
          "if (origin_ != stash::origin::live || !options_.best_effort)", "locks")
-take_out("throwing where no lock can be made", "detail/guarded_key.hpp",
+take_out("throwing where no lock can be made", "detail/guard/guarded_key.hpp",
          "if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;",
          "if (!no_lock_can_be_made(e.code())) throw;", "delete_guard")
-take_out("best_effort not forgiving a lock that cannot be judged", "detail/guarded_key.hpp",
+take_out("best_effort not forgiving a lock that cannot be judged", "detail/guard/guarded_key.hpp",
          "if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;",
          "if (!options_.best_effort || e.code() == errc::busy) throw;", "delete_guard")
-take_out("best_effort without a lock only with a live value", "detail/guarded_key.hpp",
+take_out("best_effort without a lock only with a live value", "detail/guard/guarded_key.hpp",
          "if (!live) { if (no_lock_) std::rethrow_exception(no_lock_);", "if (!live) {", "delete_guard")
-take_out("touching no record without a lock", "detail/guarded_key.hpp",
+take_out("touching no record without a lock", "detail/guard/guarded_key.hpp",
          "saving([&] { if (no_lock_) std::rethrow_exception(no_lock_);", "saving([&] {", "delete_guard")
-take_out("a commit destroying only what may be destroyed", "detail/guarded_key.hpp",
+take_out("a commit destroying only what may be destroyed", "detail/guard/guarded_key.hpp",
          "if (clearable_) { if (reason", "if (record_.was_locked()) { if (reason", "delete_guard")
-take_out("a rollback destroying only what may be destroyed", "detail/guarded_key.hpp",
+take_out("a rollback destroying only what may be destroyed", "detail/guard/guarded_key.hpp",
          "if (!options_.clear_after_restore || !clearable_) return;",
          "if (!options_.clear_after_restore || !record_.was_locked()) return;", "delete_guard")
-take_out("a restore destroying the record only if it is asked to", "detail/guarded_key.hpp",
+take_out("a restore destroying the record only if it is asked to", "detail/guard/guarded_key.hpp",
          "if (!options_.clear_after_restore || !clearable_) return;", "if (!clearable_) return;", "delete_guard")
-take_out("the second look at the lock before a restore", "detail/guarded_key.hpp",
+take_out("the second look at the lock before a restore", "detail/guard/guarded_key.hpp",
          "if (record_.was_locked()) record_.ensure_held(\"rollback\");", "", "locks")
-take_out("keeping the record until the restore has returned", "detail/guarded_key.hpp",
+take_out("keeping the record until the restore has returned", "detail/guard/guarded_key.hpp",
          "restore(std::as_const(*value_));", "record_.erase(\"rollback\"); restore(std::as_const(*value_));",
          "delete_guard")
-take_out("keeping the record where the restore failed", "detail/guarded_key.hpp",
+take_out("keeping the record where the restore failed", "detail/guard/guarded_key.hpp",
          "{.where = is_busy(problem) ? rescue() : place(), .error = problem}); throw;",
          "{.where = is_busy(problem) ? rescue() : place(), .error = problem});", "delete_guard")
-take_out("keeping the value where lock and record are lost", "detail/guarded_key.hpp",
+take_out("keeping the value where lock and record are lost", "detail/guard/guarded_key.hpp",
          "is_busy(problem) ? rescue() : place()", "place()", "locks")
-take_out("the first error where the rescue fails too", "detail/guarded_key.hpp",
+take_out("the first error where the rescue fails too", "detail/guard/guarded_key.hpp",
          "if (!where.empty()) return where; } catch (...)", "if (!where.empty()) return where; } catch (int)", "locks")
 take_out("calling restore once", "delete_guard.hpp", "done_ = true; key_.roll_back(restore_);", "key_.roll_back(restore_);",
          "delete_guard")
@@ -730,7 +730,7 @@ take_out("no exception from the destructor", "delete_guard.hpp", "try { roll_bac
 take_out("nothing done by an inherited guard", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; try",
          "if (done_) return; try", "locks")
-take_out("an inherited guard refusing to commit or roll back", "detail/guarded_key.hpp",
+take_out("an inherited guard refusing to commit or roll back", "detail/guard/guarded_key.hpp",
          "if (!owner.is_current()) {", "if (false) {", "locks")
 take_out("an inherited guard releasing nothing", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; done_ = true;",
@@ -739,15 +739,15 @@ take_out("a release that restores nothing", "delete_guard.hpp",
          "if (done_ || !owner_.is_current()) return; detail::no_cancel const whole; done_ = true;",
          "if (done_ || !owner_.is_current()) return;",
          "delete_guard")
-take_out("telling at a release that there is no record", "detail/guarded_key.hpp", "if (save_error_) {", "if (false) {",
+take_out("telling at a release that there is no record", "detail/guard/guarded_key.hpp", "if (save_error_) {", "if (false) {",
          "delete_guard")
 take_out("an event printed the same whatever is left on the stream", "event.hpp",
          "return detail::print(out, line);", "return out << line;", "delete_guard")
 take_out("nothing restored after a commit that failed", "delete_guard.hpp",
          "done_ = true; key_.commit(reason);", "key_.commit(reason); done_ = true;", "delete_guard")
-take_out("a commit that cannot clear throwing", "detail/guarded_key.hpp",
+take_out("a commit that cannot clear throwing", "detail/guard/guarded_key.hpp",
          "clear_failed(std::current_exception()); throw;", "clear_failed(std::current_exception());", "delete_guard")
-take_out("a commit syncing where there is no record", "detail/guarded_key.hpp",
+take_out("a commit syncing where there is no record", "detail/guard/guarded_key.hpp",
          "record_.erase(\"commit\");", "if (value_) record_.erase(\"commit\");", "delete_guard")
 take_out("a commit after the end destroying nothing", "delete_guard.hpp",
          "if (done_) return; detail::no_cancel const whole; done_ = true;",
@@ -823,7 +823,7 @@ take_out("no cancellation amid a call", "detail/no_cancel.hpp",
          "::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_);", "", "basic_stash/cancellation/*")
 take_out("letting a cancellation come afterwards", "detail/no_cancel.hpp",
          "::pthread_setcancelstate(before_, nullptr);", "", "basic_stash/cancellation/*")
-take_out("no cancellation in a destructor that closes", "detail/posix_file_ops.hpp",
+take_out("no cancellation in a destructor that closes", "storage/posix_file_ops.hpp",
          "detail::no_cancel const whole; // for it is called by destructors", "", "basic_stash/cancellation/*")
 take_out("the lock of a save", "basic_stash.hpp",
          "auto const lock = detail::acquire(storage_, k, detail::short_wait, \"save\");", "", "locks")
@@ -832,14 +832,14 @@ take_out("the lock of a clear", "basic_stash.hpp",
 take_out("a clear making nothing", "basic_stash.hpp", "if (!storage_.exists()) return false;", "", "atomic_file")
 take_out("telling a record that cannot be read from an absent one", "basic_stash.hpp",
          "if (problem.code() != errc::corrupt) throw;", "", "atomic_file")
-take_out("the lock in memory", "detail/key_locks.hpp", "if (!is_new && row->second.is_current()) return std::nullopt;", "",
+take_out("the lock in memory", "storage/key_locks.hpp", "if (!is_new && row->second.is_current()) return std::nullopt;", "",
          "storage_conformance/*/memory")
-take_out("a forked child being free to lock in memory", "detail/key_locks.hpp",
+take_out("a forked child being free to lock in memory", "storage/key_locks.hpp",
          "if (!is_new && row->second.is_current())", "if (!is_new)", "locks")
-take_out("an inherited lock in memory not being held", "detail/key_locks.hpp",
+take_out("an inherited lock in memory not being held", "storage/key_locks.hpp",
          "return rows_ != nullptr && owner_.is_current();", "return rows_ != nullptr;",
          "storage_conformance/*/memory")
-take_out("an inherited lock in memory not being released", "detail/key_locks.hpp",
+take_out("an inherited lock in memory not being released", "storage/key_locks.hpp",
          "if (!rows_ || !owner_.is_current()) return;", "if (!rows_) return;", "locks")
 take_out("keeping in memory what was set aside", "storage/memory.hpp",
          "state_->aside.push_back({now, as_entry(k, found->second, where), found->second});", "",
@@ -849,170 +849,170 @@ take_out("the age below which purge destroys nothing in memory", "storage/memory
 
 # --- The journal: detail/journal*.hpp, storage/journal.hpp
 
-take_out("waking who leads next", "detail/journal.hpp",
+take_out("waking who leads next", "detail/journal/journal.hpp",
          "if (!queue_.empty()) queue_.front()->woken.notify_one();", "", "journal", may_hang=True)
-take_out("waking who was written for", "detail/journal.hpp", "one->woken.notify_one();", "", "journal", may_hang=True)
+take_out("waking who was written for", "detail/journal/journal.hpp", "one->woken.notify_one();", "", "journal", may_hang=True)
 journal_cuts = "power_cut/power_cut/no_history_of_a_journal_loses_a_word_or_brings_a_record_back"
-take_out("the sync of a journal's frames", "detail/journal.hpp", "file_->sync(op); file_->note_synced();",
+take_out("the sync of a journal's frames", "detail/journal/journal.hpp", "file_->sync(op); file_->note_synced();",
          "file_->note_synced();", journal_cuts, "journal", may_hang=True)
-take_out("zeroing what may stand behind the last frame", "detail/journal_file.hpp",
+take_out("zeroing what may stand behind the last frame", "detail/journal/file.hpp",
          "write_zeros(end(), capacity_, op);", "", "journal")
-take_out("writing again what may be in the page cache alone", "detail/journal_file.hpp",
+take_out("writing again what may be in the page cache alone", "detail/journal/file.hpp",
          "write(read(at, std::min(step, end() - at), op), at, op);", "", journal_cuts)
-take_out("the sync when a journal is opened", "detail/journal_file.hpp", "if (syncs) sync(op); synced_ =", "synced_ =",
+take_out("the sync when a journal is opened", "detail/journal/file.hpp", "if (syncs) sync(op); synced_ =", "synced_ =",
          journal_cuts, "journal")
-take_out("zeros on the disk before a journal grows into them", "detail/journal_file.hpp",
+take_out("zeros on the disk before a journal grows into them", "detail/journal/file.hpp",
          "is_poisoned = true; sync(op); // also where no frame is: so that a torn one has zeros in it, and not what the disk had before is_poisoned = false;", "",
          "journal", journal_cuts)
-take_out("the zeros that a journal grows by", "detail/journal_file.hpp",
+take_out("the zeros that a journal grows by", "detail/journal/file.hpp",
          "write_zeros(capacity_, target, op); is_poisoned", "is_poisoned", journal_cuts, "journal")
-take_out("a sync of what others have synced before others follow it unsynced", "detail/journal_file.hpp",
+take_out("a sync of what others have synced before others follow it unsynced", "detail/journal/file.hpp",
          "durable_ || last_.is_synced || found.has_torn_end", "durable_ || found.has_torn_end", journal_cuts)
-take_out("noting in a journal that a frame is not synced", "detail/journal_file.hpp", "f.head.is_synced = durable_;", "",
+take_out("noting in a journal that a frame is not synced", "detail/journal/file.hpp", "f.head.is_synced = durable_;", "",
          "journal")
-take_out("a last frame by which damage in the one before is known", "detail/journal.hpp", "file_->close(op);", "", "journal")
-take_out("damage below what was synced", "detail/journal_reader.hpp", "result.proves_damage = true;", "", "journal")
-take_out("damage where all was written", "detail/journal_reader.hpp",
+take_out("a last frame by which damage in the one before is known", "detail/journal/journal.hpp", "file_->close(op);", "", "journal")
+take_out("damage below what was synced", "detail/journal/reader.hpp", "result.proves_damage = true;", "", "journal")
+take_out("damage where all was written", "detail/journal/reader.hpp",
          "if (may_be_torn && !behind.next) {", "if (!behind.proves_damage && !behind.next) {", "journal")
-take_out("cutting what a crash left", "detail/journal_reader.hpp", "bool const has_gap = has_unwritten(at, end, has_head ? &*head : nullptr);",
+take_out("cutting what a crash left", "detail/journal/reader.hpp", "bool const has_gap = has_unwritten(at, end, has_head ? &*head : nullptr);",
          "bool const has_gap = false;", "journal", journal_cuts)
-take_out("cutting the beginning of a head", "detail/journal_reader.hpp", "is_cut_short(front, end - at)", "false",
+take_out("cutting the beginning of a head", "detail/journal/reader.hpp", "is_cut_short(front, end - at)", "false",
          journal_cuts)
-take_out("what is whole behind a torn frame", "detail/journal_reader.hpp", "if (may_be_torn && !behind.next) {",
+take_out("what is whole behind a torn frame", "detail/journal/reader.hpp", "if (may_be_torn && !behind.next) {",
          "if (may_be_torn) {", "journal")
-take_out("doubt about what was not synced, where it may be torn", "detail/journal_reader.hpp",
+take_out("doubt about what was not synced, where it may be torn", "detail/journal/reader.hpp",
          "if (!may_be_torn || behind.is_unsynced) {", "if (!may_be_torn) {", "journal")
-take_out("no doubt about what was synced, where others may be torn", "detail/journal_reader.hpp",
+take_out("no doubt about what was synced, where others may be torn", "detail/journal/reader.hpp",
          "if (may_be_torn) damage.certain_below = found_.synced;", "", "journal", journal_cuts)
-take_out("doubt where a journal was cut", "detail/journal_reader.hpp",
+take_out("doubt where a journal was cut", "detail/journal/reader.hpp",
          "if (!behind.next && !has_gap && (has_head ? reach >= size_ : reach + 8 > size_)) {", "if (false) {", "journal")
-take_out("mending one bit of a head", "detail/journal_reader.hpp", "!is_next(head) && bit < 8 * front.size()", "false",
+take_out("mending one bit of a head", "detail/journal/reader.hpp", "!is_next(head) && bit < 8 * front.size()", "false",
          "journal")
-take_out("writing a journal anew where others are not to follow", "detail/journal.hpp",
+take_out("writing a journal anew where others are not to follow", "detail/journal/journal.hpp",
          "file_->is_new() || !found_.is_settled", "file_->is_new()", "journal")
-take_out("the hash of a frame's body", "detail/journal_reader.hpp",
+take_out("the hash of a frame's body", "detail/journal/reader.hpp",
          "if (xxh64::hash(body, salt_) != head->body_hash) return false;", "", "journal")
-take_out("not reading a descriptor that became another's", "detail/journal_file.hpp",
+take_out("not reading a descriptor that became another's", "detail/journal/file.hpp",
          "if (is_foreign()) op.fail(errno, \"read\", path_);", "", "journal")
-take_out("not writing to a descriptor that became another's", "detail/journal_file.hpp",
+take_out("not writing to a descriptor that became another's", "detail/journal/file.hpp",
          "return !is_foreign() && ops_->lstat", "return ops_->lstat", "journal")
-take_out("not closing a descriptor that became another's", "detail/journal_file.hpp",
+take_out("not closing a descriptor that became another's", "detail/journal/file.hpp",
          "if (file_.get() >= 0 && identity_ && is_foreign() && errno == EBADF) file_.release();", "", "journal")
-take_out("reading without writing", "detail/journal.hpp", "if (file_ || load_to_look(op)) f(",
+take_out("reading without writing", "detail/journal/journal.hpp", "if (file_ || load_to_look(op)) f(",
          "if (file_ || open_to_change(false, op)) f(", "journal")
-take_out("reading a journal that cannot be locked", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
+take_out("reading a journal that cannot be locked", "detail/files/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
          "if (failed != ENOENT)", "journal")
-take_out("reading a journal without a lock file", "detail/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
+take_out("reading a journal without a lock file", "detail/files/lock_file.hpp", "if (failed != ENOENT && failed != EROFS)",
          "if (failed != EROFS)", "journal")
-take_out("a second look where another came while one read without a lock", "detail/journal.hpp",
+take_out("a second look where another came while one read without a lock", "detail/journal/journal.hpp",
          "if (lock_ || state_of_file(*dir) == before) return true;", "return true;", "journal")
-take_out("looking for records where a change could not be made", "detail/journal.hpp",
+take_out("looking for records where a change could not be made", "detail/journal/journal.hpp",
          "if (lock_) return load(*dir, access::write, op);", "if (lock_) return false;", "journal")
-take_out("a journal that was cut where a frame ends", "detail/journal_reader.hpp", "if (at >= size_) cut(visit);", "",
+take_out("a journal that was cut where a frame ends", "detail/journal/reader.hpp", "if (at >= size_) cut(visit);", "",
          "journal")
-take_out("zeros behind the last frame, by which one sees that nothing was cut", "detail/journal_file.hpp",
+take_out("zeros behind the last frame, by which one sees that nothing was cut", "detail/journal/file.hpp",
          "frames.back().head.end() + room_behind;", "frames.back().head.end();", "journal")
-take_out("a second closing frame in another sector", "detail/journal_file.hpp",
+take_out("a second closing frame in another sector", "detail/journal/file.hpp",
          "if (frames.back().head.end() + 8 > capacity_) {", "if (true) {", "journal")
-take_out("knowing by its body that a frame was written", "detail/journal_reader.hpp",
+take_out("knowing by its body that a frame was written", "detail/journal/reader.hpp",
          "if (has_body_still) to = head->body_at();", "", "journal")
-take_out("seeing a gap in a head that can be mended", "detail/journal_reader.hpp",
+take_out("seeing a gap in a head that can be mended", "detail/journal/reader.hpp",
          "if (has_body_still) to = head->body_at();", "if (head != nullptr && has_body(*head)) return false;", journal_cuts)
-take_out("seeing that the last byte of a frame was not written", "detail/journal_reader.hpp",
+take_out("seeing that the last byte of a frame was not written", "detail/journal/reader.hpp",
          "if (head != nullptr && !has_body_still && bytes(head->body_at() + head->body_size - 1, 1) == zero) return true;",
          "", "every_call_fails/*/a_write_is_short*")
 take_out("the end of doubt when what was damaged is purged", "storage/journal.hpp", "if (index.ends_damage(names)) {",
          "if (false) {", "journal")
-take_out("doubt while what was damaged is kept", "detail/journal_index.hpp",
+take_out("doubt while what was damaged is kept", "detail/journal/index.hpp",
          "std::ranges::none_of(kept_, [&](auto const& row) { return !is_named(row) && is_of_it(row); }) &&", "", "journal")
-take_out("doubt while a doubtful record stands", "detail/journal_index.hpp",
+take_out("doubt while a doubtful record stands", "detail/journal/index.hpp",
          "return row.second.size != 0 && is_doubtful(row.second);", "return false;", "journal")
-take_out("keeping no owner out while root looks", "detail/journal.hpp",
+take_out("keeping no owner out while root looks", "detail/journal/journal.hpp",
          "if (dir->user() == ops_.user()) {  // else its owner would be kept out", "{", "journal", needs_root=True)
-take_out("forgetting what was read without a lock", "detail/journal.hpp", "if (self.is_view_) self.end_view();", "",
+take_out("forgetting what was read without a lock", "detail/journal/journal.hpp", "if (self.is_view_) self.end_view();", "",
          "journal")
-take_out("a look whether what was read before is still there", "detail/journal.hpp", "if (!dir || !lock_->held() || (file_ && !file_->is_current())) fail_as_lost(op);", "",
+take_out("a look whether what was read before is still there", "detail/journal/journal.hpp", "if (!dir || !lock_->held() || (file_ && !file_->is_current())) fail_as_lost(op);", "",
          "journal")
-take_out("the hash of a body that is read", "detail/journal_copy.hpp",
+take_out("the hash of a body that is read", "detail/journal/compaction.hpp",
          "if (xxh64::hash(body, salt) != head->body_hash) return {false, false, std::move(bytes)};", "", "journal")
-take_out("the checksum of a frame's head", "detail/journal_format.hpp",
+take_out("the checksum of a frame's head", "detail/journal/format.hpp",
          "if (head.checksum != xxh64::hash(bytes.substr(8, head.size() - 8), salt)) return std::nullopt;", "", "journal")
-take_out("the second copy of a journal's first bytes", "detail/journal_format.hpp",
+take_out("the second copy of a journal's first bytes", "detail/journal/format.hpp",
          "for (; bytes.size() >= 32; bytes.remove_prefix(32))", "for (; bytes.size() >= 64; bytes.remove_prefix(64))",
          "journal")
-take_out("refusing a journal of a newer version", "detail/journal_file.hpp", "if (!head->is_this_version)", "if (false)",
+take_out("refusing a journal of a newer version", "detail/journal/file.hpp", "if (!head->is_this_version)", "if (false)",
          "journal")
-take_out("doubt about what was written before damage", "detail/journal_index.hpp",
+take_out("doubt about what was written before damage", "detail/journal/index.hpp",
          "return place.at == 0 || (one.certain_below <= place.at && place.at < one.place.at);", "return false;", "journal")
-take_out("doubt about a key that is not there", "detail/journal_index.hpp", "if (unknown_.empty()) return std::nullopt;",
+take_out("doubt about a key that is not there", "detail/journal/index.hpp", "if (unknown_.empty()) return std::nullopt;",
          "if (unknown_.empty() || row == records_.end()) return std::nullopt;", "journal")
-take_out("an erase being remembered where all is in doubt", "detail/journal_index.hpp",
+take_out("an erase being remembered where all is in doubt", "detail/journal/index.hpp",
          "if (unknown_.empty()) records_.erase(k);", "records_.erase(k);", "journal")
-take_out("keeping what a damaged frame may have replaced", "detail/journal_index.hpp",
+take_out("keeping what a damaged frame may have replaced", "detail/journal/index.hpp",
          "if (row != records_.end() && row->second.size != 0) { auto const when", "if (false) { auto const when",
          "journal")
-take_out("copying damage when a journal is written anew", "detail/journal_copy.hpp",
+take_out("copying damage when a journal is written anew", "detail/journal/compaction.hpp",
          "for (auto const& one : old.unknown()) add(frame_kind::damage, {}, {}, content(one.place).payload);", "",
          "journal")
-take_out("copying what was set aside", "detail/journal_copy.hpp", "for (auto const& [name, one] : old.kept()) {",
+take_out("copying what was set aside", "detail/journal/compaction.hpp", "for (auto const& [name, one] : old.kept()) {",
          "for (auto const& [name, one] : kept_records{}) {", "journal")
-take_out("copying that a record is corrupt", "detail/journal_copy.hpp",
+take_out("copying that a record is corrupt", "detail/journal/compaction.hpp",
          "found.is_intact ? frame_kind::put : frame_kind::corrupt", "frame_kind::put", "journal")
-take_out("the sync of a new journal's name", "detail/journal.hpp",
+take_out("the sync of a new journal's name", "detail/journal/journal.hpp",
          "return dir.sync() == 0 || (!durable_ && errno == EINVAL);", "return true;", journal_cuts, "journal")
-take_out("making a journal once more whose name may not be certain", "detail/journal.hpp",
+take_out("making a journal once more whose name may not be certain", "detail/journal/journal.hpp",
          "if (!file_ || file_->is_new() || !found_", "if (!file_ || !found_", "journal")
-take_out("the sync of the name when a journal is opened", "detail/journal.hpp",
+take_out("the sync of the name when a journal is opened", "detail/journal/journal.hpp",
          "if (durable_ && dir.sync() != 0) dir.fail(\"fsync\");", "", "journal")
-take_out("the sync of a new journal before it is renamed", "detail/journal_file.hpp",
+take_out("the sync of a new journal before it is renamed", "detail/journal/file.hpp",
          "capacity_ = target; sync(op); note_synced(); mark(frame_kind::made, op);", "capacity_ = target; note_synced();",
          "journal", journal_cuts)
-take_out("writing a journal anew once more where its name could not be synced", "detail/journal.hpp",
+take_out("writing a journal anew once more where its name could not be synced", "detail/journal/journal.hpp",
          "tries < 2; ++tries", "tries < 1; ++tries", "journal")
-take_out("poison after a write or a sync that failed", "detail/journal.hpp",
+take_out("poison after a write or a sync that failed", "detail/journal/journal.hpp",
          "if (failed != nullptr) poison_ = failed;", "", "journal")
-take_out("poison where there was no memory to say what failed", "detail/journal.hpp",
+take_out("poison where there was no memory to say what failed", "detail/journal/journal.hpp",
          ("failed = \"a write or a sync\";", "throw error{errc::indeterminate, {}, {},"),
          ("", "failed = \"a write\"; throw error{errc::indeterminate, {}, {},"), "journal")
-take_out("poison for those who waited while another's write failed", "detail/journal.hpp",
+take_out("poison for those who waited while another's write failed", "detail/journal/journal.hpp",
          "refuse_poisoned(failed, op);", "", "journal")
-take_out("poison after the sync of zeros that failed", "detail/journal.hpp", "if (is_poisoned) failed = \"a sync\";", "",
+take_out("poison after the sync of zeros that failed", "detail/journal/journal.hpp", "if (is_poisoned) failed = \"a sync\";", "",
          "journal")
-take_out("poison where neither of two names could be synced", "detail/journal.hpp",
+take_out("poison where neither of two names could be synced", "detail/journal/journal.hpp",
          "poison_ = sync_name(dir) ? nullptr : \"a sync of the directory\";", "sync_name(dir);", "journal")
-take_out("refusing a journal that another has open", "detail/journal.hpp", "if (!lock) fail_as_busy(op); lock_", "if (!lock) return false; lock_",
+take_out("refusing a journal that another has open", "detail/journal/journal.hpp", "if (!lock) fail_as_busy(op); lock_", "if (!lock) return false; lock_",
          "journal")
-take_out("other processes being kept out of a journal", "detail/journal.hpp",
+take_out("other processes being kept out of a journal", "detail/journal/journal.hpp",
          "durable_, lock_name, op, made_);",
          "durable_, std::string(lock_name) + std::to_string(::getpid()), op, made_);",
          "concurrency/*/after_a_kill_locks_are_free_records_whole_and_leftovers_swept")
-take_out("a look at the lock before a journal is written", "detail/journal.hpp",
+take_out("a look at the lock before a journal is written", "detail/journal/journal.hpp",
          "return lock_->held() && file_->is_current();", "return file_->is_current();", "journal")
-take_out("a look at the file's name before a journal is written", "detail/journal.hpp",
+take_out("a look at the file's name before a journal is written", "detail/journal/journal.hpp",
          "return lock_->held() && file_->is_current();", "return lock_->held();", "journal")
-take_out("removing what a journal's lock made where nothing was saved", "detail/journal.hpp",
+take_out("removing what a journal's lock made where nothing was saved", "detail/journal/journal.hpp",
          "durable_, lock_name, op, made_);", "durable_, lock_name, op);", "directory")
 take_out("removing what a lock beside an SQLite file made where nothing was saved", "storage/sqlite.hpp",
          "locks, session_->made());", "locks);", "directory")
-take_out("a directory that must exist for a journal", "detail/journal.hpp",
+take_out("a directory that must exist for a journal", "detail/journal/journal.hpp",
          "directory<Ops>::find(ops_, path_, op, wanted, must_exist_)", "directory<Ops>::open(ops_, path_, op, wanted)",
          "directory")
-take_out("a directory that must exist for a journal's lock", "detail/journal.hpp",
+take_out("a directory that must exist for a journal's lock", "detail/journal/journal.hpp",
          "if (must_exist_) find_directory(op, access::write);", "", "directory")
-take_out("a directory that must exist for an SQLite file", "detail/sqlite_session.hpp",
+take_out("a directory that must exist for an SQLite file", "detail/sqlite/session.hpp",
          "::find(ops_, directory_, op, wanted, options_.must_exist)", "::open(ops_, directory_, op, wanted)", "directory")
 take_out("a directory that must exist for a lock beside an SQLite file", "storage/sqlite.hpp",
          "if (options_.must_exist) session_->find_directory(op, detail::access::write);", "", "directory")
-take_out("refusing what a child inherits", "detail/journal.hpp",
+take_out("refusing what a child inherits", "detail/journal/journal.hpp",
          "void refuse_in_child(operation const& op) const { if (!owner_.is_current())",
          "void refuse_in_child(operation const& op) const { if (false)", "journal", may_hang=True)
 take_out("one process's journal lock held by its locks", "storage/journal.hpp",
          "return lock_.held() && journal_->is_held();", "return lock_.held();", "journal")
-take_out("removing a new journal that could not be ended", "detail/journal.hpp",
+take_out("removing a new journal that could not be ended", "detail/journal/journal.hpp",
          "ops_.unlink(dir.get(), file_type::temporary); throw;", "throw;", "journal")
-take_out("removing a new journal that could not be renamed", "detail/journal.hpp",
+take_out("removing a new journal that could not be renamed", "detail/journal/journal.hpp",
          "or_removed(dir, [&] { file->rename(dir); });", "file->rename(dir);", "journal")
-take_out("a journal's path being known before it is open or made", "detail/journal_file.hpp",
+take_out("a journal's path being known before it is open or made", "detail/journal/file.hpp",
          ("std::string path = dir.path_of(name);  // before there is a descriptor to lose",
           "journal_file file{ops, fd, std::move(path), durable}; struct stat s;",
           "std::string path = dir.path_of(temporary);", "journal_file file{ops, fd, std::move(path), durable}; if"),
@@ -1024,11 +1024,11 @@ take_out("syncing no record of a journal under process_crash", "storage/journal.
 take_out("a chunk of no bytes being taken for the least", "storage/journal.hpp",
          "std::max<std::uint64_t>(options.chunk, 64)", "options.chunk", "journal")
 take_out("a cap on what is put into a journal", "storage/journal.hpp", "check(k, r); auto change", "auto change", "journal")
-take_out("mode 0600 of a journal whatever the umask", "detail/journal_file.hpp",
+take_out("mode 0600 of a journal whatever the umask", "detail/journal/file.hpp",
          "if (ops.fchmod(fd, 0600) != 0)", "if (false)", "journal")
-take_out("not following a link in a journal's place", "detail/journal_file.hpp",
+take_out("not following a link in a journal's place", "detail/journal/file.hpp",
          ": O_RDWR) | O_NOFOLLOW | O_NONBLOCK", ": O_RDWR) | O_NONBLOCK", "journal")
-take_out("a journal being a regular file", "detail/journal_file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "journal")
+take_out("a journal being a regular file", "detail/journal/file.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "journal")
 
 # --- json_serializer.hpp
 
@@ -1038,11 +1038,11 @@ take_out("doubles bit for bit", "json_serializer.hpp",
          "json_serializer")
 take_out("refusing a number that is out of range", "json_serializer.hpp",
          "if (!detail::nearest_double(digits_, exact))", "if (detail::nearest_double(digits_, exact), false)", "json_serializer")
-take_out("refusing what would be zero, without from_chars", "detail/nearest_double.hpp", "&& !is_too_small", "",
+take_out("refusing what would be zero, without from_chars", "detail/text/nearest_double.hpp", "&& !is_too_small", "",
          "json_serializer")
-take_out("refusing infinity, without from_chars", "detail/nearest_double.hpp", "&& std::isfinite(result)", "",
+take_out("refusing infinity, without from_chars", "detail/text/nearest_double.hpp", "&& std::isfinite(result)", "",
          "json_serializer")
-take_out("refusing what stands behind a number, without from_chars", "detail/nearest_double.hpp",
+take_out("refusing what stands behind a number, without from_chars", "detail/text/nearest_double.hpp",
          "&& end == digits.c_str() + digits.size()", "", "json_serializer")
 take_out("refusing NaN and infinities", "json_serializer.hpp", "v.is_double() && !std::isfinite(v.get_double())",
          "false", "json_serializer")
@@ -1124,7 +1124,7 @@ take_out("what the encoding of a PostgreSQL datastore would change", "ckan/postg
 take_out("views that are none of the standard's", "detail/parts.hpp", "|| is_two_pointers<T> ||", "||", "json_serializer")
 take_out("what a trigger undid of a batch in SQLite", "storage/sqlite.hpp",
          "for (auto const& [k, r] : all) check_written(written, k, \"\", row_to_write(k, r), op);", "", "sqlite_file")
-take_out("a password anywhere in what is no path", "detail/address.hpp",
+take_out("a password anywhere in what is no path", "detail/text/address.hpp",
          "if (is_setting) return std::string(word) + '='; return detail::has_password(text)",
          "if (is_setting) return std::string(word) + '='; return false", "address")
 take_out("info shown as somebody wrote it", "ckan/column_comment.hpp",
@@ -1133,9 +1133,9 @@ take_out("digits that somebody typed", "ckan/parse_dictionary.hpp", "if (!read.i
          "return;", "data_dictionary")
 take_out("names of ours in what somebody typed", "ckan/parse_dictionary.hpp",
          "if (char const* const key = detail::reserved_key(*info))", "if (char const* const key = nullptr)", "data_dictionary")
-take_out("a name that stands twice being refused", "detail/exact_json.hpp", "if (!names_.back().insert(name_).second)",
+take_out("a name that stands twice being refused", "detail/ckan/exact_json.hpp", "if (!names_.back().insert(name_).second)",
          "if (false)", "data_dictionary")
-take_out("a minus before a zero", "detail/decimal.hpp", "if (is_negative) all.insert(0, 1, '-');", "", "data_dictionary")
+take_out("a minus before a zero", "detail/text/decimal.hpp", "if (is_negative) all.insert(0, 1, '-');", "", "data_dictionary")
 take_out("CKAN's reserved names", "ckan/field_names.hpp", "if (name.front() == '_') return", "if (false) return",
          "data_dictionary")
 take_out("no double quote in a field name", "ckan/field_names.hpp", "if (name.find('\"') != name.npos) return",
@@ -1193,7 +1193,7 @@ take_out("SQLite's write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA journa
          "PRAGMA journal_mode=MEMORY", "sqlite_datastore")
 take_out("SQLite's EXTRA without a write-ahead log", "ckan/sqlite_datastore.hpp", "PRAGMA synchronous=EXTRA",
          "PRAGMA synchronous=OFF", "sqlite_datastore")
-take_out("the syncs of records in SQLite", "detail/sqlite_session.hpp", "is_wal ? \"PRAGMA synchronous=FULL\"",
+take_out("the syncs of records in SQLite", "detail/sqlite/session.hpp", "is_wal ? \"PRAGMA synchronous=FULL\"",
          "is_wal ? \"PRAGMA synchronous=NORMAL\"", "sqlite_storage")
 take_out("writing a row that stays as it is", "storage/sqlite.hpp",
          "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)\"",
@@ -1205,26 +1205,26 @@ take_out("writing where there is nothing to erase", "storage/sqlite.hpp", "if (r
 take_out("no open connection across a fork", "detail/at_fork.hpp", "row->before_();", "", "sqlite_storage")
 take_out("no fork amid a call", "detail/at_fork.hpp", ("row->only_.lock();", "row->only_.unlock();"), ("", ""),
          "sqlite_storage", may_hang=True)
-take_out("seeing that an SQLite file was replaced", "detail/sqlite_session.hpp",
+take_out("seeing that an SQLite file was replaced", "detail/sqlite/session.hpp",
          "if (db_ && std::pair(found.st_dev, found.st_ino) != std::pair(opened_.st_dev, opened_.st_ino)) db_.reset();", "",
          "sqlite_storage")
-take_out("an SQLite file for its owner alone", "detail/sqlite_session.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
+take_out("an SQLite file for its owner alone", "detail/sqlite/session.hpp", "S_IFREG | 0600", "S_IFREG | 0644",
          "sqlite_storage")
-take_out("no link as an SQLite file", "detail/sqlite_session.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "sqlite_storage")
-take_out("no foreign SQLite file", "detail/sqlite_session.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
+take_out("no link as an SQLite file", "detail/sqlite/session.hpp", "if (!S_ISREG(s.st_mode))", "if (false)", "sqlite_storage")
+take_out("no foreign SQLite file", "detail/sqlite/session.hpp", "if (s.st_uid != dir->user())", "if (false)", "sqlite_storage",
          needs_root=True)
-take_out("an I/O error of SQLite being indeterminate", "detail/sqlite_session.hpp",
+take_out("an I/O error of SQLite being indeterminate", "detail/sqlite/session.hpp",
          "if (problem.code() != boost::system::errc::io_error) throw;", "throw;", "sqlite_storage")
-take_out("waiting for another writer of an SQLite file", "detail/sqlite_session.hpp", ">= self.options_.wait_for_file",
+take_out("waiting for another writer of an SQLite file", "detail/sqlite/session.hpp", ">= self.options_.wait_for_file",
          ">= std::chrono::milliseconds(0)", "sqlite_storage")
 take_out("the cap of a payload read from SQLite", "storage/sqlite.hpp", "check_size(found.payload.size(), op);", "",
          "sqlite_storage")
-take_out("a row's version", "detail/record_row.hpp", "if (row.version != row_version)", "if (false)", "sqlite_storage")
-take_out("a row's time", "detail/record_row.hpp", "if (!saved_at) op.fail(errc::corrupt, where, \"no time\");",
+take_out("a row's version", "detail/record/row.hpp", "if (row.version != row_version)", "if (false)", "sqlite_storage")
+take_out("a row's time", "detail/record/row.hpp", "if (!saved_at) op.fail(errc::corrupt, where, \"no time\");",
          "if (!saved_at) return {};", "sqlite_storage")
-take_out("a row's checksum", "detail/record_row.hpp", "if (detail::row_checksum(k, r) != row.xxh64)", "if (false)",
+take_out("a row's checksum", "detail/record/row.hpp", "if (detail::row_checksum(k, r) != row.xxh64)", "if (false)",
          "sqlite_storage")
-take_out("passing over rows that are under no key", "detail/record_row.hpp", "return std::nullopt; } entry e",
+take_out("passing over rows that are under no key", "detail/record/row.hpp", "return std::nullopt; } entry e",
          "throw; } entry e", "sqlite_storage")
 take_out("bytes that are no text being a blob", "storage/sqlite.hpp",
          "r.payload.find('\\0') == r.payload.npos && detail::is_utf8(r.payload) &&", "", "sqlite_storage")
@@ -1235,36 +1235,36 @@ take_out("no key that UTF-16 would change", "storage/sqlite.hpp",
          "[&](auto const& db) -> std::optional<record> {", "sqlite_file")
 take_out("looking at what was written to SQLite before it counts", "storage/sqlite.hpp", "if (is_right) return;", "return;",
          "sqlite_file")
-take_out("one row for each key in SQLite", "detail/sqlite_session.hpp", "} else if (*table != sqlite_table_sql) {",
+take_out("one row for each key in SQLite", "detail/sqlite/session.hpp", "} else if (*table != sqlite_table_sql) {",
          "} else if (false) {", "sqlite_file")
-take_out("no SQLite table without a rowid", "detail/sqlite_table.hpp", "if (row.integer(0) != 0)", "if (false)", "sqlite_file")
-take_out("no view for an SQLite table", "detail/sqlite_table.hpp",
+take_out("no SQLite table without a rowid", "detail/sqlite/table.hpp", "if (row.integer(0) != 0)", "if (false)", "sqlite_file")
+take_out("no view for an SQLite table", "detail/sqlite/table.hpp",
          "if (row.text(0) != \"table\" || sql.starts_with(\"CREATE VIRTUAL\"))", "if (false)", "sqlite_file")
-take_out("an SQLite table that lost one of its names", "detail/sqlite_table.hpp",
+take_out("an SQLite table that lost one of its names", "detail/sqlite/table.hpp",
          "OR (tbl_name = 'stash' COLLATE NOCASE AND type NOT IN ('trigger', 'index'))", "", "sqlite_file")
-take_out("an SQLite file that was cut to nothing being corrupt", "detail/sqlite_session.hpp", "if (s.st_size < 512)",
+take_out("an SQLite file that was cut to nothing being corrupt", "detail/sqlite/session.hpp", "if (s.st_size < 512)",
          "if (false)", "sqlite_file")
-take_out("an SQLite file that has its table when it gets its name", "detail/sqlite_session.hpp",
+take_out("an SQLite file that has its table when it gets its name", "detail/sqlite/session.hpp",
          "from = to + \".new-\" + hex16(dir.random());", "from = to;", "sqlite_file")
-take_out("syncing a new SQLite file's name", "detail/sqlite_session.hpp", "if (is_durable() && dir.sync() != 0)", "if (false)",
+take_out("syncing a new SQLite file's name", "detail/sqlite/session.hpp", "if (is_durable() && dir.sync() != 0)", "if (false)",
          "sqlite_file")
 take_out("no absence in a damaged SQLite file", "storage/sqlite.hpp",
          "return session_->require_whole(op), std::nullopt;", "return std::nullopt;", "sqlite_file")
 take_out("no short list of a damaged SQLite file", "storage/sqlite.hpp", "session_->require_whole(op); statement row",
          "statement row", "sqlite_file")
-take_out("no change of a damaged SQLite file", "detail/sqlite_session.hpp",
+take_out("no change of a damaged SQLite file", "detail/sqlite/session.hpp",
          "has_table_ = table.has_value(); require_whole(op);", "has_table_ = table.has_value();", "sqlite_file")
-take_out("no absence of the table in a damaged SQLite file", "detail/sqlite_session.hpp", "} else { require_whole(op); }", "}",
+take_out("no absence of the table in a damaged SQLite file", "detail/sqlite/session.hpp", "} else { require_whole(op); }", "}",
          "sqlite_file")
-take_out("reading an SQLite file where nothing can be written", "detail/sqlite_session.hpp",
+take_out("reading an SQLite file where nothing can be written", "detail/sqlite/session.hpp",
          "found->st_uid != ops_.user() || !is_writable(),", "found->st_uid != ops_.user(),", "sqlite_file")
-take_out("nothing of root's in another user's SQLite directory", "detail/sqlite_session.hpp",
+take_out("nothing of root's in another user's SQLite directory", "detail/sqlite/session.hpp",
          "found->st_uid != ops_.user() || !is_writable(),", "!is_writable(),", "sqlite_file", needs_root=True)
-take_out("reading the log where nothing can be written", "detail/sqlite_view.hpp",
+take_out("reading the log where nothing can be written", "detail/sqlite/view.hpp",
          "(is_alone ? \"?immutable=1\" : \"?readonly_shm=1\")", "\"?immutable=1\"", "sqlite_file")
-take_out("reading again what changed meanwhile", "detail/sqlite_session.hpp", "if (!is_alone || is_unchanged(*found, op))",
+take_out("reading again what changed meanwhile", "detail/sqlite/session.hpp", "if (!is_alone || is_unchanged(*found, op))",
          "if (true)", "sqlite_file")
-take_out("no record lost in a log that cannot be read", "detail/sqlite_view.hpp",
+take_out("no record lost in a log that cannot be read", "detail/sqlite/view.hpp",
          "if (has_log && !has_bytes(\"-shm\"))", "if (false)", "sqlite_file")
 take_out("keeping in SQLite what was set aside nobody knows when", "storage/sqlite.hpp",
          "set_aside_at LIKE '____-__-__T__:__:__.______Z' AND", "", "sqlite_file")
@@ -1273,99 +1273,99 @@ take_out("purging all of SQLite, at whatever time it was set aside", "storage/sq
 
 # --- PostgreSQL: storage/postgres.hpp, detail/postgres/*.hpp, ckan/postgres_datastore.hpp
 
-take_out("a missing schema being an error", "detail/postgres_table.hpp", "if (found.text(0, 0) == \"0\" && !is_default())",
+take_out("a missing schema being an error", "detail/postgres/table.hpp", "if (found.text(0, 0) == \"0\" && !is_default())",
          "if (false)", "postgres_storage")
-take_out("a bound for a name's length", "detail/postgres_name.hpp", "if (name.size() > longest)", "if (false)",
+take_out("a bound for a name's length", "detail/postgres/name.hpp", "if (name.size() > longest)", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
-take_out("a name of a table being text", "detail/postgres_name.hpp", "if (!detail::is_utf8(name))", "if (false)",
+take_out("a name of a table being text", "detail/postgres/name.hpp", "if (!detail::is_utf8(name))", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
-take_out("no table's name with a NUL", "detail/postgres_name.hpp", "if (name.find('\\0') != name.npos)", "if (false)",
+take_out("no table's name with a NUL", "detail/postgres/name.hpp", "if (name.find('\\0') != name.npos)", "if (false)",
          "postgres_table/postgres_table/a_name_that_the_server_would_cut_or_refuse_is_refused_by_the_constructor")
-take_out("looking at what was written before it counts", "detail/postgres_session.hpp",
+take_out("looking at what was written before it counts", "detail/postgres/session.hpp",
          "table_.check_written(db, written, op, until);", "",
          "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
-take_out("calling triggers of the end before looking", "detail/postgres_table.hpp", "SET CONSTRAINTS ALL IMMEDIATE",
+take_out("calling triggers of the end before looking", "detail/postgres/table.hpp", "SET CONSTRAINTS ALL IMMEDIATE",
          "SET CONSTRAINTS ALL DEFERRED",
          "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
 take_out("what a trigger changes being an error", "storage/postgres.hpp",
          "if (row.rows() != 1 || row.text(0, 1) != \"true\")", "if (row.rows() != 1)",
          "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
-take_out("what a trigger swallows being an error", "detail/postgres_table.hpp", "if (at != one.at)", "if (false)",
+take_out("what a trigger swallows being an error", "detail/postgres/table.hpp", "if (at != one.at)", "if (false)",
          "postgres_table/postgres_table/what_a_trigger_swallows_or_changes_is_an_error_and_the_old_stands")
-take_out("no unlogged table", "detail/postgres_table.hpp", "refuse_if(found.text(0, 1) != \"p\"", "refuse_if(false",
+take_out("no unlogged table", "detail/postgres/table.hpp", "refuse_if(found.text(0, 1) != \"p\"", "refuse_if(false",
          "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
-take_out("no view for a table", "detail/postgres_table.hpp", "refuse_if(found.text(0, 0) != \"r\"", "refuse_if(false",
+take_out("no view for a table", "detail/postgres/table.hpp", "refuse_if(found.text(0, 0) != \"r\"", "refuse_if(false",
          "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
-take_out("no table that inherits", "detail/postgres_table.hpp", "refuse_if(found.text(0, 2) != \"false\"",
+take_out("no table that inherits", "detail/postgres/table.hpp", "refuse_if(found.text(0, 2) != \"false\"",
          "refuse_if(false",
          "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
-take_out("no table with rules", "detail/postgres_table.hpp", "refuse_if(found.text(0, 3) != \"false\"",
+take_out("no table with rules", "detail/postgres/table.hpp", "refuse_if(found.text(0, 3) != \"false\"",
          "refuse_if(false",
          "postgres_table/postgres_table/what_is_no_table_that_keeps_its_rows_is_refused_and_nothing_written")
-take_out("nothing granted to anybody", "detail/postgres_table.hpp", "db.run(\"REVOKE ALL ON \"",
+take_out("nothing granted to anybody", "detail/postgres/table.hpp", "db.run(\"REVOKE ALL ON \"",
          "if (false) db.run(\"REVOKE ALL ON \"",
          "postgres_table/postgres_table/the_default_schema_is_made_by_the_first_save_and_is_nobody_elses")
-take_out("trying again where another made the schema", "detail/postgres_table.hpp", "if (is_made && tries < 5) continue;", "",
+take_out("trying again where another made the schema", "detail/postgres/table.hpp", "if (is_made && tries < 5) continue;", "",
          "postgres_table/postgres_table/first_savers_of_several_tables_of_the_default_schema_succeed")
-take_out("finding what 0.1 wrote", "detail/postgres_table.hpp", "has_old_ = is_default() && found.text(0, 2) == \"8\";",
+take_out("finding what 0.1 wrote", "detail/postgres/table.hpp", "has_old_ = is_default() && found.text(0, 2) == \"8\";",
          "has_old_ = false;",
          "postgres_table/postgres_table/what_version_0_1_wrote_is_found_and_moves_when_it_is_changed")
-take_out("no foreign table of that name for ours", "detail/postgres_table.hpp",
+take_out("no foreign table of that name for ours", "detail/postgres/table.hpp",
          "has_old_ = is_default() && found.text(0, 2) == \"8\";", "has_old_ = is_default() && found.text(0, 2) != \"0\";",
          "postgres_table/postgres_table/a_public_table_of_that_name_that_is_nothing_of_ours_is_left_alone")
-take_out("not believing a table that anybody may have made", "detail/postgres_table.hpp",
+take_out("not believing a table that anybody may have made", "detail/postgres/table.hpp",
          "if (has_old() && !found.is_null(0, 3)) {", "if (false) {", "postgres_table/postgres_table/"
          "an_old_table_that_anybody_may_have_made_is_neither_believed_nor_taken_for_none")
-take_out("moving what 0.1 wrote before it is changed", "detail/postgres_session.hpp",
+take_out("moving what 0.1 wrote before it is changed", "detail/postgres/session.hpp",
          "for (auto const& one : all) table_.take_over(db, one.k, op, until);", "",
          "postgres_table/postgres_table/what_version_0_1_wrote_is_found_and_moves_when_it_is_changed")
-take_out("seeing that an old record did not move", "detail/postgres_table.hpp", "if (left.rows() > 0) refuse(", "if (false) refuse(",
+take_out("seeing that an old record did not move", "detail/postgres/table.hpp", "if (left.rows() > 0) refuse(", "if (false) refuse(",
          "postgres_table/postgres_table/an_old_record_that_cannot_be_moved_stops_a_save_that_it_would_hide")
-take_out("the lock that a job of 0.1 has", "detail/postgres_table.hpp", "is_default() ? old_schema : schema_;", "schema_;",
+take_out("the lock that a job of 0.1 has", "detail/postgres/table.hpp", "is_default() ? old_schema : schema_;", "schema_;",
          "postgres_table/postgres_table/jobs_of_version_0_1_and_later_ones_exclude_each_other_and_the_last_save_counts")
 take_out("bytes where the encoding would change text", "storage/postgres.hpp",
          "&& detail::is_held(db, r.payload);", ";",
          "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
-take_out("no key that the encoding would change", "detail/postgres_session.hpp",
+take_out("no key that the encoding would change", "detail/postgres/session.hpp",
          "for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);", "",
          "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
 take_out("no reading of a key that the encoding would change", "storage/postgres.hpp",
          "detail::postgres_table::require_held(db, k, op, until);", "",
          "postgres_table/postgres_table/what_the_databases_encoding_cannot_hold_is_kept_as_bytes_or_refused")
-take_out("a bound for keys locked at once", "detail/postgres_session.hpp", "require_room(db, op, end);", "",
+take_out("a bound for keys locked at once", "detail/postgres/session.hpp", "require_room(db, op, end);", "",
          "postgres_table/postgres_table/more_keys_at_once_than_the_server_has_locks_to_spare_are_refused_and_others_go_on")
 take_out("keeping what was set aside nobody knows when", "storage/postgres.hpp",
          "set_aside_at LIKE '____-__-__T__:__:__.______Z' AND", "",
          "postgres_table/postgres_table/a_row_set_aside_at_a_time_that_nobody_knows_is_listed_and_goes_only_when_all_go")
 take_out("purging all, at whatever time it was set aside", "storage/postgres.hpp", "$1::text IS NULL OR", "$1::text = '' OR",
          "postgres_table/postgres_table/a_row_set_aside_at_a_time_that_nobody_knows_is_listed_and_goes_only_when_all_go")
-take_out("refusing synchronous_commit off", "detail/postgres_session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
+take_out("refusing synchronous_commit off", "detail/postgres/session.hpp", "if (found.text(0, 2) == \"off\")", "if (false)",
          "postgres_storage")
-take_out("refusing fsync off", "detail/postgres_session.hpp", "if (found.text(0, 1) == \"off\")", "if (false)",
+take_out("refusing fsync off", "detail/postgres/session.hpp", "if (found.text(0, 1) == \"off\")", "if (false)",
          "postgres_storage")
-take_out("synchronous_commit staying as it was", "detail/postgres_session.hpp",
+take_out("synchronous_commit staying as it was", "detail/postgres/session.hpp",
          "THEN 'on' ELSE c END, false)", "THEN 'on' ELSE c END, true)", "postgres_storage")
-take_out("writing again in another session", "detail/postgres_session.hpp",
+take_out("writing again in another session", "detail/postgres/session.hpp",
          "catch (...) { if (!db.is_lost()) throw; }", "catch (...) { throw; }",
          "postgres_storage")
 take_out("writing again where memory ran out", "detail/postgres/connection.hpp", "is_lost_ = true; throw;", "throw;",
          "postgres_storage")
-take_out("no change in another session than its lock's", "detail/postgres_session.hpp",
+take_out("no change in another session than its lock's", "detail/postgres/session.hpp",
          "db_ && !db_->is_lost() && taken == generation_", "db_ && taken == generation_", "postgres_storage")
-take_out("the whole time for a call that waited for its turn", "detail/postgres_session.hpp",
+take_out("the whole time for a call that waited for its turn", "detail/postgres/session.hpp",
          "std::lock_guard const alone{mutex_}; auto const until = end(); for",
          "auto const until = end(); std::lock_guard const alone{mutex_}; for", "postgres_storage")
-take_out("ending a session whose locks could not be released", "detail/postgres_session.hpp",
+take_out("ending a session whose locks could not be released", "detail/postgres/session.hpp",
          "pg_advisory_unlock_all()::text\", {}, op, until); } catch (...) { db_.reset(); }",
          "pg_advisory_unlock_all()::text\", {}, op, until); } catch (...) {}", "postgres_storage")
-take_out("a lack of memory in writing again being indeterminate", "detail/postgres_session.hpp",
+take_out("a lack of memory in writing again being indeterminate", "detail/postgres/session.hpp",
          "db_.reset(); std::rethrow_exception(unknown);", "db_.reset(); throw;",
          "postgres_storage")
-take_out("time to say that a lock could not be taken again", "detail/postgres_session.hpp", "if (is_over(until - 2 * pause))",
+take_out("time to say that a lock could not be taken again", "detail/postgres/session.hpp", "if (is_over(until - 2 * pause))",
          "if (is_over(until))", "postgres_storage")
-take_out("reading a table that was made just now", "detail/postgres_table.hpp", "if (exists(db, op, until)) {  // it",
+take_out("reading a table that was made just now", "detail/postgres/table.hpp", "if (exists(db, op, until)) {  // it",
          "if (exists(db, op, until) && false) {  // it", "postgres_storage")
-take_out("not waiting for what will not pass", "detail/postgres.hpp", "if (!again || !detail::may_pass(problem.code()) ||",
+take_out("not waiting for what will not pass", "detail/postgres/reconnect.hpp", "if (!again || !detail::may_pass(problem.code()) ||",
          "if (!again ||", "postgres_storage")
 take_out("of several hosts, the one that can be written to", "detail/postgres/connecting.hpp",
          "value(used, \"target_session_attrs\") == \"any\"", "true", "postgres_storage/postgres_storage/the_environment*")
@@ -1394,23 +1394,23 @@ take_out("losing a connection that answers what was not asked", "detail/postgres
          "if (!detail::is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;", "", "postgres_storage", may_hang=True)
 take_out("an end of what answers a COPY", "detail/postgres/connection.hpp", "if (status == PGRES_COPY_IN) return;", "",
          "postgres_datastore", may_hang=True)
-take_out("taking the lock anew before writing again", "detail/postgres_session.hpp", "while (!try_lock(db, one.k, op, until))",
+take_out("taking the lock anew before writing again", "detail/postgres/session.hpp", "while (!try_lock(db, one.k, op, until))",
          "while (false)", "postgres_storage")
-take_out("not writing again over what another wrote", "detail/postgres_session.hpp",
+take_out("not writing again over what another wrote", "detail/postgres/session.hpp",
          "if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;", "continue;", "postgres_storage")
-take_out("not erasing again what another adopted", "detail/postgres_session.hpp", "if (now[i] == before[i] ||",
+take_out("not erasing again what another adopted", "detail/postgres/session.hpp", "if (now[i] == before[i] ||",
          "if (checksum_of(now[i]) == checksum_of(before[i]) ||", "postgres_storage")
-take_out("releasing the locks of writing again", "detail/postgres_session.hpp",
+take_out("releasing the locks of writing again", "detail/postgres/session.hpp",
          "unlock_all(op, until); return result;", "return result;", "postgres_storage")
-take_out("a change needing the session of its lock", "detail/postgres_session.hpp",
+take_out("a change needing the session of its lock", "detail/postgres/session.hpp",
          "for (auto const& one : all) require_lock(one.k, op);", "", "postgres_storage")
-take_out("asking the server whether a session lives", "detail/postgres_session.hpp",
+take_out("asking the server whether a session lives", "detail/postgres/session.hpp",
          "db_->run(\"SELECT 'here'\", {}, {\"held\", {}}, until);", "", "postgres_storage")
 take_out("a flush where there is nothing to erase in PostgreSQL", "storage/postgres.hpp",
          "SELECT pg_logical_emit_message(true, 'stash', '')::text", "SELECT 'nothing'", "postgres_storage")
 take_out("the cap of a payload read from PostgreSQL", "storage/postgres.hpp", "check_size(number(rows.text(0, 5)), op);",
          "", "postgres_storage")
-take_out("reading again in another session", "detail/postgres_session.hpp", "if (!db_ || !db_->is_lost()) throw;", "throw;",
+take_out("reading again in another session", "detail/postgres/session.hpp", "if (!db_ || !db_->is_lost()) throw;", "throw;",
          "postgres_storage")
 take_out("closing an inherited session's socket", "detail/postgres/connection.hpp", "::close(::PQsocket(connection_));", "",
          "postgres_storage")
@@ -1457,7 +1457,7 @@ take_out("a statement that may take its time", "detail/postgres/settings.hpp", "
          "postgres_settings/postgres_settings/each_session_is_set*")
 take_out("a lock that may be waited for", "detail/postgres/settings.hpp", "{\"lock_timeout\", ", "// ",
          "postgres_settings/postgres_settings/each_session_is_set*")
-take_out("waiting for a standby whatever synchronous_commit says", "detail/postgres_session.hpp",
+take_out("waiting for a standby whatever synchronous_commit says", "detail/postgres/session.hpp",
          "c <> 'remote_apply' THEN 'on'", "c <> 'remote_apply' THEN c",
          "postgres_settings/postgres_settings/a_standby_is_waited_for*")
 take_out("an operator that no search_path replaces", "detail/postgres/settings.hpp", "OPERATOR(pg_catalog.<>)", "<>",
@@ -1527,38 +1527,38 @@ take_out("CKAN's space before a comment", "ckan/column_comment.hpp", "return ' '
 take_out("waiting for a drop that is under way", "ckan/postgres_datastore.hpp",
          "run(db, \"SELECT pg_advisory_xact_lock_shared($1::text::bigint)::text\", {lock_id(id)}, op);", "",
          "postgres_datastore")
-take_out("a connection that outlives a load that was given up", "detail/postgres_copy.hpp",
+take_out("a connection that outlives a load that was given up", "detail/postgres/copy.hpp",
          "if (!is_done) db_.give_up();", "db_.give_up();", "postgres_datastore")
 take_out("types without a length of one", "ckan/postgres_datastore.hpp", "format_type(to_regtype(t)::oid, -1)",
          "format_type(to_regtype(t)::oid, NULL)", "postgres_datastore")
-take_out("an empty text not being NULL in a load", "detail/postgres_copy.hpp", "if (!value.empty() && ", "if (",
+take_out("an empty text not being NULL in a load", "detail/postgres/copy.hpp", "if (!value.empty() && ", "if (",
          "postgres_datastore")
-take_out("quotes around what a load would take apart", "detail/postgres_copy.hpp",
+take_out("quotes around what a load would take apart", "detail/postgres/copy.hpp",
          "value.find_first_of(special) == value.npos", "true", "postgres_datastore")
-take_out("comparing the rows that a load gave with those that the server took", "detail/postgres_copy.hpp",
+take_out("comparing the rows that a load gave with those that the server took", "detail/postgres/copy.hpp",
          "if (taken_ == std::to_string(given_.rows())) return;", "return;", "postgres_loader")
-take_out("a long row going to the server in pieces", "detail/postgres_copy.hpp",
+take_out("a long row going to the server in pieces", "detail/postgres/copy.hpp",
          "n = std::min(bytes.size(), chunk);", "n = bytes.size();", "postgres_loader")
-take_out("a row after CSV beginning a line", "detail/postgres_copy.hpp",
+take_out("a row after CSV beginning a line", "detail/postgres/copy.hpp",
          "if (given_.is_in_row()) append(\"\\n\");", "", "postgres_loader")
-take_out("no row within the quotes of the CSV before it", "detail/postgres_copy.hpp",
+take_out("no row within the quotes of the CSV before it", "detail/postgres/copy.hpp",
          "if (given_.is_quoted()) refuse", "if (false) refuse", "postgres_loader")
-take_out("sizes that an int does not hold", "detail/int_size.hpp",
+take_out("sizes that an int does not hold", "detail/postgres/int_size.hpp",
          "if (std::in_range<int>(size)) return", "return", "postgres_loader/postgres_loader/a_size_that*")
-take_out("a load that is under way not being taken for a lost one", "detail/postgres_load_mark.hpp",
+take_out("a load that is under way not being taken for a lost one", "detail/postgres/load_mark.hpp",
          'if (alone.text(0, 0) == "true") comment.erase', "comment.erase", "postgres_loader")
-take_out("a load having a lock while it is under way", "detail/postgres_load_mark.hpp",
+take_out("a load having a lock while it is under way", "detail/postgres/load_mark.hpp",
          'run("SELECT pg_advisory_lock_shared($1::text::bigint)::text", {lock_}); try', "try", "postgres_loader")
-take_out("a later load making up for a lost one", "detail/postgres_load_mark.hpp",
+take_out("a later load making up for a lost one", "detail/postgres/load_mark.hpp",
          'if (alone.text(0, 0) == "true") comment.erase', "if (false) comment.erase", "postgres_loader")
-take_out("a load that is finished leaving the mark of another", "detail/postgres_load_mark.hpp",
+take_out("a load that is finished leaving the mark of another", "detail/postgres/load_mark.hpp",
          "comment.erase(at, line_.size());", "comment.erase(0, end_of_marks(comment));", "postgres_loader")
-take_out("what people wrote beside the mark of a load", "detail/postgres_load_mark.hpp",
+take_out("what people wrote beside the mark of a load", "detail/postgres/load_mark.hpp",
          "write(line_ + comment);", "write(line_);", "postgres_loader")
 take_out("the mark of a load being no remark", "ckan/postgres_datastore.hpp",
          "auto const remark = stash::detail::postgres_load_mark::without_marks(*text);",
          "std::string_view const remark = *text;", "postgres_loader")
-take_out("giving up a load that was not finished", "detail/postgres_copy.hpp", "end(\"given up\");", "",
+take_out("giving up a load that was not finished", "detail/postgres/copy.hpp", "end(\"given up\");", "",
          "postgres_datastore")
 take_out("not finishing a resource whose rows were lost in PostgreSQL", "ckan/postgres_datastore.hpp",
          "if (is_loaded_in_part(db, op))", "if (false)", "postgres_datastore", "postgres_loader")
@@ -1581,15 +1581,15 @@ take_out("not going on with a load whose resource was dropped", "ckan/sqlite_dat
          "if (has_committed_) refuse(", "if (false) refuse(", "sqlite_datastore")
 take_out("the marks of loads going with their resource", "ckan/sqlite_datastore.hpp",
          "if (has_loads()) statement", "if (false) statement", "sqlite_datastore")
-take_out("an address being no directory", "detail/absolute.hpp",
+take_out("an address being no directory", "detail/files/absolute.hpp",
          "if (auto const address = detail::address_in(directory.native())) {", "if (auto const address = detail::address_in({})) {", "address")
 take_out("an address being no file of a datastore", "ckan/sqlite_datastore.hpp", "if (!address) return file;",
          "return file;", "address")
 take_out("no affinity that changes numbers", "ckan/sqlite_datastore.hpp", 'f.type == "numeric" ? "" : " TEXT"',
          'f.type == "numeric" ? " NUMERIC" : " TEXT"', "sqlite_datastore")
-take_out("numbers of no more digits than a double holds", "detail/exact_number.hpp", "most_digits = 15", "most_digits = 16",
+take_out("numbers of no more digits than a double holds", "detail/text/exact_number.hpp", "most_digits = 15", "most_digits = 16",
          "sqlite_datastore")
-take_out("powers of ten that a double holds", "detail/exact_number.hpp", "most_tens = 22", "most_tens = 23",
+take_out("powers of ten that a double holds", "detail/text/exact_number.hpp", "most_tens = 22", "most_tens = 23",
          "sqlite_datastore")
 take_out("refusing what an older table would change", "ckan/sqlite_datastore.hpp", "if (c.keeps_texts || ", "if (true || ",
          "sqlite_datastore")
@@ -1597,28 +1597,28 @@ take_out("a load being one transaction", "ckan/postgres_datastore.hpp",
          "mark_->take_away(); all_->commit();", "mark_->take_away();", "postgres_datastore")
 
 take_out("the unfinished mark", "ckan/sqlite_datastore.hpp", "VALUES (?, 0)", "VALUES (?, 1)", "sqlite_datastore")
-take_out("transactions", "detail/sqlite.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")
-take_out("writing from a transaction's start", "detail/sqlite.hpp", "\"BEGIN IMMEDIATE\"", "\"BEGIN\"",
+take_out("transactions", "detail/sqlite/connection.hpp", "\"ROLLBACK\"", "\"COMMIT\"", "sqlite_datastore")
+take_out("writing from a transaction's start", "detail/sqlite/connection.hpp", "\"BEGIN IMMEDIATE\"", "\"BEGIN\"",
          "sqlite_datastore")
 take_out("not dropping somebody else's table", "ckan/sqlite_datastore.hpp",
          "refuse(operation, id, \"table \\\"\"", "return; refuse(operation, id, \"table \\\"\"", "sqlite_datastore")
 take_out("looking for somebody else's table within the transaction", "ckan/sqlite_datastore.hpp",
          "transaction all{db_, \"drop\", id}; refuse_foreign_table(id, \"drop\");",
          "refuse_foreign_table(id, \"drop\"); transaction all{db_, \"drop\", id};", "sqlite_datastore")
-take_out("quoting names in SQL", "detail/sqlite.hpp", "if (c == '\"') out += '\"';", "", "sqlite_datastore")
-take_out("an empty text not being NULL", "detail/sqlite.hpp",
+take_out("quoting names in SQL", "detail/sqlite/connection.hpp", "if (c == '\"') out += '\"';", "", "sqlite_datastore")
+take_out("an empty text not being NULL", "detail/sqlite/connection.hpp",
          "text->data() != nullptr ? text->data() : \"\"", "text->data()", "sqlite_datastore")
-take_out("an error where SQLite refuses to bind", "detail/sqlite.hpp",
+take_out("an error where SQLite refuses to bind", "detail/sqlite/connection.hpp",
          "if (result != SQLITE_OK) fail(); return *this;", "return *this;", "sqlite_storage")
-take_out("an error where SQLite has no memory for a text", "detail/sqlite.hpp",
+take_out("an error where SQLite has no memory for a text", "detail/sqlite/connection.hpp",
          "if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();", "", "sqlite_storage")
-take_out("a rollback journal as durable as a WAL", "detail/sqlite_session.hpp",
+take_out("a rollback journal as durable as a WAL", "detail/sqlite/session.hpp",
          "\"PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA\"", "\"PRAGMA synchronous=FULL\"", "sqlite_storage")
-take_out("sharing an SQLite file that another made meanwhile", "detail/sqlite_session.hpp", "&& errno != EEXIST", "",
+take_out("sharing an SQLite file that another made meanwhile", "detail/sqlite/session.hpp", "&& errno != EEXIST", "",
          "sqlite_storage")
-take_out("an SQLite file that cannot be looked at being an error", "detail/sqlite_session.hpp",
+take_out("an SQLite file that cannot be looked at being an error", "detail/sqlite/session.hpp",
          "if (errno == ENOENT) return std::nullopt;", "return std::nullopt;", "sqlite_storage")
-take_out("an error where SQLite refuses to do", "detail/sqlite.hpp",
+take_out("an error where SQLite refuses to do", "detail/sqlite/connection.hpp",
          "if (result != SQLITE_ROW && result != SQLITE_DONE) fail();", "", "sqlite_datastore")
 take_out("annotating with a \"_beside\" being refused", "ckan/column_comment.hpp", "if (!f.beside.empty()) detail::fail(",
          "if (false) detail::fail(", "data_dictionary")
@@ -1651,9 +1651,9 @@ take_out("a forked child leaving the connection alone", "ckan/sqlite_datastore.h
 
 # --- Mutants that nobody can tell from the library
 
-equivalent("O_NOFOLLOW beside O_EXCL", "detail/temporary_file.hpp", "O_EXCL | O_NOFOLLOW", "O_EXCL", "atomic_file",
+equivalent("O_NOFOLLOW beside O_EXCL", "detail/files/temporary_file.hpp", "O_EXCL | O_NOFOLLOW", "O_EXCL", "atomic_file",
            reason="POSIX: with O_CREAT and O_EXCL a link at the name is EEXIST, wherever it leads")
-equivalent("O_NONBLOCK of the lock file", "detail/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
+equivalent("O_NONBLOCK of the lock file", "detail/files/directory.hpp", "O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK",
            "O_RDWR | O_CREAT | O_NOFOLLOW", "locks",
            reason="Linux does not wait when a FIFO is opened for reading and writing; POSIX leaves it open")
 
@@ -1671,7 +1671,7 @@ take_out("looking at all before any record is moved", "delete_guards.hpp",
          "{ one->inspect(detail::live_value<T>(live(one->key()))); one->make_way(); }", "delete_guards")
 take_out("no delete before all are saved", "delete_guards.hpp",
          "if (first) std::rethrow_exception(first); for (std::size_t i", "for (std::size_t i", "delete_guards")
-take_out("asking for the locks before a commit of many", "detail/guarded_key.hpp",
+take_out("asking for the locks before a commit of many", "detail/guard/guarded_key.hpp",
          "if (clearable_) record_.require_held(\"commit\");", "", "delete_guards")
 take_out("a failed restore stopping no other, in the destructor", "delete_guards.hpp",
          "try { restore_one(*one); } catch (...) {", "restore_one(*one); if (false) {", "delete_guards")

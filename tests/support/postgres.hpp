@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <future>
-#include <stash/detail/postgres.hpp>
+#include <stash/detail/postgres/reconnect.hpp>
 #include <stdexcept>
 #include <string>
 #include <thread>

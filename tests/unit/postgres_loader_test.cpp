@@ -2,7 +2,7 @@
 #include <limits>
 #include <optional>
 #include <stash/ckan/postgres_datastore.hpp>
-#include <stash/detail/postgres_copy.hpp>
+#include <stash/detail/postgres/copy.hpp>
 
 #include "faulty_libpq.hpp"
 #include "huge_text.hpp"

@@ -5,7 +5,7 @@
 // `model_file_system` knows; in each state that this leaves, what was acknowledged must be there, `recover` and a
 // retry must work, and the power is cut once more at every step of theirs.
 #include <set>
-#include <stash/detail/xxh64.hpp>
+#include <stash/detail/text/xxh64.hpp>
 #include <stash/storage/journal.hpp>
 #include <tuple>
 #include <unordered_map>

@@ -25,8 +25,8 @@
 #include <stash/basic_stash.hpp>
 #include <stash/concepts.hpp>
 #include <stash/delete_guard.hpp>
-#include <stash/detail/print.hpp>
-#include <stash/detail/quoted.hpp>
+#include <stash/detail/text/print.hpp>
+#include <stash/detail/text/quoted.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

@@ -14,14 +14,14 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stash/detail/directory.hpp>
-#include <stash/detail/int_size.hpp>
+#include <stash/detail/files/directory.hpp>
 #include <stash/detail/postgres/connecting.hpp>
+#include <stash/detail/postgres/int_size.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/settings.hpp>
-#include <stash/detail/postgres/sqlstate.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
