@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "compile"), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "compile"), str(HERE.parent / "mutants")]
 import mutants  # noqa: E402
 import unqualified_calls  # noqa: E402
 from compiling import HEADERS, INCLUDE, TOP, includes, package_flags, run, succeed  # noqa: E402
