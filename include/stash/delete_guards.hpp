@@ -8,12 +8,12 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/parts.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/error.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -113,7 +113,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// same, unless they could only be destroyed together: then some or all may stand. The observer is told of each
   /// (`clear_failed`), and later guards find those that stand.
   void commit() {
-    detail::refuse_in_child(owner_, "commit", {});
+    owner_.require_current("commit", {}, detail::parents_guard);
     if (done_) return;
     detail::no_cancel const whole;
     done_ = true;
@@ -144,7 +144,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// stops no other; its record stays, and the destructor does not try again. After a commit, rollback or release it
   /// does nothing.
   [[nodiscard]] rollback_report rollback() {
-    detail::refuse_in_child(owner_, "rollback", {});
+    owner_.require_current("rollback", {}, detail::parents_guard);
     rollback_report report;
     if (done_) return report;
     detail::no_cancel const whole;

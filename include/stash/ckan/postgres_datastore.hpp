@@ -18,9 +18,9 @@
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/field_names.hpp>
-#include <stash/detail/at_fork.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/files/directory.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/postgres/copy.hpp>
 #include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres/load_mark.hpp>

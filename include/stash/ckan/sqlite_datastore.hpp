@@ -15,7 +15,7 @@
 #include <stash/ckan/field_names.hpp>
 #include <stash/detail/ckan/exact_json.hpp>
 #include <stash/detail/error_context.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>
 #include <stash/detail/sqlite/view.hpp>

@@ -3,7 +3,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stash/detail/process.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/key.hpp>
 #include <unordered_map>
 #include <utility>

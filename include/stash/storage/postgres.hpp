@@ -11,9 +11,9 @@
 #include <stash/concepts.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/read_file.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/session.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/record/row.hpp>
 #include <stash/detail/text/utf8.hpp>

@@ -10,9 +10,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <stash/detail/at_fork.hpp>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>

@@ -7,11 +7,11 @@
 #include <exception>
 #include <optional>
 #include <stash/basic_stash.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/observer.hpp>
 #include <stash/detail/parts.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/event.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -28,6 +28,8 @@ concept stash_like = requires(S& stash) {
   typename S::serializer_type;
   stash.storage();
 };
+
+inline constexpr char parents_guard[] = "the guard belongs to the parent process";
 
 /// What a guard does for one of its keys. `lock`, `inspect`, `make_way` and `put` in this order are its constructor
 /// (see the table of `delete_guard`); what one of them throws, its constructor throws.
@@ -339,12 +341,5 @@ class guarded_key {
   std::exception_ptr no_lock_, damage_, save_error_;
   bool clearable_ = false;  // what stands under the key may be destroyed by this guard, which has had its lock
 };
-
-/// An inherited guard is the parent's business.
-inline void refuse_in_child(owned_by_process const& owner, char const* operation, std::string_view subject) {
-  if (!owner.is_current()) {
-    throw error{errc::busy, operation, std::string(subject), "the guard belongs to the parent process"};
-  }
-}
 
 }  // namespace stash::inline v1::detail

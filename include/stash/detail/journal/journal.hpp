@@ -15,11 +15,11 @@
 #include <span>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/file_lock.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/journal/compaction.hpp>
 #include <stash/detail/journal/file.hpp>
 #include <stash/detail/journal/index.hpp>
 #include <stash/detail/no_cancel.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

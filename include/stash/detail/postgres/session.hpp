@@ -10,12 +10,11 @@
 #include <mutex>
 #include <new>
 #include <optional>
-#include <stash/detail/at_fork.hpp>
 #include <stash/detail/files/directory.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/table.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>

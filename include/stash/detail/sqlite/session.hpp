@@ -14,9 +14,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stash/detail/at_fork.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/lock_file.hpp>
+#include <stash/detail/fork.hpp>
 #include <stash/detail/lock.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sqlite/connection.hpp>
