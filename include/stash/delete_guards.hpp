@@ -11,9 +11,10 @@
 #include <stash/detail/fork.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
-#include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/parts.hpp>
+#include <stash/detail/storage/locking.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/error.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -130,7 +131,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
       }
     }
     try {
-      detail::erase_all(stash_.storage(), doomed);
+      traits::erase_all(stash_.storage(), doomed);
     } catch (...) {
       if (!first) first = std::current_exception();
       for (auto* const one : cleared) one->clear_failed(std::current_exception());
@@ -171,6 +172,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
  private:
   using guarded = detail::guarded_key<Stash, T>;
+  using traits = detail::storage_traits<typename Stash::storage_type>;
 
   void lock_all() {
     std::vector<key> sorted;
@@ -211,7 +213,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     }
     if (first) std::rethrow_exception(first);
     try {
-      detail::put_all(stash_.storage(), records);
+      traits::put_all(stash_.storage(), records);
     } catch (...) {
       for (auto* const one : waiting) failed(*one, std::current_exception());
       waiting.clear();

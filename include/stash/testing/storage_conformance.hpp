@@ -25,6 +25,7 @@
 #include <stash/basic_stash.hpp>
 #include <stash/concepts.hpp>
 #include <stash/delete_guard.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/detail/text/print.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/error.hpp>
@@ -218,7 +219,7 @@ class storage_conformance : detail::conformance_tools {
   static constexpr bool has_exists = requires(storage const& s) {
     { s.exists() } -> std::convertible_to<bool>;
   };
-  static constexpr bool has_sweep = detail::sweepable<storage>;
+  static constexpr bool has_sweep = detail::storage_traits<storage>::is_sweepable;
   static constexpr bool has_check = requires(storage const& s, key const& k, record const& r) { s.check(k, r); };
   static constexpr bool has_put_all = requires(storage & s, std::span<std::pair<key, record> const> all) {
     s.put_all(all);

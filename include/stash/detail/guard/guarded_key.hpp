@@ -9,9 +9,10 @@
 #include <stash/basic_stash.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/guard/live_value.hpp>
-#include <stash/detail/lock.hpp>
-#include <stash/detail/observer.hpp>
+#include <stash/detail/guard/locked_record.hpp>
+#include <stash/detail/guard/observer.hpp>
 #include <stash/detail/parts.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/event.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -101,7 +102,7 @@ class guarded_key {
     if (!value_) keep_unsaved(std::move(*live));
     saving([&] {
       if (no_lock_) std::rethrow_exception(no_lock_);
-      detail::check_put(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
+      traits::check(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
       auto old = look();
       if (old && is_another(*old)) old_ = std::move(old);
     });
@@ -226,6 +227,8 @@ class guarded_key {
   }
 
  private:
+  using traits = storage_traits<typename Stash::storage_type>;
+
   void inspect_orphan() {
     pending_ = look();
     record_.require_held(guard_);  // else "not live" may be stale, and another's whole resource stands
@@ -324,7 +327,7 @@ class guarded_key {
 
   T deserialize(record const& r) const { return detail::value_of<T>(stash_, key_, r, guard_); }
   time_point now() const { return std::chrono::floor<std::chrono::microseconds>(stash_.clock().now()); }
-  std::string place() const noexcept { return detail::place_of(stash_.storage(), key_); }
+  std::string place() const noexcept { return traits::where(stash_.storage(), key_); }
   void tell(event_kind kind, event_details const& details = {}) noexcept {
     detail::tell(options_.observer, kind, key_, details);
   }

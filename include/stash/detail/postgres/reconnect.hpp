@@ -3,10 +3,10 @@
 #include <chrono>
 #include <optional>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/lock.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
+#include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
 #include <stash/storage/sqlstate.hpp>
 #include <string>

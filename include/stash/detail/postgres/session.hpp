@@ -12,9 +12,9 @@
 #include <optional>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/fork.hpp>
-#include <stash/detail/lock.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/table.hpp>
+#include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>

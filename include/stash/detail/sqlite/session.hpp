@@ -17,11 +17,11 @@
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/lock_file.hpp>
 #include <stash/detail/fork.hpp>
-#include <stash/detail/lock.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>
 #include <stash/detail/sqlite/view.hpp>
+#include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>

@@ -29,16 +29,4 @@ inline void tell(observer const& to, event_kind kind, key const& k, event_detail
   }
 }
 
-/// Where a person finds the record of `k`; empty where the storage cannot say.
-template <class Storage>
-std::string place_of(Storage const& storage, key const& k) noexcept {
-  if constexpr (requires { storage.path(k).native(); }) {
-    try {
-      return storage.path(k).native();
-    } catch (...) {
-    }
-  }
-  return {};
-}
-
 }  // namespace stash::inline v1::detail
