@@ -5,6 +5,7 @@
 // `model_file_system` knows; in each state that this leaves, what was acknowledged must be there, `recover` and a
 // retry must work, and the power is cut once more at every step of theirs.
 #include <set>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/storage/journal.hpp>
 #include <tuple>
@@ -678,7 +679,7 @@ struct loose_storage : stash::basic_atomic_file_storage<Ops> {
   static void nobody_knows() { throw stash::error{errc::indeterminate, "put", key, directory}; }
 
  private:
-  void prepare() { stash::detail::directory<Ops>::make(ops_, directory_path, true, {"put", key}); }
+  void prepare() { stash::detail::directory_maker<Ops>::make(ops_, directory_path, true, {"put", key}); }
   Ops ops_;
   bool is_durable_;
 };
@@ -724,7 +725,8 @@ template <class Ops>
 struct writes_first_in_place : loose_storage<Ops> {
   using loose_storage<Ops>::loose_storage;
   void put(stash::key const& k, stash::record const& r) {
-    auto const names = stash::detail::directory<Ops>::make(this->ops(), directory_path, true, {"put", key}).names();
+    auto const names =
+        stash::detail::directory_maker<Ops>::make(this->ops(), directory_path, true, {"put", key}).names();
     if (std::find(names.begin(), names.end(), stash::detail::record_name(k, "put")) != names.end()) {
       return loose_storage<Ops>::put(k, r);
     }
@@ -739,7 +741,7 @@ template <class Ops>
 struct syncs_after_link : loose_storage<Ops> {
   using loose_storage<Ops>::loose_storage;
   void put(stash::key const& k, stash::record const& r) {
-    auto const dir = stash::detail::directory<Ops>::make(this->ops(), directory_path, true, {"put", k});
+    auto const dir = stash::detail::directory_maker<Ops>::make(this->ops(), directory_path, true, {"put", k});
     int const fd = this->ops().open_unnamed(dir.get());
     std::string bytes = stash::detail::header_line(k, r) + r.payload + '\n';
     iovec const part{bytes.data(), bytes.size()};

@@ -16,6 +16,7 @@
 #include <stash/detail/files/absolute.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/file_lock.hpp>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/files/read_file.hpp>
 #include <stash/detail/files/temporary_file.hpp>
 #include <stash/detail/record/format.hpp>
@@ -279,7 +280,7 @@ class basic_atomic_file_storage {
   }
   detail::directory<FileOps> made(detail::operation const& op) const {
     require_directory(op);
-    return detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
+    return detail::directory_maker<FileOps>::make(ops_, directory_, is_durable(), op);
   }
 
   /// All that `put_all` does but the sync of the directory.

@@ -5,13 +5,19 @@
 #include <algorithm>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/text/address.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace stash::inline v1::detail {
+
+/// "link/" and "link/." would be followed where "link" is refused.
+inline boost::filesystem::path without_dots_behind(boost::filesystem::path path) {
+  while (path.has_parent_path() && (path.filename() == "." || path.filename().empty())) path = path.parent_path();
+  return path;
+}
 
 /// The directory that a storage was constructed with, from where the process is now. Throws EINVAL for one that is
 /// empty, has a NUL in it, or looks like a URL or a connection string.

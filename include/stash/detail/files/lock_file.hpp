@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <stash/detail/files/directory.hpp>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sleep.hpp>
@@ -20,9 +21,6 @@
 #include <vector>
 
 namespace stash::inline v1::detail {
-
-/// How many levels of a directory were made for a lock, while nothing was saved in it. Null: nobody counts.
-using made_levels = std::shared_ptr<std::atomic<unsigned>>;
 
 /// A directory's lock file, open, with locks on bytes of it. Its destructor releases them. They exclude whoever opened
 /// the file apart from this one, in this process too. Thread safe, but for `lock`.
@@ -38,9 +36,9 @@ class lock_file {
   static std::shared_ptr<lock_file> open(Ops const& ops, boost::filesystem::path const& path, bool durable,
                                          operation const& op, made_levels const& made) {
     for (int tries = 1;; ++tries) {
-      auto const dir = directory<Ops>::make(ops, path, durable, op, made.get());
+      auto const dir = directory_maker<Ops>::make(ops, path, durable, op, made.get());
       std::shared_ptr<lock_file> const file{new lock_file{ops, (path / lock_file_name).native(), made}};
-      bool const is_open = file->open_in(dir, dir.lock_file_flags, op);
+      bool const is_open = file->open_in(dir, lock_file_flags, op);
       if (!is_open && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
       if (!is_open) dir.fail("open", lock_file_name);
       if ((file->mode_ & 0777) != 0600 && ops.fchmod(file->fd_, 0600) != 0) dir.fail("fchmod", lock_file_name);
@@ -52,7 +50,7 @@ class lock_file {
   static std::shared_ptr<lock_file> open_existing(Ops const& ops, directory<Ops> const& dir, int& failed,
                                                   operation const& op) {
     std::shared_ptr<lock_file> file{new lock_file{ops, dir.path_of(lock_file_name), nullptr}};
-    failed = file->open_in(dir, dir.lock_file_flags & ~O_CREAT, op) ? 0 : errno;
+    failed = file->open_in(dir, lock_file_flags & ~O_CREAT, op) ? 0 : errno;
     if (failed == 0) return file;
     if (failed != ENOENT && failed != EROFS) op.fail(failed, "open", dir.path_of(lock_file_name));
     return nullptr;
@@ -65,7 +63,7 @@ class lock_file {
       std::lock_guard const only{fork_};
       if (fd_ >= 0 && !is_foreign()) ops_.close_lock(std::exchange(fd_, -1));
     }
-    if (made_) directory<Ops>::remove_unused(ops_, path_, *made_);
+    if (made_) directory_maker<Ops>::remove_unused(ops_, path_, *made_);
   }
 
   /// Whether others who come now would open this file: false where it was deleted, or the directory replaced, where

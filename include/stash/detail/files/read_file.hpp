@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/owner.hpp>
 #include <stash/error.hpp>

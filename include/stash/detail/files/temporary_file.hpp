@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <optional>
+#include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/key.hpp>

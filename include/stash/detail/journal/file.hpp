@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/owner.hpp>
 #include <stash/detail/journal/format.hpp>

@@ -16,6 +16,7 @@
 #include <optional>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/lock_file.hpp>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sqlite/connection.hpp>
@@ -166,7 +167,7 @@ class sqlite_session {
   /// Under another name until it has its table, so that a file without one is damaged. 0600: not by SQLite, which would
   /// give it the umask's permissions, nor by open (see `look`). Another may make it at the same time.
   void make_file(operation const& op) {
-    auto const dir = stash::detail::directory<posix_file_ops>::make(ops_, directory_, is_durable(), op);
+    auto const dir = stash::detail::directory_maker<posix_file_ops>::make(ops_, directory_, is_durable(), op);
     std::string const to = file_.filename().native(), from = to + ".new-" + hex16(dir.random());
     std::string const path = dir.path_of(from);
     if (::mknod(path.c_str(), S_IFREG | 0600, 0) != 0) op.fail(errno, "mknod", path);
