@@ -164,7 +164,7 @@ def file_of(test):
     return test.partition("/")[0]
 
 
-def run(test, program, limit=300):
+def run(test, program, limit=1800):
     cases = ["--run_test=" + test.partition("/")[2]] if "/" in test else []
     if test.startswith("postgres"):  # each with a server of its own, whose settings it changes
         return run_once([sys.executable, ROOT / "tests/support/postgres_cluster.py", program], limit, cases)

@@ -72,6 +72,7 @@ class directory {
   std::vector<boost::filesystem::path> const& way() const noexcept { return way_; }
   /// Whose it is, and its files must be: we, or another where root only reads.
   uid_t user() const noexcept { return user_; }
+  std::string const& path() const noexcept { return path_->native(); }
   std::string path_of(std::string_view name) const { return (*path_ / std::string(name)).native(); }
 
   /// Throws what `errno` says of `call` on `name`.

@@ -150,5 +150,9 @@ inline std::optional<std::pair<key, time_point>> parse_set_aside(std::string_vie
   if (!t || !k) return std::nullopt;
   return std::pair{std::move(*k), *t};
 }
+inline std::optional<key> key_of_set_aside(std::string_view name) {
+  auto parsed = detail::parse_set_aside(name);
+  return parsed ? std::optional<key>(std::move(parsed->first)) : std::nullopt;
+}
 
 }  // namespace stash::inline v1::detail
