@@ -14,13 +14,14 @@
 #include <stash/concepts.hpp>
 #include <stash/detail/files/absolute.hpp>
 #include <stash/detail/files/read_file.hpp>
+#include <stash/detail/journal/content.hpp>
 #include <stash/detail/journal/journal.hpp>
 #include <stash/detail/record/time.hpp>
 #include <stash/error.hpp>
-#include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <stash/storage/default_directory.hpp>
+#include <stash/storage/journal_options.hpp>
 #include <stash/storage/key_locks.hpp>
 #include <stash/storage/posix_file_ops.hpp>
 #include <string>
@@ -29,14 +30,6 @@
 #include <vector>
 
 namespace stash::inline v1 {
-
-/// For `journal_storage`.
-struct journal_options {
-  stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
-  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write: 64 MiB
-  std::uint64_t chunk = 256U << 10;  ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
-  bool must_exist = false;           ///< as in `file_options`
-};
 
 /// All records in one file, `stash.journal`, to which changes are appended: for jobs that stash many keys.
 ///

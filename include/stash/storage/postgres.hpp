@@ -20,6 +20,7 @@
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <stash/storage/posix_file_ops.hpp>
+#include <stash/storage/postgres_options.hpp>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -25,6 +25,7 @@
 #include <stash/record.hpp>
 #include <stash/storage/default_directory.hpp>
 #include <stash/storage/posix_file_ops.hpp>
+#include <stash/storage/sqlite_options.hpp>
 #include <string>
 #include <string_view>
 #include <utility>

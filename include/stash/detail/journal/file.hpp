@@ -22,13 +22,6 @@
 
 namespace stash::inline v1::detail {
 
-/// A frame to write: what is set by the writer, and the bytes that become of it.
-struct new_frame {
-  frame_head head{};
-  std::string_view body{};
-  std::string bytes{};  // of the head
-};
-
 /// The file of a journal, open: frames at its front, and zeros behind them that are on the disk already, so that a
 /// frame changes nothing but bytes. One thread at a time writes; `read` may be called beside it.
 template <class Ops>

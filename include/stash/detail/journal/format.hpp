@@ -130,4 +130,28 @@ struct frame_head {
   }
 };
 
+/// The body of a `kept` or `corrupt_kept` frame.
+struct kept_body {
+  time_point when;
+  std::string_view name, payload;
+
+  static std::string joined(time_point when, std::string_view name, std::string_view payload) {
+    std::string body;
+    detail::append_little_endian(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
+    return body.append(name).append(1, '\n').append(payload);
+  }
+  static kept_body split(std::string_view body) {
+    auto const newline = body.find('\n', 8);
+    time_point const when{std::chrono::microseconds{static_cast<std::int64_t>(detail::number_at(body, 0))}};
+    return {when, body.substr(8, newline - 8), body.substr(newline + 1)};
+  }
+};
+
+/// A frame to write: what is set by the writer, and the bytes that become of it.
+struct new_frame {
+  frame_head head{};
+  std::string_view body{};
+  std::string bytes{};  // of the head
+};
+
 }  // namespace stash::inline v1::detail

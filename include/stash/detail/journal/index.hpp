@@ -26,6 +26,10 @@ struct journal_place {
   bool is_corrupt = false;
 };
 
+inline journal_place place_of(frame_head const& head) noexcept {
+  return {head.offset, head.frame_size(), head.body_size, head.saved_at, head.kind == frame_kind::corrupt};
+}
+
 struct kept_record {
   stash::key key;
   time_point when;  ///< it was set aside

@@ -16,26 +16,15 @@
 #include <stash/detail/postgres/table.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
-#include <stash/file_options.hpp>
 #include <stash/key.hpp>
+#include <stash/storage/postgres_options.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-namespace stash::inline v1 {
-
-/// For `postgres_storage`.
-struct postgres_options {
-  stash::durability durability = durability::power_loss;  ///< process_crash: a session that does not sync will do
-  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
-  std::string schema = "stash";                           ///< made where it is this one; any other must exist
-  std::string table = "stash";                            ///< made by the first save
-  std::chrono::milliseconds timeout{30'000};  ///< of the server's silence, and of doing it again; a day at most
-};
-
-namespace detail {
+namespace stash::inline v1::detail {
 
 /// The session that one storage has: made by the first call that needs it, and made anew when it ended. Locks belong to
 /// the session in which they were taken.
@@ -376,6 +365,4 @@ class postgres_session {
                 }};
 };
 
-}  // namespace detail
-
-}  // namespace stash::inline v1
+}  // namespace stash::inline v1::detail

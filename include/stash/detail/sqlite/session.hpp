@@ -24,25 +24,15 @@
 #include <stash/detail/sqlite/view.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
-#include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/storage/posix_file_ops.hpp>
+#include <stash/storage/sqlite_options.hpp>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
 
-namespace stash::inline v1 {
-
-/// For `sqlite_storage`.
-struct sqlite_options {
-  stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
-  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write or read: 64 MiB
-  std::chrono::milliseconds wait_for_file{10'000};        ///< for what another process does in it, before SQLITE_BUSY
-  bool must_exist = false;  ///< as in `file_options`: true, a directory that is not there is an error
-};
-
-namespace detail {
+namespace stash::inline v1::detail {
 
 /// The connection to a file of records, which is opened by the first call that needs it. A connection must not be
 /// inherited: a child that opens the file would take the parent's locks on it for its own
@@ -249,6 +239,4 @@ class sqlite_session {
   }
 };
 
-}  // namespace detail
-
-}  // namespace stash::inline v1
+}  // namespace stash::inline v1::detail
