@@ -1,13 +1,12 @@
 #pragma once
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <concepts>
 #include <exception>
 #include <optional>
 #include <stash/basic_stash.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/guard/forgiven.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
@@ -18,17 +17,9 @@
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 
 namespace stash::inline v1::detail {
-
-template <class S>
-concept stash_like = requires(S& stash) {
-  typename S::storage_type;
-  typename S::serializer_type;
-  stash.storage();
-};
 
 inline constexpr char parents_guard[] = "the guard belongs to the parent process";
 
@@ -36,21 +27,7 @@ inline constexpr char parents_guard[] = "the guard belongs to the parent process
 /// (see the table of `delete_guard`); what one of them throws, its constructor throws.
 template <class Stash, class T>
 class guarded_key {
-  static_assert(stash_like<Stash>, "stash: a guard's first argument is a basic_stash");
-  static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
-  static_assert(!std::same_as<T, live_returns_void>,
-                "stash: live must return the value to save, or a std::optional of it, not void");
-  static_assert(!pointer_like<T> && !std::is_null_pointer_v<T>,
-                "stash: live must return the value itself, not a pointer: what it points to goes with the resource "
-                "(an optional has has_value())");
-  static_assert(!result_like<T>,
-                "stash: live must throw where it fails, not return an expected or a result: an error is not absence");
-  static_assert(!optional_like<T>, "stash: live must return T or std::optional<T>, not a nested optional");
-  static_assert(pointer_like<T> || !looks_elsewhere<T>,
-                "stash: live must return a value that owns its bytes, not a view, nor what has a view, a pointer or a "
-                "reference in it: what it looks at goes with the resource");
-  static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
-                "stash: the stash's serializer cannot turn what live returns into bytes and back");
+  static_assert(detail::check_guarded<Stash, T>());
 
  public:
   /// `guard` is the operation that errors name. The options must outlive it.
@@ -82,7 +59,7 @@ class guarded_key {
     try {
       std::rethrow_exception(problem);
     } catch (boost::system::system_error const& e) {
-      if (!options_.best_effort || !no_lock_can_be_made(e.code())) throw;
+      if (!options_.best_effort || !detail::no_lock_can_be_made(e.code())) throw;
     }
     no_lock_ = problem;
   }
@@ -150,7 +127,8 @@ class guarded_key {
     pending_.reset();
     save_error_ = problem;
     tell(event_kind::save_failed, {.where = place(), .error = problem});
-    if (origin_ != stash::origin::live || !options_.best_effort || is_busy(problem)) std::rethrow_exception(problem);
+    if (origin_ != stash::origin::live || !options_.best_effort || detail::is_busy(problem))
+      std::rethrow_exception(problem);
   }
   void was_put(record r) {
     record_.know(std::move(r));
@@ -178,7 +156,7 @@ class guarded_key {
       restore(std::as_const(*value_));
     } catch (...) {
       auto const problem = std::current_exception();
-      tell(event_kind::restore_failed, {.where = is_busy(problem) ? rescue() : place(), .error = problem});
+      tell(event_kind::restore_failed, {.where = detail::is_busy(problem) ? rescue() : place(), .error = problem});
       throw;
     }
     tell(event_kind::restored, {.age = age_});
@@ -250,19 +228,10 @@ class guarded_key {
   }
 
   /// Whether it is of another value than the one to put. Throws `errc::mismatch` where it is no T: it is not ours to
-  /// move. An unordered value may have other bytes each time: it is the same if it is equal and so are the bytes but
-  /// for their order (there may be more in a T than its `==` looks at).
+  /// move.
   bool is_another(record const& old) const {
-    if (old.payload == pending_->payload) return false;
-    T const value = deserialize(old);
-    if constexpr (has_unordered<T> && is_comparable<T>) {
-      auto const sorted = [](std::string bytes) {
-        std::sort(bytes.begin(), bytes.end());
-        return bytes;
-      };
-      return !(value == *value_) || sorted(old.payload) != sorted(pending_->payload);
-    }
-    return true;
+    return old.payload != pending_->payload &&
+           !detail::is_same_value(deserialize(old), *value_, old.payload, pending_->payload);
   }
 
   /// The record; of a corrupt one there is none, and it is in the way.
@@ -293,17 +262,6 @@ class guarded_key {
     }
   }
 
-  static bool no_lock_can_be_made(boost::system::error_code const& code) {
-    namespace os = boost::system::errc;
-    if (code == errc::unsafe_directory) return true;
-    if (code.category() != boost::system::system_category()) return false;  // of a server: others may have the lock
-    for (auto const one : {os::read_only_file_system, os::permission_denied, os::operation_not_permitted,
-                           os::no_space_on_device, os::not_a_directory}) {
-      if (code == one) return true;
-    }
-    return code == boost::system::error_code(EDQUOT, boost::system::system_category());
-  }
-
   /// The lock was lost to another and nothing may be restored. Where the record is gone too, the value in memory
   /// may be the last: it is written and set aside, for a person to look at. Returns where the record is.
   std::string rescue() noexcept {
@@ -313,16 +271,6 @@ class guarded_key {
     } catch (...) {  // the first error is the one that is told
     }
     return place();
-  }
-
-  static bool is_busy(std::exception_ptr const& problem) {
-    try {
-      std::rethrow_exception(problem);
-    } catch (boost::system::system_error const& e) {
-      return e.code() == errc::busy;
-    } catch (...) {
-      return false;
-    }
   }
 
   T deserialize(record const& r) const { return detail::value_of<T>(stash_, key_, r, guard_); }

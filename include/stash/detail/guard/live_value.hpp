@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/json/storage_ptr.hpp>
 #include <concepts>
 #include <optional>
+#include <stash/concepts.hpp>
 #include <stash/detail/parts.hpp>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -60,5 +63,45 @@ concept returns_nothing = !std::invocable<F, Args...> || std::is_void_v<std::inv
 template <class T>
 concept live_type = !std::derived_from<T, no_live_value> && !pointer_like<T> && !std::is_null_pointer_v<T> &&
                     !result_like<T> && !optional_like<T> && !looks_elsewhere<T>;
+
+/// Whether two values, whose bytes differ, are one. An unordered value may have other bytes each time: it is the same
+/// if it is equal and so are the bytes but for their order (there may be more in a T than its `==` looks at).
+template <class T>
+bool is_same_value(T const& a, T const& b, std::string bytes_of_a, std::string bytes_of_b) {
+  if constexpr (has_unordered<T> && is_comparable<T>) {
+    std::sort(bytes_of_a.begin(), bytes_of_a.end());
+    std::sort(bytes_of_b.begin(), bytes_of_b.end());
+    return a == b && bytes_of_a == bytes_of_b;
+  }
+  return false;
+}
+
+template <class S>
+concept stash_like = requires(S& stash) {
+  typename S::storage_type;
+  typename S::serializer_type;
+  stash.storage();
+};
+
+/// What a guard asks of its stash and of its value, each rule in words.
+template <class Stash, class T>
+consteval bool check_guarded() {
+  static_assert(stash_like<Stash>, "stash: a guard's first argument is a basic_stash");
+  static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
+  static_assert(!std::same_as<T, live_returns_void>,
+                "stash: live must return the value to save, or a std::optional of it, not void");
+  static_assert(!pointer_like<T> && !std::is_null_pointer_v<T>,
+                "stash: live must return the value itself, not a pointer: what it points to goes with the resource "
+                "(an optional has has_value())");
+  static_assert(!result_like<T>,
+                "stash: live must throw where it fails, not return an expected or a result: an error is not absence");
+  static_assert(!optional_like<T>, "stash: live must return T or std::optional<T>, not a nested optional");
+  static_assert(pointer_like<T> || !looks_elsewhere<T>,
+                "stash: live must return a value that owns its bytes, not a view, nor what has a view, a pointer or a "
+                "reference in it: what it looks at goes with the resource");
+  static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
+                "stash: the stash's serializer cannot turn what live returns into bytes and back");
+  return true;
+}
 
 }  // namespace stash::inline v1::detail
