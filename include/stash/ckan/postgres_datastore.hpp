@@ -19,8 +19,8 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/field_names.hpp>
 #include <stash/detail/error_context.hpp>
-#include <stash/detail/files/directory.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/copy.hpp>
 #include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres/load_mark.hpp>

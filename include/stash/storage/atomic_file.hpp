@@ -15,10 +15,10 @@
 #include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/files/move.hpp>
-#include <stash/detail/files/read_file.hpp>
 #include <stash/detail/files/record_reader.hpp>
 #include <stash/detail/files/record_writer.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>

@@ -13,9 +13,10 @@
 #include <span>
 #include <stash/concepts.hpp>
 #include <stash/detail/files/absolute.hpp>
-#include <stash/detail/files/read_file.hpp>
 #include <stash/detail/journal/content.hpp>
 #include <stash/detail/journal/journal.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>

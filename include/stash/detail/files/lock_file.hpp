@@ -13,6 +13,7 @@
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>

@@ -8,18 +8,12 @@
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/owner.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <utility>
 
 namespace stash::inline v1::detail {
-
-/// Throws `errc::too_large` where a payload has more than `cap` bytes. `where()` is its path.
-template <class Where>
-void check_size(std::uint64_t bytes, std::uint64_t cap, Where where, operation const& op) {
-  if (bytes <= cap) return;
-  op.fail(errc::too_large, where(), std::to_string(bytes) + " bytes; " + std::to_string(cap) + " are allowed");
-}
 
 /// An open regular file of our own, and its size.
 template <class Ops>

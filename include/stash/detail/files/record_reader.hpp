@@ -7,6 +7,7 @@
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/read_file.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/format.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>

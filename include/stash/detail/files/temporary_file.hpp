@@ -7,6 +7,7 @@
 #include <optional>
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/key.hpp>
 #include <string>

@@ -12,6 +12,7 @@
 #include <stash/detail/files/owner.hpp>
 #include <stash/detail/journal/format.hpp>
 #include <stash/detail/journal/reader.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/storage/posix_file_ops.hpp>

@@ -14,7 +14,7 @@
 #include <initializer_list>
 #include <memory>
 #include <new>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/detail/standard_descriptors.hpp>

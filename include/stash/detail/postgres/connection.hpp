@@ -14,7 +14,7 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connecting.hpp>
 #include <stash/detail/postgres/int_size.hpp>
 #include <stash/detail/postgres/result.hpp>

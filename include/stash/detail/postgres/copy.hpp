@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/int_size.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/error.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstddef>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <utility>

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <string>
 #include <string_view>

@@ -2,7 +2,7 @@
 
 #include <chrono>
 #include <optional>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>

@@ -10,9 +10,12 @@
 #include <mutex>
 #include <new>
 #include <optional>
-#include <stash/detail/files/directory.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/check_session.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
+#include <stash/detail/postgres/session_locks.hpp>
+#include <stash/detail/postgres/standing.hpp>
 #include <stash/detail/postgres/table.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/error.hpp>
@@ -30,7 +33,7 @@ namespace stash::inline v1::detail {
 /// the session in which they were taken.
 class postgres_session {
  public:
-  using generation = std::uint64_t;
+  using generation = session_locks::generation;
 
   postgres_session(std::string info, postgres_options options)
       : info_(std::move(info)), options_(std::move(options)), table_(options_.schema, options_.table) {}
@@ -61,26 +64,25 @@ class postgres_session {
   std::optional<generation> try_lock(key const& k, operation const& op) {
     std::lock_guard const alone{mutex_};
     auto const until = end();
-    auto const [row, is_new] = locks_.try_emplace(k, 0);  // now: afterwards a lack of memory would leave it locked
-    if (!is_new) return std::nullopt;
+    if (!locks_.add(k)) return std::nullopt;  // now: afterwards a lack of memory would leave it locked
     try {
       bool const taken = repeat(op, until, [&](auto& db, deadline end) {
-        require_room(db, op, end);
+        locks_.require_room(db, shown(op.subject), op, end);
         return try_lock(db, k, op, end);
       });
-      if (taken) return row->second = generation_;
+      if (taken) return locks_.was_taken(k, generation_), generation_;
     } catch (...) {
-      locks_.erase(row);
+      locks_.remove(k);
       throw;
     }
-    locks_.erase(row);
+    locks_.remove(k);
     return std::nullopt;
   }
   void unlock(key const& k, generation taken) noexcept {
     try {
       std::lock_guard const alone{mutex_};
       auto const until = end();
-      locks_.erase(k);
+      locks_.remove(k);
       if (!is_current(taken)) return;
       try {
         db_->run("SELECT pg_advisory_unlock($1::text::bigint)::text", {table_.lock_id(k)}, {"unlock", k}, until);
@@ -107,18 +109,6 @@ class postgres_session {
     return false;
   }
 
-  /// What a change is about: whose record, by checksum, should stand there afterwards; nullopt: none.
-  struct change_of {
-    key const& k;
-    std::optional<std::string> after;
-  };
-  /// A record that stands there: its checksum, and which version of the row it is.
-  struct found_record {
-    std::string checksum, version;
-    friend bool operator==(found_record const&, found_record const&) = default;
-  };
-  using found_records = std::vector<std::optional<found_record>>;
-
   /// Calls `write(connection, before, written, until)` in a transaction; `before` has the records that stand there, and
   /// `written` is to have the rows that must stand there at its end. Where there is no table, `make` makes it; else
   /// returns `nothing`.
@@ -135,7 +125,7 @@ class postgres_session {
     found_records before;
     auto there = postgres_table::place::nothing;
     try {
-      there = standing(db, all, before, op, until);
+      there = detail::standing(table_, db, all, before, op, until);
     } catch (error const& problem) {
       if (!db.is_lost()) throw;
       db_.reset();  // and the locks with it, before anything was written
@@ -194,7 +184,7 @@ class postgres_session {
     if (db_) return *db_;
     detail::connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
-      check_session(op, until);
+      detail::check_session(*db_, is_durable(), op, until);
       table_.start(*db_, op, until);
     });
     ++generation_;
@@ -206,93 +196,21 @@ class postgres_session {
     db_.reset();
   }
 
-  /// Under `power_loss` commits wait for the disk, and for a synchronous standby where there is one, whatever the
-  /// settings say; otherwise as the settings said when the session began.
-  void check_session(operation const& op, deadline until) {
-    auto const found = db_->run(
-        "SELECT pg_is_in_recovery()::text, current_setting('fsync'), c, set_config('synchronous_commit',"
-        " CASE WHEN $1 = 'durable' AND c <> 'remote_apply' THEN 'on' ELSE c END, false)"
-        " FROM current_setting('synchronous_commit') c",
-        {is_durable() ? "durable" : ""}, op, until);
-    auto const refuse = [&](std::string const& why) {
-      throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
-                  std::string(op.name), std::string(op.subject), why};
-    };
-    if (found.text(0, 0) != "false") {
-      db_->fail("25006", "the server is a standby; with several hosts, say target_session_attrs=read-write", op);
-    }
-    if (!is_durable()) return;
-    if (found.text(0, 1) == "off") refuse("the server has fsync off: a save would not survive a power cut");
-    if (found.text(0, 2) == "off") {
-      refuse("synchronous_commit is off: a save would not survive a power cut; set it on, or say process_crash");
-    }
-  }
-
-  /// All sessions of a server have one table for their locks: when it is full, no database of that server can lock
-  /// anything. Throws `errc::too_large` where ours would be more than an eighth of it.
-  void require_room(postgres_connection& db, operation const& op, deadline until) {
-    constexpr std::size_t few = 100;
-    if (locks_.size() <= few) return;
-    if (most_locks_ == 0) {
-      auto const room = db.run(
-          "SELECT (current_setting('max_locks_per_transaction')::bigint *"
-          " (current_setting('max_connections')::bigint"
-          " + current_setting('max_prepared_transactions')::bigint) / 8)::text",
-          {}, op, until);
-      most_locks_ = std::max<std::size_t>(few, std::strtoul(room.text(0, 0).c_str(), nullptr, 10));
-    }
-    if (locks_.size() <= most_locks_) return;
-    op.fail(errc::too_large, shown(op.subject),
-            "more than " + std::to_string(most_locks_) +
-                " keys would be locked at once, more than an eighth of the"
-                " locks that the server has for all (max_locks_per_transaction, max_connections); take them in parts");
-  }
   bool try_lock(postgres_connection& db, key const& k, operation const& op, deadline until) {
     auto const taken = db.run("SELECT pg_try_advisory_lock($1::text::bigint)::text", {table_.lock_id(k)}, op, until);
     return taken.text(0, 0) == "true";
   }
   void require_lock(key const& k, operation const& op) const {
-    auto const row = locks_.find(k);
-    if (row == locks_.end() || is_current(row->second)) return;
+    auto const taken = locks_.find(k);
+    if (!taken || is_current(*taken)) return;
     op.fail(errc::busy, shown(k), "the session that had its lock has ended");
-  }
-
-  /// Calls `f`; where it fails since the table is none that records can be kept in, the error says so.
-  template <class F>
-  auto in_words(postgres_connection& db, operation const& op, deadline until, F f) const {
-    try {
-      return f();
-    } catch (error const& problem) {
-      if (!db.is_lost() && problem.code() != errc::indeterminate) table_.check_kind(db, op, until);
-      throw;
-    }
-  }
-
-  /// What stands under the keys, all of them none where there is no table.
-  postgres_table::place standing(postgres_connection& db, std::vector<change_of> const& all, found_records& found,
-                                 operation const& op, deadline until) {
-    for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);
-    auto const look = [&](std::string const& rows) {
-      found.clear();
-      for (auto const& one : all) {
-        auto const row = db.run("SELECT xxh64, row_version FROM " + rows + " WHERE key = $1 AND set_aside = ''",
-                                {one.k.str()}, op, until);
-        found.emplace_back();
-        if (row.rows() > 0) found.back().emplace(found_record{row.text(0, 0), row.text(0, 1)});
-      }
-    };
-    found.clear();
-    auto const there =
-        in_words(db, op, until, [&] { return table_.read(db, ", r.xmin::text AS row_version", op, until, look); });
-    found.resize(all.size());
-    return there;
   }
 
   /// In a transaction, so that what it wrote is looked at before it counts.
   template <class Write>
   auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
                   operation const& op, deadline until, Write& write) {
-    return in_words(db, op, until, [&] {
+    return detail::in_words(table_, db, op, until, [&] {
       postgres_transaction together{db, op, [=] { return until; }};
       for (auto const& one : all) table_.take_over(db, one.k, op, until);
       std::vector<postgres_written> written;
@@ -319,7 +237,7 @@ class postgres_session {
           }
         }
         found_records now;
-        standing(db, all, now, op, until);
+        detail::standing(table_, db, all, now, op, until);
         for (std::size_t i = 0; i < all.size(); ++i) {
           if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;
           op.fail(errc::busy, shown(all[i].k), "the session ended, and another changed the record since");
@@ -355,8 +273,7 @@ class postgres_session {
   postgres_table table_;
   std::optional<postgres_connection> db_;
   generation generation_ = 0;
-  std::unordered_map<key, generation> locks_;
-  std::size_t most_locks_ = 0;  // not asked yet
+  session_locks locks_;
   owned_by_process owner_;
   at_fork hook_{mutex_, [] {},
                 [this] {

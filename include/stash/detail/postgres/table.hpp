@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres/name.hpp>
 #include <stash/detail/postgres/reconnect.hpp>

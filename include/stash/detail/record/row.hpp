@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/record/format.hpp>
 #include <stash/detail/record/time.hpp>
 #include <stash/error.hpp>

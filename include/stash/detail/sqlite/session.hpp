@@ -18,6 +18,7 @@
 #include <stash/detail/files/lock_file.hpp>
 #include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>

@@ -6,7 +6,7 @@
 #include <boost/system/errc.hpp>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
