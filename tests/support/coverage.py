@@ -31,13 +31,13 @@ LINES = [
     ("json_serializer.hpp", "bool on_number_part(", SINGLE_PIECE),
     ("json_serializer.hpp", "bool on_comment_part(", SINGLE_PIECE),
     ("json_serializer.hpp", "bool on_comment(", SINGLE_PIECE),
-    ("testing/storage_conformance.hpp", "::kill(child, SIGKILL);", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", "::waitpid(child, &status, 0);", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", "return false;", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", 'throw std::logic_error("needs again()");', NOT_RUN),
-    ("testing/storage_conformance.hpp", 'throw std::logic_error("needs exists()");', NOT_RUN),
-    ("testing/storage_conformance.hpp", "~lock_type() {}", "try_lock always throws: nobody has such a lock"),
-    ("testing/storage_conformance.hpp", "bool held() const {", "try_lock always throws: nobody has such a lock"),
+    ("testing/checks/tools.hpp", "::kill(child, SIGKILL);", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "::waitpid(child, &status, 0);", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "return false;", TEN_SECONDS),
+    ("testing/checks/tools.hpp", 'throw std::logic_error("needs again()");', NOT_RUN),
+    ("testing/checks/tools.hpp", 'throw std::logic_error("needs exists()");', NOT_RUN),
+    ("testing/failing_storage.hpp", "~lock_type() {}", "try_lock always throws: nobody has such a lock"),
+    ("testing/failing_storage.hpp", "bool held() const {", "try_lock always throws: nobody has such a lock"),
 ]
 BRANCHES = [
     ("storage/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
@@ -50,16 +50,17 @@ BRANCHES = [
     ("detail/fork.hpp", "page == MAP_FAILED is true", NO_MEMORY),
     ("detail/fork.hpp", "::pthread_atfork(", NO_MEMORY),
     ("detail/text/nearest_double.hpp", "plain == nullptr is true", NO_MEMORY),
-    ("detail/operation.hpp", "path.filename().empty() is true",
+    ("detail/files/absolute.hpp", "path.filename().empty() is true",
      "how Boost.Filesystem 4 spells it; the tests are built with 3, the default of Boost 1.81"),
-    ("testing/storage_conformance.hpp", "child < 0 is true", "root may always fork"),
-    ("testing/storage_conformance.hpp", "waited < 10'000 is false", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "child < 0 is true", "root may always fork"),
+    ("testing/checks/tools.hpp", "waited < 10'000 is false", TEN_SECONDS),
 ]
 
 
 # Declarations, templates' parameters and concepts alone.
 WITHOUT_CODE = {"concepts.hpp", "detail/parts.hpp", "detail/storage/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
-                "guard_options.hpp", "stash.hpp", "version.hpp"}
+                "guard_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
+                "storage/sqlite_options.hpp", "version.hpp"}
 
 
 def run(*command, **options):
