@@ -167,7 +167,7 @@ def file_of(test):
 def run(test, program, limit=1800):
     cases = ["--run_test=" + test.partition("/")[2]] if "/" in test else []
     if test.startswith("postgres"):  # each with a server of its own, whose settings it changes
-        return run_once([sys.executable, ROOT / "tests/support/postgres_cluster.py", program], limit, cases)
+        return run_once([sys.executable, ROOT / "tests/servers/postgres_cluster.py", program], limit, cases)
     failure = run_once([program], limit, cases)
     if failure is None and os.geteuid() == 0:
         failure = run_once([program], limit, cases, **OTHER_USER)
@@ -199,7 +199,7 @@ class Runner:
 
     def build(self, test, include, program):
         """Returns what the compiler said, or None."""
-        source = f"{ROOT}/tests/unit/{file_of(test)}_test.cpp"
+        source = next(ROOT.glob(f"tests/*/{file_of(test)}_test.cpp"))
         done = subprocess.run([*COMPILE, f"-I{include}", *self.precompiled, source, self.main, "-o", program,
                                *LINK], capture_output=True, text=True)
         return None if done.returncode == 0 else "does not compile: " + done.stderr[:2000]

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "servers")]
 import postgres_cluster  # noqa: E402
 from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, succeed  # noqa: E402
 

@@ -1,4 +1,4 @@
-// What one connection to a real server does (see support/postgres_cluster.py), below the storage and the datastore.
+// What one connection to a real server does (see postgres_cluster.py), below the storage and the datastore.
 #include <fcntl.h>
 #include <netdb.h>
 #include <sys/socket.h>

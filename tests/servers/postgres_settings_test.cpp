@@ -1,5 +1,5 @@
 // Whatever the settings of the role, the database or the environment are, our answers mean the same. Against a real
-// server (see support/postgres_cluster.py).
+// server (see postgres_cluster.py).
 #include <cstdlib>
 #include <future>
 #include <map>

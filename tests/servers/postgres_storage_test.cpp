@@ -1,4 +1,4 @@
-// Against a real server: STASH_POSTGRES is the connection string of its superuser (see support/postgres_cluster.py).
+// Against a real server: STASH_POSTGRES is the connection string of its superuser (see postgres_cluster.py).
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>

@@ -11,15 +11,17 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from job import TIMEOUT, program
-from postgres_job import PostgresJob, postgres_cluster, servers, start_server  # noqa: F401
-import test_pusher
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
+from job import TIMEOUT, program  # noqa: E402
+from postgres_job import PostgresJob, postgres_cluster, servers, start_server  # noqa: E402,F401
+import test_pusher  # noqa: E402
 from test_pusher import (NO_WORDS, ODD_NAMES, STEPS, WEATHER, WEATHER_WORDS, annotated, assert_whole, each,  # noqa: F401
                          long_csv, short, strike, weather_rows)
 from test_pusher import (  # noqa: F401  (the same, with the fixtures of this file)

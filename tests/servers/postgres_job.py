@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from job import Job
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 import postgres_cluster  # noqa: E402
+from job import Job  # noqa: E402
 
 MARK = "stash: unfinished"
 
