@@ -318,6 +318,21 @@ def test_the_record_that_is_shown_is_one(tmp_path):
     assert succeed(tmp_path / "read", tmp_path / "stash") == shown[2]
 
 
+def test_the_journal_that_is_shown_byte_by_byte_is_one(tmp_path):
+    text = (INCLUDE / "stash/detail/journal/FORMAT.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^    [0-9a-f]{4}: ((?:[0-9a-f]{2} )+) ", text, re.M)
+    (tmp_path / "stash").mkdir(mode=0o700)
+    (tmp_path / "stash/stash.journal").write_bytes(bytes.fromhex("".join(rows)).ljust(4096, b"\0"))
+    (tmp_path / "read.cpp").write_text('#include <iostream>\n#include <stash/stash.hpp>\n#include <stash/storage/journal.hpp>\n'
+                                       'int main(int, char** a) {\n'
+                                       'stash::basic_stash<stash::journal_storage> const store{a[1]};\n'
+                                       'for (auto const& e : store.entries()) std::cout << e.key << " ";\n'
+                                       'auto const found = store.look_up("orders");\n'
+                                       'std::cout << *found.value << " " << found.saved_at->time_since_epoch().count();\n}\n')
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", tmp_path / "read.cpp", "-o", tmp_path / "read", *CORE_LIBRARIES)
+    assert succeed(tmp_path / "read", tmp_path / "stash") == 'orders {"id":1} 1795358661123456'
+
+
 # --- What it tells
 
 def test_every_error_is_in_the_table():

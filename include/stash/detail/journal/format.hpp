@@ -10,16 +10,7 @@
 #include <string>
 #include <string_view>
 
-// A journal as bytes: twice the same 32 bytes of file header, then frames. All numbers are little endian.
-//
-//     file header   16 bytes "stash journal 1\n", 8 of salt, 8 of checksum
-//     frame         8 bytes of checksum, then the fields of `frame_head` in the order of `encode`, the key, the key of
-//                   the frame before, the body, and zeros up to a multiple of 8
-//
-// The checksum covers the head with both keys, the head has the hash of the body, and both are seeded with the salt:
-// a payload that looks like a frame is none. A head says where it stands, how many frames were before it, which one was
-// the last, and up to where the journal was known to be synced when it was written: so that a reader can tell damage
-// from what a crash has torn.
+// A journal as bytes. FORMAT.md, beside this, has the grammar and an example.
 namespace stash::inline v1::detail {
 
 enum class frame_kind : std::uint32_t {
