@@ -771,15 +771,18 @@ void worn_out(W& w) {
     while (saves-- > 0) to.storage().put(k, old_record);
     to.count = to.place.inode();
   };
-  static int const enough = [] {
+  static auto const find_out = [] {
     for (int saves = 0;; ++saves) {
       W probe;
       wear(probe, saves);
       probe.storage().put(k, new_record);
       if (probe.place.inode() != probe.count) return saves;
     }
-  }();
-  wear(w, enough);
+  };
+  static std::map<stash::durability, int> enough;  // what a close leaves in the file is not the same for both
+  auto const [row, is_new] = enough.try_emplace(on_disk::durability);
+  if (is_new) row->second = find_out();
+  wear(w, row->second);
 }
 
 template <class W>
