@@ -96,7 +96,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   T const* value() const noexcept { return key_.value(); }
   /// Where `value()` came from; as it was when the guard was made.
   stash::origin origin() const noexcept { return key_.origin(); }
-  /// Of an adopted record, when it was adopted; else nullopt.
+  /// How old an adopted record was when it was adopted; else nullopt.
   std::optional<std::chrono::microseconds> age() const noexcept { return key_.age(); }
 
   /// Destroys the record: what was built stands. From here on nothing will be restored, even if this throws.

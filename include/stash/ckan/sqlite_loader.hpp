@@ -122,7 +122,7 @@ class sqlite_datastore::loader {
     }
   }
 
-  /// Of a load whose rows are not there yet, another that begins takes the place: for it cannot be under way, or it
+  /// Another load that begins takes the place of one whose rows are not there yet: that one cannot be under way, or it
   /// would have the file's lock. So it is looked for again when the lock is ours.
   void begin_batch() {
     for (;;) {

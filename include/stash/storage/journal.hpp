@@ -51,19 +51,20 @@ namespace stash::inline v1 {
 /// After a write or a sync has failed nobody knows what the disk has: from then on changes throw
 /// `errc::indeterminate`, and reads tell what was acknowledged, until a new object opens the file.
 ///
-/// Damage is `errc::corrupt` for its record, and an older one that it stood for is among `set_aside_entries`. Damage of
-/// which it cannot be told what it was about is that for all keys that were not written since. Nothing that is whole is
-/// lost by it, and no damaged byte until its record is purged. One thing looks like damage and is taken for the rest of
-/// a change that a crash cut off: zeros, 64 bytes or more, in the last change, where it was not closed since; there the
-/// older record stands. (Under `process_crash` a power cut may leave what was not synced corrupt.)
+/// Damage is `errc::corrupt` for its record, and an older one that it stood for is among `set_aside_entries`. Damage
+/// that belongs to no known key makes every key that was not written since corrupt. Nothing that is whole is lost by
+/// it, and no damaged byte until its record is purged.
+///
+/// One thing looks like damage and is taken for the rest of a change that a crash cut off: 64 bytes or more of zeros in
+/// the last change, if the journal was not closed since. There the older record stands. Under `process_crash` a power
+/// cut may leave what was not synced corrupt.
 ///
 /// When most of the file is dead, the living part is put in a new one; also, by the first change, what is left of a
 /// file that is damaged at its end.
 ///
 ///     stash::basic_stash<stash::journal_storage> store{"/var/lib/etl/stash"};
 ///
-/// Errors name the operation, the key, the failed call and its path. Where nothing else is said, a throw leaves
-/// everything as it was.
+/// Errors name operation, key, failed call and its path. Where nothing else is said, a throw leaves all as it was.
 template <class FileOps = posix_file_ops>
 class basic_journal_storage {
   using journal = detail::journal<FileOps>;

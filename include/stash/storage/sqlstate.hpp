@@ -42,7 +42,7 @@ class postgres_category_type final : public boost::system::error_category {
 
 namespace stash::inline v1 {
 
-/// Of SQLSTATEs. Thread safe; never destroyed.
+/// The category of SQLSTATEs. Thread safe; never destroyed.
 inline boost::system::error_category const& postgres_category() noexcept {
   static constexpr detail::postgres_category_type instance;
   return instance;

@@ -40,7 +40,7 @@ class nonconformance : public std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-/// Of a check.
+/// How a check ended.
 enum class outcome {
   passed,   ///< the promise was kept
   skipped,  ///< the factory or the storage does not have what the check is about

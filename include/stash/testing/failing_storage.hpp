@@ -17,7 +17,7 @@ namespace stash::inline v1::testing {
 /// The negative twin of every storage: each member throws EIO. No check passes on it; and a job's own tests can see
 /// with it what the job does where nothing can be stashed.
 struct failing_storage {
-  /// Of which there is none.
+  /// The lock of a key, of which none is ever taken.
   struct lock_type {
     /// @{
     /// Because a lock is movable.

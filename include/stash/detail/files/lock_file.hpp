@@ -86,7 +86,7 @@ class lock_file {
     }
     return bytes.size();
   }
-  /// Nothing new to one who has it.
+  /// A no-op if it is held already.
   bool lock_again(off_t byte) const noexcept {
     return retried([&] { return ops_.lock_byte(fd_, byte); }) == 0;
   }

@@ -55,7 +55,7 @@ T in_own_memory(T value) {
   return T(std::move(value), boost::json::storage_ptr{});
 }
 
-/// Of what cannot be called there is nothing to say.
+/// Whether it returns void. True too where it cannot be called: another rule says that.
 template <class F, class... Args>
 concept returns_nothing = !std::invocable<F, Args...> || std::is_void_v<std::invoke_result_t<F, Args...>>;
 

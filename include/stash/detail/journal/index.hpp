@@ -144,7 +144,7 @@ class journal_index {
     place.is_corrupt = true;
     return place;
   }
-  /// Of a doubtful record its own bytes, which are whole.
+  /// The bytes of a doubtful record itself, which are whole.
   std::optional<journal_place> kept_place(key const& k) const {
     auto const row = records_.find(k);
     if (row != records_.end() && row->second.size != 0) return row->second;

@@ -255,7 +255,7 @@ class postgres_connection {
       refuse(why, op);
     }
   }
-  /// Of our end: "127.0.0.1 40312"; of a Unix socket, nothing that is an address.
+  /// The address of our end, "127.0.0.1 40312"; a Unix socket has none.
   std::string own_address() const {
     sockaddr_storage at{};
     socklen_t size = sizeof at;

@@ -258,7 +258,7 @@ class postgres_session {
   static std::optional<std::string> checksum_of(std::optional<found_record> const& r) {
     return r ? std::optional(r->checksum) : std::nullopt;
   }
-  /// Of a session in which only `write_again` took locks.
+  /// For a session in which only `write_again` took locks.
   void unlock_all(operation const& op, deadline until) {
     try {
       db_->run("SELECT pg_advisory_unlock_all()::text", {}, op, until);

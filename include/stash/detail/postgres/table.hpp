@@ -52,14 +52,14 @@ class postgres_table {
   std::string shown(std::string_view row, bool is_old) const {
     return is_old ? std::string(old_schema).append(".").append(name_).append(": ").append(row) : shown(row);
   }
-  /// Of the advisory lock of `k`.
+  /// The number of the advisory lock of `k`.
   std::string lock_id(key const& k) const {
     std::string_view const where = is_default() ? old_schema : schema_;
     std::string const name = std::string(where) + '\0' + name_ + '\0' + std::string(k.str());
     return std::to_string(static_cast<std::int64_t>(xxh64::hash(name)));
   }
 
-  /// Of a new session. Throws EINVAL where its database cannot hold the table's name.
+  /// To be called in each new session. Throws EINVAL where its database cannot hold the table's name.
   void start(postgres_connection& db, operation const& op, deadline until) {
     has_old_ = is_default() ? std::nullopt : std::optional(false);
     for (auto const& name : {schema_, name_}) {

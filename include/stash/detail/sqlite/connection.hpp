@@ -151,7 +151,7 @@ class sqlite_statement {
   }
   sqlite_connection const& connection() const noexcept { return db_; }
   std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
-  /// Of a text or a blob; nullopt: NULL.
+  /// The bytes of a text or a blob; nullopt: NULL.
   std::optional<std::string> text(int column) const {
     int const type = ::sqlite3_column_type(statement_, column);
     if (type == SQLITE_NULL) return std::nullopt;
