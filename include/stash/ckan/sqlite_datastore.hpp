@@ -262,11 +262,11 @@ class sqlite_datastore {
     return f.comment || (!f.beside.empty() && annotated.get_object().contains(detail::comment_key));
   }
 
-  bool has_table(std::string_view name) const {
-    return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = ?", "describe", {}}.bind(name).step();
+  bool has_table(char const* name, char const* operation) const {
+    return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = ?", operation, {}}.bind(name).step();
   }
-  bool has_resources() const { return has_table("_stash_resource"); }
-  bool has_loads() const { return has_table("_stash_load"); }
+  bool has_resources() const { return has_table("_stash_resource", "describe"); }
+  bool has_loads() const { return has_table("_stash_load", "load"); }
 
   /// Whoever added them.
   void refuse_lost_rows(std::string_view id) const {

@@ -77,7 +77,7 @@ class at_fork {
   std::list<at_fork*>::iterator place_;
 };
 
-/// Tells whether the enclosing object was created in this process; false: it came through a fork.
+/// Tells whether this object was created in this process; false: it came through a fork.
 ///
 /// It remembers a word in memory that a fork sets to zero in the child, and the number that stood there. A program may
 /// have several copies of this library (plugins with hidden symbols), each with a word of its own: `is_current` looks

@@ -102,8 +102,8 @@ class basic_atomic_file_storage {
     for (auto const& [k, r] : all) check(k, r);
     if (all.empty()) return;
     auto const dir = made(op);
+    *made_ = 0;  // some may be there even where this throws
     writer(dir).write_all(all, op);
-    *made_ = 0;
     mover(dir, op).make_durable();
   }
 

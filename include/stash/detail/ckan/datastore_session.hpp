@@ -13,6 +13,7 @@
 #include <stash/detail/postgres/name.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/transaction.hpp>
+#include <stash/detail/postgres/wait.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/error.hpp>
 #include <string>

@@ -9,6 +9,7 @@
 #include <span>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/lock_file.hpp>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/detail/text/xxh64.hpp>

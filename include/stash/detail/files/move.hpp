@@ -25,7 +25,8 @@ struct file_move {
   bool was_there = false;  ///< what `file_mover` found
 };
 
-/// Moves and removes files of a stash directory, for good where that is to be `durable`. It looks at what it was given.
+/// Moves and removes files of a stash directory, for good where that is to be `durable`. What it is made with must
+/// outlive it.
 template <class Ops>
 class file_mover {
  public:

@@ -20,7 +20,7 @@
 
 namespace stash::inline v1::detail {
 
-/// Reads the records of a stash directory, whose payloads may have `cap` bytes. It looks at what it was given.
+/// Reads the records of a stash directory, whose payloads may have `cap` bytes. What it is made with must outlive it.
 template <class Ops>
 class record_reader {
  public:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <stash/detail/files/directory.hpp>
@@ -16,7 +17,8 @@
 
 namespace stash::inline v1::detail {
 
-/// Writes records into a stash directory: all of it but the sync of the directory. It looks at what it was given.
+/// Writes records into a stash directory: all of it but the sync of the directory. What it is made with must outlive
+/// it.
 template <class Ops>
 class record_writer {
  public:

@@ -7,8 +7,7 @@
 
 namespace stash::inline v1::detail {
 
-/// Whether a lock that cannot be taken for this reason could be taken by nobody: then none is held either, and
-/// `best_effort` may go on without.
+/// Whether no lock can be made here at all, so that `best_effort` may go on without one.
 inline bool no_lock_can_be_made(boost::system::error_code const& code) {
   namespace os = boost::system::errc;
   if (code == errc::unsafe_directory) return true;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <optional>
@@ -11,10 +10,13 @@
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
 #include <stash/detail/parts.hpp>
+#include <stash/detail/record/time.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/error.hpp>
 #include <stash/event.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
+#include <stash/record.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,9 +28,7 @@ inline constexpr char parents_guard[] = "the guard belongs to the parent process
 /// What a guard does for one of its keys. `lock`, `inspect`, `make_way` and `put` in this order are its constructor
 /// (see the table of `delete_guard`); what one of them throws, its constructor throws.
 template <class Stash, class T>
-class guarded_key {
-  static_assert(detail::check_guarded<Stash, T>());
-
+class guarded_key : guarded_checks<Stash, T> {
  public:
   /// `guard` is the operation that errors name. The options must outlive it.
   guarded_key(Stash& stash, stash::key k, guard_options const& options, char const* guard)

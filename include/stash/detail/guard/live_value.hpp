@@ -67,11 +67,13 @@ concept live_type = !std::derived_from<T, no_live_value> && !pointer_like<T> && 
 /// Whether two values, whose bytes differ, are one. An unordered value may have other bytes each time: it is the same
 /// if it is equal and so are the bytes but for their order (there may be more in a T than its `==` looks at).
 template <class T>
-bool is_same_value(T const& a, T const& b, std::string bytes_of_a, std::string bytes_of_b) {
+bool is_same_value(T const& a, T const& b, std::string const& bytes_of_a, std::string const& bytes_of_b) {
   if constexpr (has_unordered<T> && is_comparable<T>) {
-    std::sort(bytes_of_a.begin(), bytes_of_a.end());
-    std::sort(bytes_of_b.begin(), bytes_of_b.end());
-    return a == b && bytes_of_a == bytes_of_b;
+    auto const sorted = [](std::string bytes) {
+      std::sort(bytes.begin(), bytes.end());
+      return bytes;
+    };
+    return a == b && sorted(bytes_of_a) == sorted(bytes_of_b);
   }
   return false;
 }
@@ -83,9 +85,10 @@ concept stash_like = requires(S& stash) {
   stash.storage();
 };
 
-/// What a guard asks of its stash and of its value, each rule in words.
+/// A base of what has a guard's T: each rule that T or the stash breaks is an error in words. (In a class, for a
+/// compiler goes no further into one that is broken.)
 template <class Stash, class T>
-consteval bool check_guarded() {
+struct guarded_checks {
   static_assert(stash_like<Stash>, "stash: a guard's first argument is a basic_stash");
   static_assert(!std::is_const_v<Stash>, "stash: a guard writes to its stash, which must not be const");
   static_assert(!std::same_as<T, live_returns_void>,
@@ -101,7 +104,6 @@ consteval bool check_guarded() {
                 "reference in it: what it looks at goes with the resource");
   static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
                 "stash: the stash's serializer cannot turn what live returns into bytes and back");
-  return true;
-}
+};
 
 }  // namespace stash::inline v1::detail

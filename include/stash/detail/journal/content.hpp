@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <stash/detail/journal/format.hpp>
 #include <stash/detail/journal/index.hpp>

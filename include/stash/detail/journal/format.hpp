@@ -10,7 +10,8 @@
 #include <string>
 #include <string_view>
 
-// A journal as bytes. FORMAT.md, beside this, has the grammar and an example.
+// A journal as bytes: twice the same 32 bytes of file header, then frames, then zeros. All numbers are little endian.
+// FORMAT.md, beside this in the repository, has the grammar and an example.
 namespace stash::inline v1::detail {
 
 enum class frame_kind : std::uint32_t {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/filesystem/path.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -31,9 +32,8 @@ class journal {
  public:
   using file_type = journal_file<Ops>;
 
-  /// The arguments of `open_journal`.
-  template <class... Args>
-  explicit journal(Args&&... args) : open_(std::forward<Args>(args)...) {}
+  journal(boost::filesystem::path path, bool must_exist, bool durable, std::uint64_t chunk, Ops ops)
+      : open_(std::move(path), must_exist, durable, chunk, std::move(ops)) {}
   journal(journal const&) = delete;
   journal& operator=(journal const&) = delete;
   /// Notes that all is written, so that damage in the last record can be told from a torn end.

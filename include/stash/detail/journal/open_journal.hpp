@@ -9,6 +9,7 @@
 #include <optional>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/file_lock.hpp>
+#include <stash/detail/files/make_directory.hpp>
 #include <stash/detail/journal/compaction.hpp>
 #include <stash/detail/journal/file.hpp>
 #include <stash/detail/journal/index.hpp>
@@ -31,6 +32,9 @@ class open_journal {
 
   open_journal(boost::filesystem::path path, bool must_exist, bool durable, std::uint64_t chunk, Ops ops)
       : ops_(std::move(ops)), path_(std::move(path)), must_exist_(must_exist), durable_(durable), chunk_(chunk) {}
+
+  open_journal(open_journal const&) = delete;  // its file and its lock refer to it
+  open_journal& operator=(open_journal const&) = delete;
 
   std::string file_path() const { return (path_ / file_type::name).native(); }
   bool is_durable() const noexcept { return durable_; }

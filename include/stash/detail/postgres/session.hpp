@@ -1,11 +1,9 @@
 #pragma once
 
-#include <algorithm>
 #include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -13,17 +11,19 @@
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/check_session.hpp>
+#include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/session_locks.hpp>
 #include <stash/detail/postgres/standing.hpp>
 #include <stash/detail/postgres/table.hpp>
-#include <stash/detail/storage/locking.hpp>
+#include <stash/detail/postgres/transaction.hpp>
+#include <stash/detail/postgres/wait.hpp>
+#include <stash/detail/sleep.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/storage/postgres_options.hpp>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 

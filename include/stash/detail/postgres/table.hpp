@@ -8,13 +8,16 @@
 #include <cstdint>
 #include <optional>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres/name.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
+#include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -8,7 +8,7 @@
 
 namespace stash::inline v1::detail {
 
-/// Its ASCII letters, as SQLite compares names.
+/// The ASCII letters of `text` in lower case, whatever the locale.
 inline std::string in_lower_case(std::string_view text) {
   std::string result(text);
   for (char& c : result) {

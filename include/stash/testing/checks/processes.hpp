@@ -9,6 +9,7 @@
 #include <stash/testing/checks/tools.hpp>
 #include <stash/testing/conformance_report.hpp>
 #include <thread>
+#include <utility>
 
 namespace stash::inline v1::detail {
 
