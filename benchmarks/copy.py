@@ -12,7 +12,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-sys.path.append(str(TOP / "tests/support"))
+sys.path.append(str(TOP / "tests/servers"))
 import postgres_cluster  # noqa: E402
 
 if len(sys.argv) not in (2, 3, 4):

@@ -11,7 +11,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <span>
-#include <stash/detail/record_format.hpp>
+#include <stash/detail/record/format.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

@@ -44,7 +44,7 @@ stamp="$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) core
 $(cut -d ' ' -f 1 /proc/loadavg); $(df --output=fstype "$data" | tail -n 1); $(date -u +%F); commit $commit"
 echo "$stamp"
 with_server() { # COMMAND...
-  python3 tests/support/postgres_cluster.py --set autovacuum=off --set bgwriter_lru_maxpages=0 \
+  python3 tests/servers/postgres_cluster.py --set autovacuum=off --set bgwriter_lru_maxpages=0 \
     --set checkpoint_timeout=1h --set max_wal_size=16GB --set wal_writer_delay=10s --set unix_socket_directories= \
     "$@" || {
     [ $? = 77 ] && "$@"

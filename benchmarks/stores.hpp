@@ -5,7 +5,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <stash/detail/sqlite.hpp>
+#include <stash/detail/sqlite/connection.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <stash/storage/atomic_file.hpp>

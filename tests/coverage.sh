@@ -39,8 +39,8 @@ counting us "$build/unit" --log_level=error
 [ "$(id -u)" != 0 ] ||
   counting another sh tests/support/as_other_user.sh "$build/unit" "$build/other-user.xml"
 counting us "$build/every_call_fails" --log_level=error
-counting us python3 tests/support/postgres_cluster.py "$build/postgres" --log_level=error
+counting us python3 tests/servers/postgres_cluster.py "$build/postgres" --log_level=error
 # Standbys, poolers and servers that go down are there only.
 counting pusher env STASH_PUSHER="$build/pusher" STASH_POSTGRES_WORKER="$build/postgres_worker" \
-  python3 -m pytest -q -n 2 -p no:cacheprovider tests/integration/test_postgres.py
+  python3 -m pytest -q -n 2 -p no:cacheprovider tests/servers/test_postgres.py
 STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

@@ -8,4 +8,4 @@ cd "$(dirname "$0")/.."
 # shellcheck disable=SC2086
 need $build_packages clang-19
 need_postgres
-PATH=/usr/bin:$PATH exec python3 tests/support/mutants.py "$@"
+PATH=/usr/bin:$PATH exec python3 tests/mutants/mutants.py "$@"

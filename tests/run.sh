@@ -82,7 +82,7 @@ fi
 run clang-tsan --timeout-multiplier 20 concurrency
 
 echo "compile-time tests"
-STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers tests/examples tests/readme tests/lint
+STASH_COMPILERS="g++ clang++-19" run_pytest compile tests/compile tests/compile_fail tests/consumers tests/examples/test_examples.py tests/readme tests/lint
 echo "fuzzing"
 run_pytest fuzz tests/fuzz
 

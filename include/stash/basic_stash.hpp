@@ -8,12 +8,12 @@
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/error_context.hpp>
-#include <stash/detail/lock.hpp>
 #include <stash/detail/no_cancel.hpp>
-#include <stash/detail/observer.hpp>
 #include <stash/detail/parts.hpp>
-#include <stash/detail/policy_checks.hpp>
-#include <stash/detail/time.hpp>
+#include <stash/detail/record/time.hpp>
+#include <stash/detail/storage/locking.hpp>
+#include <stash/detail/storage/policy_checks.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <stash/key.hpp>
@@ -47,7 +47,7 @@ template <class T, class Stash>
 T value_of(Stash const& stash, key const& k, record const& r, char const* operation) {
   return detail::about(
       k, operation, [&] { return stash.serializer().template deserialize<T>(r.payload); },
-      [&] { return detail::place_of(stash.storage(), k); });
+      [&] { return storage_traits<typename Stash::storage_type>::where(stash.storage(), k); });
 }
 
 /// The bytes of a value; `errc::unserializable` where there are none.
@@ -55,30 +55,6 @@ template <class Stash, class T>
 std::string bytes_of(Stash const& stash, key const& k, T const& value) {
   return detail::about(
       k, "save", [&] { return stash.serializer().serialize(value); }, [] { return std::string(); });
-}
-
-/// Throws what the storage would refuse to put without trying.
-template <class Storage>
-void check_put(Storage const& storage, key const& k, record const& r) {
-  if constexpr (requires { storage.check(k, r); }) storage.check(k, r);
-}
-
-template <class Storage>
-void put_all(Storage& storage, std::span<std::pair<key, record> const> all) {
-  if constexpr (requires { storage.put_all(all); }) {
-    storage.put_all(all);
-  } else {
-    for (auto const& [k, r] : all) storage.put(k, r);
-  }
-}
-
-template <class Storage>
-void erase_all(Storage& storage, std::span<key const> all) {
-  if constexpr (requires { storage.erase_all(all); }) {
-    storage.erase_all(all);
-  } else {
-    for (auto const& k : all) storage.erase(k);
-  }
 }
 
 }  // namespace detail
@@ -158,7 +134,7 @@ class basic_stash {
       check_type<std::remove_cvref_t<decltype(value)>>();
       keys.emplace_back(k);
       records.emplace_back(keys.back(), record{detail::bytes_of(*this, keys.back(), value), {}});
-      detail::check_put(storage_, keys.back(), records.back().second);
+      detail::storage_traits<Storage>::check(storage_, keys.back(), records.back().second);
     }
     std::vector<key> sorted;
     for (auto const i : detail::order_of(keys, "save_all")) sorted.push_back(keys[i]);
@@ -166,7 +142,7 @@ class basic_stash {
     locks.take(storage_, sorted, detail::short_wait, "save_all");
     auto const saved_at = now();
     for (auto& one : records) one.second.saved_at = saved_at;
-    detail::put_all(storage_, records);
+    detail::storage_traits<Storage>::put_all(storage_, records);
   }
 
   /// The value under `k`; nullopt: absent or corrupt (`look_up` tells which).
@@ -202,11 +178,7 @@ class basic_stash {
   /// `errc::indeterminate`, the record stands.
   bool clear(key const& k) {
     detail::no_cancel const whole;
-    if constexpr (requires(Storage const& s) {
-                    { s.exists() } -> std::convertible_to<bool>;
-                  }) {
-      if (!storage_.exists()) return false;
-    }
+    if (!detail::storage_traits<Storage>::exists(storage_)) return false;
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "clear");
     return storage_.erase(k);
   }

@@ -15,7 +15,8 @@ namespace stash::inline v1 {
 
 namespace detail {
 
-// The parts of the policies, each for itself: of a part that is missing, detail/policy_checks.hpp says so in words.
+// The parts of the policies, each for itself: of a part that is missing, detail/storage/policy_checks.hpp says so in
+// words.
 template <class L>
 concept has_held = requires(L const& lock) {
   { lock.held() } -> std::convertible_to<bool>;

@@ -4,10 +4,10 @@
 #include <concepts>
 #include <exception>
 #include <optional>
-#include <stash/detail/guarded_key.hpp>
-#include <stash/detail/live_value.hpp>
+#include <stash/detail/fork.hpp>
+#include <stash/detail/guard/guarded_key.hpp>
+#include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/no_cancel.hpp>
-#include <stash/detail/process.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
 #include <type_traits>
@@ -96,7 +96,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   T const* value() const noexcept { return key_.value(); }
   /// Where `value()` came from; as it was when the guard was made.
   stash::origin origin() const noexcept { return key_.origin(); }
-  /// Of an adopted record, when it was adopted; else nullopt.
+  /// How old an adopted record was when it was adopted; else nullopt.
   std::optional<std::chrono::microseconds> age() const noexcept { return key_.age(); }
 
   /// Destroys the record: what was built stands. From here on nothing will be restored, even if this throws.
@@ -111,7 +111,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws what `restore` throws, and `errc::busy` where the lock was lost to another (then restore was not
   /// called). The record stays then, and the destructor does not try again.
   void rollback() {
-    detail::refuse_in_child(owner_, "rollback", key_.key());
+    owner_.require_current("rollback", key_.key(), detail::parents_guard);
     if (done_) return;
     detail::no_cancel const whole;
     roll_back();
@@ -136,7 +136,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
   /// Commits; with a reason the record is set aside instead of destroyed.
   void end(char const* reason) {
-    detail::refuse_in_child(owner_, "commit", key_.key());
+    owner_.require_current("commit", key_.key(), detail::parents_guard);
     if (done_) return;
     detail::no_cancel const whole;
     done_ = true;

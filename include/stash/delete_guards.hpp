@@ -8,12 +8,13 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <stash/detail/guarded_key.hpp>
-#include <stash/detail/live_value.hpp>
-#include <stash/detail/lock.hpp>
+#include <stash/detail/fork.hpp>
+#include <stash/detail/guard/guarded_key.hpp>
+#include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/no_cancel.hpp>
 #include <stash/detail/parts.hpp>
-#include <stash/detail/process.hpp>
+#include <stash/detail/storage/locking.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/error.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
@@ -113,7 +114,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// same, unless they could only be destroyed together: then some or all may stand. The observer is told of each
   /// (`clear_failed`), and later guards find those that stand.
   void commit() {
-    detail::refuse_in_child(owner_, "commit", {});
+    owner_.require_current("commit", {}, detail::parents_guard);
     if (done_) return;
     detail::no_cancel const whole;
     done_ = true;
@@ -130,7 +131,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
       }
     }
     try {
-      detail::erase_all(stash_.storage(), doomed);
+      traits::erase_all(stash_.storage(), doomed);
     } catch (...) {
       if (!first) first = std::current_exception();
       for (auto* const one : cleared) one->clear_failed(std::current_exception());
@@ -144,7 +145,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// stops no other; its record stays, and the destructor does not try again. After a commit, rollback or release it
   /// does nothing.
   [[nodiscard]] rollback_report rollback() {
-    detail::refuse_in_child(owner_, "rollback", {});
+    owner_.require_current("rollback", {}, detail::parents_guard);
     rollback_report report;
     if (done_) return report;
     detail::no_cancel const whole;
@@ -171,6 +172,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
  private:
   using guarded = detail::guarded_key<Stash, T>;
+  using traits = detail::storage_traits<typename Stash::storage_type>;
 
   void lock_all() {
     std::vector<key> sorted;
@@ -211,7 +213,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     }
     if (first) std::rethrow_exception(first);
     try {
-      detail::put_all(stash_.storage(), records);
+      traits::put_all(stash_.storage(), records);
     } catch (...) {
       for (auto* const one : waiting) failed(*one, std::current_exception());
       waiting.clear();

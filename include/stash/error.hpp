@@ -3,7 +3,7 @@
 #include <boost/config.hpp>
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
-#include <stash/detail/quoted.hpp>
+#include <stash/detail/text/quoted.hpp>
 #include <stash/version.hpp>
 #include <string>
 #include <type_traits>

@@ -4,8 +4,8 @@
 #include <exception>
 #include <optional>
 #include <ostream>
-#include <stash/detail/print.hpp>
-#include <stash/detail/quoted.hpp>
+#include <stash/detail/text/print.hpp>
+#include <stash/detail/text/quoted.hpp>
 #include <string>
 #include <string_view>
 

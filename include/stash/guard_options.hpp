@@ -15,10 +15,10 @@ enum class origin {
 
 /// For `delete_guard` and `delete_guards`.
 struct guard_options {
-  /// true: what keeps the save from happening while the live value is at hand is told (`save_failed`), and the
-  /// job goes on; then an exception in this process still restores, but nothing survives its death. Never
-  /// forgiven: a key that is busy, a lock that cannot be judged (EMFILE); and when there is no live value, a lock
-  /// that cannot be made, a record that cannot be read or put again.
+  /// true: a failed save of a live value is reported (`save_failed`) and the job continues. Then an exception in this
+  /// process still restores, but nothing survives its death. Never forgiven: a key that is busy, a lock that cannot be
+  /// judged (EMFILE); and when there is no live value, a lock that cannot be made, a record that cannot be read or put
+  /// again.
   bool best_effort = false;
   /// true: a restore that returned removes the record; false: it stays for the next run.
   bool clear_after_restore = false;

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <functional>
 #include <ostream>
-#include <stash/detail/print.hpp>
-#include <stash/detail/utf8.hpp>
+#include <stash/detail/text/print.hpp>
+#include <stash/detail/text/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>

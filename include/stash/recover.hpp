@@ -10,10 +10,12 @@
 #include <optional>
 #include <span>
 #include <stash/basic_stash.hpp>
-#include <stash/detail/live_value.hpp>
-#include <stash/detail/lock.hpp>
+#include <stash/detail/guard/live_value.hpp>
+#include <stash/detail/guard/locked_record.hpp>
+#include <stash/detail/guard/observer.hpp>
 #include <stash/detail/no_cancel.hpp>
-#include <stash/detail/observer.hpp>
+#include <stash/detail/storage/locking.hpp>
+#include <stash/detail/storage/traits.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
 #include <string>
@@ -44,22 +46,6 @@ namespace detail {
 
 struct serializers_own {};
 
-/// A storage that an interrupted save leaves something in.
-template <class S>
-concept sweepable = requires(S& s, key const& k) {
-  s.temporaries();
-  s.sweep(k);
-};
-
-template <class Storage>
-void sweep_all(Storage& storage, std::span<key const> all) {
-  if constexpr (requires { storage.sweep_all(all); }) {
-    storage.sweep_all(all);
-  } else {
-    for (auto const& k : all) storage.sweep(k);
-  }
-}
-
 template <class T, class Stash, class IsLive, class Restore>
 class recovery {
  public:
@@ -69,7 +55,7 @@ class recovery {
   recovery_report run() {
     auto records = stash_.entries();
     std::vector<key> interrupted;
-    if constexpr (sweepable<storage>) interrupted = stash_.storage().temporaries();
+    if constexpr (traits::is_sweepable) interrupted = stash_.storage().temporaries();
     report_.failed.reserve(records.size() + interrupted.size());
     restored_.reserve(records.size());
     doomed_.reserve(records.size());
@@ -88,12 +74,13 @@ class recovery {
     });
     report_.busy = busy.size();
     clear();
-    if constexpr (sweepable<storage>) sweep(interrupted, ours);
+    if constexpr (traits::is_sweepable) sweep(interrupted, ours);
     return std::move(report_);
   }
 
  private:
   using storage = typename Stash::storage_type;
+  using traits = storage_traits<storage>;
 
   /// false: it is busy. What goes wrong with one key stops no other.
   bool is_done(key& k) noexcept {
@@ -189,7 +176,7 @@ class recovery {
   bool are_erased_together() noexcept {
     if (doomed_.size() < 2) return false;
     try {
-      detail::erase_all(stash_.storage(), doomed_);
+      traits::erase_all(stash_.storage(), doomed_);
       return true;
     } catch (...) {  // told of each that it concerns
       return false;
@@ -225,7 +212,7 @@ class recovery {
     }
     if (ours.empty()) return;
     try {
-      detail::sweep_all(stash_.storage(), ours);
+      traits::sweep_all(stash_.storage(), ours);
     } catch (...) {
       sweep_failed(ours, std::current_exception());
     }
@@ -243,7 +230,7 @@ class recovery {
     for (auto& k : left) failed(std::move(k), problem);
   }
 
-  std::string place(key const& k) const noexcept { return detail::place_of(stash_.storage(), k); }
+  std::string place(key const& k) const noexcept { return traits::where(stash_.storage(), k); }
 
   Stash& stash_;
   IsLive& is_live_;

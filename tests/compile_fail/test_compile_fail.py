@@ -69,3 +69,9 @@ def test_the_wrong_one_is_refused_in_words(compiler, case):
     words = EXPECTED.findall(case.read_text(encoding="utf-8"))
     assert words
     assert [each for each in words if each not in done.stderr] == [], done.stderr
+
+
+@each_compiler
+def test_what_is_wrong_is_said_once_and_nothing_else(compiler):
+    done = compiled(compiler, HERE / "live_returns_void.cpp", "-DWRONG")
+    assert len(re.findall(r"\berror:", done.stderr)) == 1, done.stderr

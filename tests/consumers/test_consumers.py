@@ -121,6 +121,65 @@ def test_cmake_says_which_part_is_missing(prefix, tmp_path, options, words):
     assert configured.returncode != 0 and words in configured.stderr, configured.stdout + configured.stderr
 
 
+WITHIN = """\
+cmake_minimum_required(VERSION 3.25)
+project(consumer LANGUAGES CXX)
+%s
+add_executable(job ../job.cpp)
+target_link_libraries(job PRIVATE stash::stash)
+add_executable(job_in_databases ../job_in_databases.cpp)
+target_link_libraries(job_in_databases PRIVATE stash::sqlite stash::postgres)
+message(STATUS "found stash ${stash_VERSION}")
+install(TARGETS job DESTINATION bin)
+"""
+
+
+def has_it_as_a_part(tmp_path, lines, *options):
+    """A project that has the library as a part builds, runs, and installs nothing of it."""
+    for job in HERE.glob("job*.cpp"):
+        shutil.copy(job, tmp_path)
+    (tmp_path / "consumer").mkdir(exist_ok=True)
+    (tmp_path / "consumer/CMakeLists.txt").write_text(WITHIN % lines)
+    no_pkg_config = {"CXX": COMPILER, "PKG_CONFIG_LIBDIR": "/nonexistent"}
+    succeed("cmake", "-G", "Ninja", "-S", tmp_path / "consumer", "-B", tmp_path / "build",
+            f"-DCMAKE_CXX_FLAGS={' '.join(WARNINGS)}", *options, env_add=no_pkg_config)
+    succeed("cmake", "--build", tmp_path / "build")
+    assert runs(tmp_path / "build/job", tmp_path / "records")
+    assert runs(tmp_path / "build/job_in_databases", tmp_path / "more")
+    succeed("cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "usr")
+    assert [path.name for path in (tmp_path / "usr").rglob("*") if path.is_file()] == ["job"]
+
+
+def test_cmake_subdirectory(tmp_path):
+    sources_into(tmp_path / "consumer/stash")
+    has_it_as_a_part(tmp_path, "add_subdirectory(stash/.cmake)")
+
+
+def test_cmake_fetch_content(tmp_path):
+    """From a repository, as the README says."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    sources_into(tmp_path / "stash")
+    for command in [["init", "-q", "-b", "main"], ["add", "-A"],
+                    ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "all"]]:
+        succeed("git", "-C", tmp_path / "stash", *command)
+    lines = (f'include(FetchContent)\nFetchContent_Declare(stash GIT_REPOSITORY "file://{tmp_path}/stash" GIT_TAG main'
+             ' SOURCE_SUBDIR .cmake)\nFetchContent_MakeAvailable(stash)')
+    has_it_as_a_part(tmp_path, lines)
+
+
+def test_cmake_part_needs_no_database(tmp_path):
+    sources_into(tmp_path / "consumer/stash")
+    (tmp_path / "consumer/CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\nproject(consumer LANGUAGES CXX)\nadd_subdirectory(stash/.cmake)\n"
+        "foreach(part stash sqlite postgres)\nif(TARGET stash::${part})\nmessage(STATUS \"has ${part}\")\nendif()\n"
+        "endforeach()\n")
+    said = succeed("cmake", "-G", "Ninja", "-S", tmp_path / "consumer", "-B", tmp_path / "build",
+                   "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON",
+                   env_add={"CXX": COMPILER})
+    assert [line for line in said.splitlines() if line.startswith("-- has ")] == ["-- has stash"]
+
+
 def test_cmake_include_directory_is_ours_whatever_a_package_below_sets(prefix, tmp_path):
     """Packages share PACKAGE_PREFIX_DIR: Boost's, which is found in between, may leave its own in it."""
     (tmp_path / "BoostConfigVersion.cmake").write_text("set(PACKAGE_VERSION 1.81.0)\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n")

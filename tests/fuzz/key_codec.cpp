@@ -1,6 +1,6 @@
 #include <chrono>
 #include <set>
-#include <stash/detail/file_name.hpp>
+#include <stash/detail/record/names.hpp>
 #include <string>
 #include <utility>
 #include <vector>

@@ -1,5 +1,5 @@
 #include <chrono>
-#include <stash/detail/record_format.hpp>
+#include <stash/detail/record/format.hpp>
 #include <string>
 #include <variant>
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "compile"), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "compile"), str(HERE.parent / "mutants")]
+import layers  # noqa: E402
 import mutants  # noqa: E402
 import unqualified_calls  # noqa: E402
 from compiling import HEADERS, INCLUDE, TOP, includes, package_flags, run, succeed  # noqa: E402
@@ -76,6 +77,26 @@ def test_a_call_that_can_be_captured_is_found(tmp_path):
                       "template <class S> std::string g(S const& s, key const& k) { return place_of(s, k); }\n"
                       "inline std::string h(std::string const& text) { return detail::quoted(text); }\n}\n")
     assert unqualified_calls_in(source, tmp_path) == ["captured.hpp:3: quoted", "captured.hpp:4: place_of"]
+
+
+def test_includes_run_one_way():
+    assert layers.arrows_upwards(INCLUDE) == []
+
+
+def test_an_include_of_a_layer_above_is_found(tmp_path):
+    shutil.copytree(INCLUDE, tmp_path / "include")
+    for header, included in [("detail/files/owner.hpp", "storage/memory.hpp"), ("detail/sqlite/view.hpp",
+                                                                                "detail/journal/format.hpp")]:
+        with open(tmp_path / "include/stash" / header, "a", encoding="utf-8") as file:
+            file.write(f"#include <stash/{included}>\n")
+    assert layers.arrows_upwards(tmp_path / "include") == [
+        "detail/files/owner.hpp includes storage/memory.hpp", "detail/sqlite/view.hpp includes detail/journal/format.hpp"]
+
+
+def test_no_header_is_too_long_to_read():
+    long = {path.relative_to(INCLUDE).as_posix(): count for path in INCLUDE.rglob("*.hpp")
+            if (count := len(path.read_text(encoding="utf-8").splitlines())) > 300}
+    assert long == {}
 
 
 def test_spelling():

@@ -1,4 +1,4 @@
-"""What the README shows is what runs: its snippets, its commands, its links, and its table of errors."""
+"""What the READMEs show is what runs: snippets, commands, links, and the table of errors."""
 import os
 import pathlib
 import re
@@ -9,24 +9,28 @@ import tempfile
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "support")]
+sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "servers")]
 import postgres_cluster  # noqa: E402
 from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, succeed  # noqa: E402
 
-README = (TOP / "README.md").read_text(encoding="utf-8")
+FILES = [TOP / name for name in ["README.md", "include/stash/README.md", "include/stash/storage/README.md",
+                                 "include/stash/ckan/README.md", "tests/README.md", "benchmarks/README.md"]]
+TEXTS = {file: file.read_text(encoding="utf-8") for file in FILES}
+README = TEXTS[TOP / "README.md"]
 COMPILER = COMPILERS[0]
 FENCED = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
 
 
 class Block:
-    def __init__(self, match):
+    def __init__(self, file, match):
         indent, self.language, text = match.groups()
-        self.line = README.count("\n", 0, match.start()) + 2
+        self.place = f'{TEXTS[file].count(chr(10), 0, match.start()) + 2} "{file.relative_to(TOP)}"'
         self.text = "".join(line.removeprefix(indent) for line in text.splitlines(True))
 
 
 def blocks(language):
-    return [block for block in map(Block, FENCED.finditer(README)) if block.language == language]
+    return [block for file, text in TEXTS.items() for match in FENCED.finditer(text)
+            if (block := Block(file, match)).language == language]
 
 
 def block(language, containing):
@@ -39,7 +43,6 @@ def block(language, containing):
 
 # By what they contain: what must hold in their scope afterwards. Before each, "orders" is live with `words`, and nothing is stashed.
 SNIPPETS = {
-    'load("orders.csv", guard.value());         //': "catalog.dictionary(\"orders\") == words && store.entries().empty()",
     "stash::memory_stash in_memory;": "keeps(files) && keeps(journal) && keeps(sqlite) && keeps(in_memory)",
     "listed = store.entries();": "listed.empty()",
     "stash::ckan::sqlite_datastore tables{": "live && live->at(1).info && tables.rows(\"orders\") == 1",
@@ -57,7 +60,7 @@ BEFORE = {"stash::recover(store,": 'store.save("customers", words);',
               'store.save("orders", words); std::ofstream(store.storage().path("bad").native()) << "no record";',
           "problem.code() != stash::errc::busy": 'auto const held = store.storage().try_lock("orders");'}
 IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{"]
-FAILING = list(SNIPPETS)[0]  # also tried with a load that throws
+PROGRAM = "int main(int count, char**)"
 STORAGE = "class map_storage {"
 
 
@@ -69,7 +72,7 @@ def in_function(number, snippet, check, scratch):
     return included, f'void snippet_{number}([[maybe_unused]] stash::file_stash& store) {{\n' \
         f'[[maybe_unused]] auto const live = [] {{ return catalog.dictionary("orders"); }};\n' \
         f'[[maybe_unused]] auto const restore = [](boost::json::value const& v) {{ catalog.ensure("orders", v); }};\n' \
-        f'{{\n#line {snippet.line} "README.md"\n{body}ok = {check};\n}}\n}}\n'
+        f'{{\n#line {snippet.place}\n{body}ok = {check};\n}}\n}}\n'
 
 
 def program(snippets, scratch, main, *libraries):
@@ -92,17 +95,7 @@ def snippets(tmp_path_factory):
   std::filesystem::remove_all("{scratch}/stash");
   stash::file_stash store{{"{scratch}/stash"}};
   catalog.ensure("orders", words);
-  int const number = std::stoi(arguments[1]);
-  if (number < 0) {{
-    load_fails = true;
-    try {{
-      snippet_0(store);
-    }} catch (std::runtime_error const&) {{
-      return catalog.dictionary("orders") == words && store.entries().size() == 1 ? 0 : 1;
-    }}
-    return 2;
-  }}
-  switch (number) {{
+  switch (std::stoi(arguments[1])) {{
 {cases}  }}
   return 3;
 }}
@@ -116,12 +109,32 @@ def test_snippet_does_what_is_said(snippets, number):
     assert run(snippets, number).returncode == 0
 
 
-def test_example_restores_where_the_load_throws(snippets):
-    assert run(snippets, -1).returncode == 0
+@pytest.fixture(scope="module")
+def first_program(tmp_path_factory):
+    """Pasted into job.cpp, and compiled with its own line."""
+    at = tmp_path_factory.mktemp("first")
+    source = block("cpp", PROGRAM).text
+    (at / "job.cpp").write_text(source, encoding="utf-8")
+    line = re.match(r"// (g\+\+ .*)\n", source)[1]
+    succeed("sh", "-c", line.replace("-Iinclude", f"-I{INCLUDE}").replace("g++", COMPILER, 1), cwd=at)
+    return at / "job"
 
 
-def test_example_is_short():
-    assert len(block("cpp", FAILING).text.splitlines()) <= 15
+def test_the_first_program_keeps_the_words_of_a_job_that_was_killed(first_program, tmp_path):
+    assert succeed(first_program, cwd=tmp_path) == 'whole again: {"id":"Order number"}\n'
+    assert run(first_program, "kill", cwd=tmp_path).returncode == -9
+    assert not (tmp_path / "orders.json").exists()
+    assert '{"id":"Order number"}' in (tmp_path / "stash/orders.stash").read_text()
+    assert succeed(first_program, cwd=tmp_path) == 'whole again: {"id":"Order number"}\n'
+    assert not (tmp_path / "stash/orders.stash").exists()
+
+
+def test_the_readme_is_for_a_busy_engineer():
+    lines = README.splitlines()
+    assert len(lines) <= 260
+    beginning = "\n".join(lines[:60])
+    assert [said for said in [PROGRAM, "survives", "`live` owes", "`restore` owes", "not to use it", "storage/README.md"]
+            if said not in beginning] == []
 
 
 def test_snippets_of_postgresql_run_against_a_server(tmp_path):
@@ -155,8 +168,8 @@ def test_storage_shown_is_the_one_that_is_tested():
 
 
 def test_every_snippet_is_tried():
-    tried = [block("cpp", part).line for part in [*SNIPPETS, *IN_POSTGRES, STORAGE]]
-    assert sorted(tried) == [snippet.line for snippet in blocks("cpp")]
+    tried = [block("cpp", part).place for part in [*SNIPPETS, *IN_POSTGRES, STORAGE, PROGRAM]]
+    assert sorted(tried) == sorted(snippet.place for snippet in blocks("cpp"))
 
 
 # --- Ways into a project
@@ -174,14 +187,9 @@ def installed(tmp_path_factory):
 
 
 def project(directory):
-    """One with a job.cpp, which is the example."""
+    """One with a job.cpp, which is the first program."""
     directory.mkdir()
-    snippet = block("cpp", FAILING).text
-    included, body = snippet.split("\n\n", 1)
-    body = body.replace("/var/lib/etl", str(directory))
-    (directory / "job.cpp").write_text(
-        f'{included}\n#include "{HERE}/surroundings.hpp"\nint main() {{\ncatalog.ensure("orders", words);\n{body}\n'
-        'return catalog.dictionary("orders") == words ? 0 : 1;\n}\n')
+    (directory / "job.cpp").write_text(block("cpp", PROGRAM).text, encoding="utf-8")
     return directory
 
 
@@ -189,14 +197,14 @@ def test_copied_as_said(tmp_path):
     at = project(tmp_path / "job")
     shutil.copytree(INCLUDE / "stash", at / "stash")
     succeed("sh", "-c", next(c for c in commands() if "-I. job.cpp" in c), cwd=at)
-    succeed(at / "job")
+    succeed(at / "job", cwd=at)
 
 
 def test_pkg_config_as_said(installed, tmp_path):
     at = project(tmp_path / "job")
     succeed("sh", "-c", next(c for c in commands() if "pkg-config --cflags --libs stash)" in c), cwd=at,
             env_add={"PKG_CONFIG_PATH": f"{installed}/share/pkgconfig"})
-    succeed(at / "job")
+    succeed(at / "job", cwd=at)
 
 
 def test_meson_as_said(tmp_path):
@@ -205,7 +213,7 @@ def test_meson_as_said(tmp_path):
     shutil.copytree(TOP, at / "subprojects/stash", ignore=shutil.ignore_patterns(".git", ".build", "build*"))
     succeed("meson", "setup", at / "build", at, env_add={"CXX": COMPILER})
     succeed("meson", "compile", "-C", at / "build")
-    succeed(at / "build/job")
+    succeed(at / "build/job", cwd=at)
 
 
 def test_cmake_as_said(installed, tmp_path):
@@ -213,7 +221,7 @@ def test_cmake_as_said(installed, tmp_path):
     (at / "CMakeLists.txt").write_text(block("cmake", "find_package(stash").text)
     succeed("sh", "-ec", block("sh", "cmake -B build").text, cwd=at,
             env_add={"CXX": COMPILER, "CMAKE_GENERATOR": "Ninja", "CMAKE_PREFIX_PATH": str(installed)})
-    succeed(at / "build/job")
+    succeed(at / "build/job", cwd=at)
 
 
 # --- Commands
@@ -224,8 +232,10 @@ ELSEWHERE = {
     "sh tests/run.sh": "what runs this",
     "sh tests/run.sh --long": "a run of its own, which runs the next two",
     "sh tests/mutants.sh": "tests/run.sh --long",
+    'sh tests/mutants.sh "part of its name"': "the same, of some",
     "sh tests/coverage.sh": "tests/run.sh --long",
     "sh benchmarks/run.sh": "needs a machine that does nothing else, for six minutes",
+    "sh benchmarks/run.sh --quick": "the same, with less",
     "apt-get install": "tests/support/packages.sh installs the same packages, see below",
 }
 HERE_RUN = ["cmake ", "sqlite3 ", "meson ", "g++ ", "psql ", "ls ", "jq ", "tail ", "rm ", "cd ", "mv "]
@@ -233,7 +243,7 @@ HERE_RUN = ["cmake ", "sqlite3 ", "meson ", "g++ ", "psql ", "ls ", "jq ", "tail
 
 def commands():
     """Those in blocks, and those in the text that begin with sh."""
-    inline = re.findall(r"`(sh [^`]+)`", README)
+    inline = [command for text in TEXTS.values() for command in re.findall(r"`(sh [^`]+)`", text)]
     in_blocks = [line.split("  #")[0].strip() for b in blocks("sh") for line in b.text.splitlines() if line.strip()]
     return [*in_blocks, *inline]
 
@@ -298,13 +308,29 @@ def test_a_record_in_sqlite_is_read_with_the_command_that_is_shown(tmp_path):
 
 
 def test_the_record_that_is_shown_is_one(tmp_path):
-    shown = re.search(r'^    (\{"stash":1,.*\})\n    (\{.*\})$', README, re.M)
+    shown = re.search(r'^    (\{"stash":1,.*\})\n    (\{.*\})$', TEXTS[TOP / "include/stash/storage/README.md"],
+                      re.M)
     (tmp_path / "read.cpp").write_text('#include <iostream>\n#include <stash/stash.hpp>\nint main(int, char** a) {\n'
                                        'std::cout << *stash::file_stash{a[1]}.load("orders");\n}\n')
     (tmp_path / "stash").mkdir(mode=0o700)
     (tmp_path / "stash/orders.stash").write_text(f"{shown[1]}\n{shown[2]}\n")
     succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", tmp_path / "read.cpp", "-o", tmp_path / "read", *CORE_LIBRARIES)
     assert succeed(tmp_path / "read", tmp_path / "stash") == shown[2]
+
+
+def test_the_journal_that_is_shown_byte_by_byte_is_one(tmp_path):
+    text = (INCLUDE / "stash/detail/journal/FORMAT.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^    [0-9a-f]{4}: ((?:[0-9a-f]{2} )+) ", text, re.M)
+    (tmp_path / "stash").mkdir(mode=0o700)
+    (tmp_path / "stash/stash.journal").write_bytes(bytes.fromhex("".join(rows)).ljust(4096, b"\0"))
+    (tmp_path / "read.cpp").write_text('#include <iostream>\n#include <stash/stash.hpp>\n#include <stash/storage/journal.hpp>\n'
+                                       'int main(int, char** a) {\n'
+                                       'stash::basic_stash<stash::journal_storage> const store{a[1]};\n'
+                                       'for (auto const& e : store.entries()) std::cout << e.key << " ";\n'
+                                       'auto const found = store.look_up("orders");\n'
+                                       'std::cout << *found.value << " " << found.saved_at->time_since_epoch().count();\n}\n')
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", tmp_path / "read.cpp", "-o", tmp_path / "read", *CORE_LIBRARIES)
+    assert succeed(tmp_path / "read", tmp_path / "stash") == 'orders {"id":1} 1795358661123456'
 
 
 # --- What it tells
@@ -321,20 +347,29 @@ def test_every_event_and_option_is_named():
     options = re.search(r"struct guard_options \{(.*?)^\};", source_of("stash/guard_options.hpp"), re.S | re.M)[1]
     names = re.findall(r"^\s*(\w+),?\s*///<", events, re.M) + re.findall(r" (\w+)(?: = |\{)", options)
     assert len(names) >= 14
-    section = README[README.index("## Options and events"):README.index("## The file format")]
+    section = README[README.index("## Options and events"):README.index("## Errors")]
     assert [name for name in names if not re.search(rf"`[^`\n]*\b{name}`", section)] == []
 
 
+def anchors(text):
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
 def test_links_lead_somewhere():
-    headings = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.M)}
-    links = re.findall(r"\]\(([^)]+)\)", FENCED.sub("", README))
-    assert links
-    assert [link for link in links if not (link[1:] in headings if link[0] == "#" else (TOP / link).exists())] == []
+    broken = []
+    for file, text in TEXTS.items():
+        links = re.findall(r"\]\(([^)]+)\)", FENCED.sub("", text))
+        assert links, file
+        for link in links:
+            path, _, anchor = link.partition("#")
+            target = (file.parent / path).resolve() if path else file
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+                broken.append(f"{file.relative_to(TOP)}: {link}")
+    assert broken == []
 
 
 def test_sections_stand_in_the_order_in_which_they_are_needed():
     assert re.findall(r"^## (.*)$", README, re.M) == [
-        "See it", "What you find after a crash", "Add it to a project", "Choose a storage", "Write a storage", "Errors",
-        "Options and events", "The file format", "Several machines", "Stages in different processes",
-        "What the caller owes", "Records set aside", "Where we differ from the original",
-        "When not to use it", "What is tested, and what is not", "Platforms", "Changes"]
+        "See it", "What you find after a crash", "Add it to a project", "Choose a storage",
+        "Recover, stages, many resources", "Options and events", "Errors", "Records set aside", "Headers", "Platforms",
+        "Changes"]

@@ -22,45 +22,45 @@ SINGLE_PIECE = "basic_parser asks for it at compile time; it gets all bytes at o
 NOT_RUN = "a check that does not apply is not run; the compiler wants a body all the same"
 TEN_SECONDS = "a child that hangs: the test would take ten seconds"
 LINES = [
-    ("detail/posix_file_ops.hpp", "int const failed = errno;", NO_MEMORY),
-    ("detail/posix_file_ops.hpp", "::close(copy);", NO_MEMORY),
-    ("detail/posix_file_ops.hpp", "errno = failed;", NO_MEMORY),
-    ("detail/posix_file_ops.hpp", "return -1;", NO_MEMORY),
-    ("detail/process.hpp", "throw std::bad_alloc{};", NO_MEMORY),
-    ("detail/at_fork.hpp", "throw std::bad_alloc{};", NO_MEMORY),
-    ("detail/nearest_double.hpp", "throw std::bad_alloc{};", NO_MEMORY),
+    ("storage/posix_file_ops.hpp", "int const failed = errno;", NO_MEMORY),
+    ("storage/posix_file_ops.hpp", "::close(copy);", NO_MEMORY),
+    ("storage/posix_file_ops.hpp", "errno = failed;", NO_MEMORY),
+    ("storage/posix_file_ops.hpp", "return -1;", NO_MEMORY),
+    ("detail/fork.hpp", "throw std::bad_alloc{};", NO_MEMORY),
+    ("detail/text/nearest_double.hpp", "throw std::bad_alloc{};", NO_MEMORY),
     ("json_serializer.hpp", "bool on_number_part(", SINGLE_PIECE),
     ("json_serializer.hpp", "bool on_comment_part(", SINGLE_PIECE),
     ("json_serializer.hpp", "bool on_comment(", SINGLE_PIECE),
-    ("testing/storage_conformance.hpp", "::kill(child, SIGKILL);", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", "::waitpid(child, &status, 0);", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", "return false;", TEN_SECONDS),
-    ("testing/storage_conformance.hpp", 'throw std::logic_error("needs again()");', NOT_RUN),
-    ("testing/storage_conformance.hpp", 'throw std::logic_error("needs exists()");', NOT_RUN),
-    ("testing/storage_conformance.hpp", "~lock_type() {}", "try_lock always throws: nobody has such a lock"),
-    ("testing/storage_conformance.hpp", "bool held() const {", "try_lock always throws: nobody has such a lock"),
+    ("testing/checks/tools.hpp", "::kill(child, SIGKILL);", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "::waitpid(child, &status, 0);", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "return false;", TEN_SECONDS),
+    ("testing/checks/tools.hpp", 'throw std::logic_error("needs again()");', NOT_RUN),
+    ("testing/checks/tools.hpp", 'throw std::logic_error("needs exists()");', NOT_RUN),
+    ("testing/failing_storage.hpp", "~lock_type() {}", "try_lock always throws: nobody has such a lock"),
+    ("testing/failing_storage.hpp", "bool held() const {", "try_lock always throws: nobody has such a lock"),
 ]
 BRANCHES = [
-    ("detail/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
-    ("detail/owner.hpp", "found->pw_name != nullptr is false", "no user database is known that has such a row"),
+    ("storage/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
+    ("detail/files/owner.hpp", "found->pw_name != nullptr is false", "no user database is known that has such a row"),
     ("detail/standard_descriptors.hpp", "placeholder > STDERR_FILENO is true",
      "another thread puts something there in the same instant"),
-    ("detail/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
+    ("storage/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
      "a directory that is gone in the instant in which it was made, within one call of the seam"),
-    ("detail/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
-    ("detail/process.hpp", "page == MAP_FAILED is true", NO_MEMORY),
-    ("detail/at_fork.hpp", "::pthread_atfork(", NO_MEMORY),
-    ("detail/nearest_double.hpp", "plain == nullptr is true", NO_MEMORY),
-    ("detail/operation.hpp", "path.filename().empty() is true",
+    ("storage/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
+    ("detail/fork.hpp", "page == MAP_FAILED is true", NO_MEMORY),
+    ("detail/fork.hpp", "::pthread_atfork(", NO_MEMORY),
+    ("detail/text/nearest_double.hpp", "plain == nullptr is true", NO_MEMORY),
+    ("detail/files/absolute.hpp", "path.filename().empty() is true",
      "how Boost.Filesystem 4 spells it; the tests are built with 3, the default of Boost 1.81"),
-    ("testing/storage_conformance.hpp", "child < 0 is true", "root may always fork"),
-    ("testing/storage_conformance.hpp", "waited < 10'000 is false", TEN_SECONDS),
+    ("testing/checks/tools.hpp", "child < 0 is true", "root may always fork"),
+    ("testing/checks/tools.hpp", "waited < 10'000 is false", TEN_SECONDS),
 ]
 
 
 # Declarations, templates' parameters and concepts alone.
-WITHOUT_CODE = {"concepts.hpp", "detail/parts.hpp", "detail/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
-                "guard_options.hpp", "stash.hpp", "version.hpp"}
+WITHOUT_CODE = {"concepts.hpp", "detail/parts.hpp", "detail/storage/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
+                "guard_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
+                "storage/sqlite_options.hpp", "version.hpp"}
 
 
 def run(*command, **options):
@@ -72,7 +72,7 @@ def source_lines(file, read={}):
 
 
 def under_include(path):
-    """As `detail/time.hpp`; None for a file that is not ours."""
+    """As `detail/record/time.hpp`; None for a file that is not ours."""
     path = Path(os.path.normpath(path))
     return path.relative_to(INCLUDE / "stash").as_posix() if path.is_relative_to(INCLUDE / "stash") else None
 

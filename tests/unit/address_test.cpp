@@ -1,6 +1,6 @@
 #include <boost/filesystem/operations.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
-#include <stash/detail/address.hpp>
+#include <stash/detail/text/address.hpp>
 #include <stash/stash.hpp>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/sqlite.hpp>

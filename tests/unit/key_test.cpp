@@ -1,4 +1,4 @@
-#include <stash/detail/file_name.hpp>
+#include <stash/detail/record/names.hpp>
 #include <stash/key.hpp>
 #include <unordered_set>
 #include <utility>

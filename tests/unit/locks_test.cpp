@@ -489,7 +489,7 @@ BOOST_AUTO_TEST_CASE(a_child_with_the_process_id_of_its_parent_does_not_have_its
 
 BOOST_AUTO_TEST_CASE(where_the_kernel_clears_no_memory_in_a_child_a_fork_is_noticed_all_the_same) {
   int const status = support::in_child([&] {
-    auto const here = stash::detail::process_id::current();
+    auto const here = stash::detail::owned_by_process{};
     void* page = nullptr;
     std::memcpy(&page, &here, sizeof page);  // the word that it looks at
     if (::madvise(page, 8, MADV_KEEPONFORK) != 0) return 1;
@@ -502,14 +502,14 @@ BOOST_AUTO_TEST_CASE(where_the_kernel_clears_no_memory_in_a_child_a_fork_is_noti
 }
 
 BOOST_AUTO_TEST_CASE(no_process_is_taken_for_any_of_its_ancestors) {
-  using stash::detail::process_id;
-  auto const first = process_id::current();
+  using stash::detail::owned_by_process;
+  auto const first = owned_by_process{};
   int const status = support::in_child([&] {
     if (first.is_current()) return 1;  // before it has a number of its own
-    auto const second = process_id::current();
+    auto const second = owned_by_process{};
     if (first.is_current() || !second.is_current()) return 2;
     return support::in_child([&] {
-      auto const third = process_id::current();
+      auto const third = owned_by_process{};
       return first.is_current() || second.is_current() || !third.is_current() ? 3 : 0;
     });
   });

@@ -1,7 +1,7 @@
 #include <xxhash.h>
 
 #include <random>
-#include <stash/detail/record_format.hpp>
+#include <stash/detail/record/format.hpp>
 
 #include "support.hpp"
 

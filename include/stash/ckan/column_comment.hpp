@@ -11,8 +11,8 @@
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/detail/error_context.hpp>
-#include <stash/detail/nearest_double.hpp>
-#include <stash/detail/quoted.hpp>
+#include <stash/detail/text/nearest_double.hpp>
+#include <stash/detail/text/quoted.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>

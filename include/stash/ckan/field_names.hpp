@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/json/object.hpp>
 #include <boost/locale/utf.hpp>
+#include <cstddef>
+#include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/detail/text/utf8.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
@@ -75,6 +79,49 @@ inline void refuse_equal_names(std::vector<std::string>& names, std::string_view
   auto const twice = std::adjacent_find(names.begin(), names.end());
   if (twice == names.end()) return;
   throw error{errc::mismatch, std::string(operation), std::string(id), "field \"" + *twice + "\" stands there twice"};
+}
+
+/// What a datastore can hold beside what all of them can.
+struct field_rules {
+  std::size_t most_fields, longest_name;        ///< in bytes
+  std::string (*same_names)(std::string_view);  ///< two names that it makes equal are one
+};
+
+/// Throws `errc::mismatch` for a text that is no UTF-8 or has a NUL byte. `what` is for the message.
+inline void refuse_no_text(std::string_view text, std::string const& what, std::string_view operation,
+                           std::string_view id) {
+  if (text.find('\0') == text.npos && stash::detail::is_utf8(text)) return;
+  throw error{errc::mismatch, std::string(operation), std::string(id), what + " is no text"};
+}
+
+/// Throws `errc::mismatch` for a name that is empty, too long, or no text.
+inline void refuse_no_name(std::string_view name, std::string const& what, std::size_t longest,
+                           std::string_view operation, std::string_view id) {
+  auto const refuse = [&](std::string const& why) {
+    throw error{errc::mismatch, std::string(operation), std::string(id), what + why};
+  };
+  if (name.empty()) refuse(" is empty");
+  if (name.size() > longest) refuse(" has more than " + std::to_string(longest) + " bytes");
+  detail::refuse_no_text(name, what, operation, id);
+}
+
+/// Throws `errc::mismatch` for fields that `create` of no datastore takes: none at all (unless there are remarks), too
+/// many, a name that is none, or that stands there twice, words that would be lost.
+inline void check_fields(fields const& columns, boost::json::object const& remarks, field_rules const& rules,
+                         std::string_view operation, std::string_view id) {
+  auto const refuse = [&](std::string const& why) {
+    throw error{errc::mismatch, std::string(operation), std::string(id), why};
+  };
+  if (columns.empty() && remarks.empty()) refuse("no fields");
+  if (columns.size() > rules.most_fields) refuse("more than " + std::to_string(rules.most_fields) + " fields");
+  std::vector<std::string> names;
+  for (field const& f : columns) {
+    detail::refuse_no_name(f.id, "the name of field \"" + f.id + '"', rules.longest_name, operation, id);
+    detail::refuse_new_field_name(f, operation, id);
+    detail::refuse_lost_remark(f, operation, id);
+    names.push_back(rules.same_names(f.id));
+  }
+  detail::refuse_equal_names(names, operation, id);
 }
 
 }  // namespace stash::inline v1::ckan::detail

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/detail/exact_json.hpp>
+#include <stash/detail/ckan/exact_json.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <string>

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/filesystem/path.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
 #include <chrono>
@@ -10,7 +9,6 @@
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace stash::inline v1::detail {
 
@@ -49,32 +47,5 @@ std::uint64_t random_number(Ops const& ops, operation const& op, std::string_vie
   if (retried([&] { return ops.random(&n, sizeof n); }) != 0) op.fail(errno, "getentropy", path);
   return n;
 }
-
-/// "link/" and "link/." would be followed where "link" is refused.
-inline boost::filesystem::path without_dots_behind(boost::filesystem::path path) {
-  while (path.has_parent_path() && (path.filename() == "." || path.filename().empty())) path = path.parent_path();
-  return path;
-}
-
-/// An open descriptor.
-template <class Ops>
-class descriptor {
- public:
-  descriptor(Ops const& ops, int fd) noexcept : ops_(&ops), fd_(fd) {}
-  descriptor(descriptor&& other) noexcept : ops_(other.ops_), fd_(std::exchange(other.fd_, -1)) {}
-  descriptor& operator=(descriptor&&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ops_->close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-  /// -1 and `errno`: what was written may be lost. The descriptor is gone either way.
-  int close() noexcept { return ops_->close(std::exchange(fd_, -1)); }
-  /// It is not ours any more.
-  void release() noexcept { fd_ = -1; }
-
- private:
-  Ops const* ops_;
-  int fd_;
-};
 
 }  // namespace stash::inline v1::detail

@@ -179,7 +179,7 @@ constexpr auto operator|(types<Seen...> seen, visit<T>) {
   }
 }
 
-/// T and all that it is made of. Of a class that is not described nothing can be said but what it is itself.
+/// T and all that it is made of. A class that is not described has no parts but itself.
 template <class T>
 using parts_of = decltype(types<>{} | visit<std::remove_cv_t<T>>{});
 

@@ -6,29 +6,28 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
 #include <stash/concepts.hpp>
-#include <stash/detail/absolute.hpp>
-#include <stash/detail/default_directory.hpp>
-#include <stash/detail/directory.hpp>
-#include <stash/detail/file_lock.hpp>
-#include <stash/detail/file_name.hpp>
-#include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/read_file.hpp>
-#include <stash/detail/record_format.hpp>
-#include <stash/detail/temporary_file.hpp>
+#include <stash/detail/files/absolute.hpp>
+#include <stash/detail/files/directory.hpp>
+#include <stash/detail/files/file_lock.hpp>
+#include <stash/detail/files/make_directory.hpp>
+#include <stash/detail/files/move.hpp>
+#include <stash/detail/files/record_reader.hpp>
+#include <stash/detail/files/record_writer.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
+#include <stash/detail/record/names.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
+#include <stash/storage/default_directory.hpp>
+#include <stash/storage/posix_file_ops.hpp>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -86,17 +85,11 @@ class basic_atomic_file_storage {
   /// the other.
   void put(key const& k, record const& r) {
     detail::operation const op{"put", k};
-    auto const name = detail::record_name(k, op.name);
     check(k, r);
-    std::string const header = detail::header_line(k, r);
     auto const dir = made(op);
-    dir.check_name(k);
-    detail::temporary_file<FileOps> file{ops_, dir, k, is_durable(), op};
-    file.write({header, r.payload, "\n"});
-    file.finish();
-    file.rename_to(name);
+    writer(dir).write(k, r, op);
     *made_ = 0;
-    make_durable(dir, op);
+    mover(dir, op).make_durable();
   }
 
   /// As `put` for each, in one pass: all are written before the first is synced, so that they share most of the
@@ -109,12 +102,9 @@ class basic_atomic_file_storage {
     for (auto const& [k, r] : all) check(k, r);
     if (all.empty()) return;
     auto const dir = made(op);
-    for (auto const& [k, r] : all) dir.check_name(k);
-    constexpr std::size_t most = 128;  // files that are open at once
-    for (; !all.empty(); all = all.subspan(std::min(most, all.size()))) {
-      put_some(dir, all.first(std::min(most, all.size())));
-    }
-    make_durable(dir, op);
+    *made_ = 0;  // some may be there even where this throws
+    writer(dir).write_all(all, op);
+    mover(dir, op).make_durable();
   }
 
   /// The record of `k`; nullopt: there is none. Creates nothing.
@@ -127,7 +117,7 @@ class basic_atomic_file_storage {
     auto const name = detail::record_name(k, op.name);
     auto const dir = open_to_read(op);
     if (!dir) return std::nullopt;
-    return read(*dir, name, k, op);
+    return reader(*dir).read(name, k, op);
   }
 
   /// Removes the record of `k`, whatever it is but a directory (EISDIR); false: there was none. No record that was
@@ -141,8 +131,9 @@ class basic_atomic_file_storage {
     static_cast<void>(detail::record_name(k, op.name));  // refused, whether there is a directory or not
     auto const dir = open(op, detail::access::write);
     if (!dir) return false;
-    auto one = doomed(*dir, k, op);
-    remove(*dir, {&one, 1}, op);
+    auto const files = mover(*dir, op);
+    auto one = files.doomed(k);
+    files.remove({&one, 1});
     return one.was_there;
   }
 
@@ -152,9 +143,10 @@ class basic_atomic_file_storage {
     detail::operation const op{"erase_all", {}};
     auto const dir = open(op, detail::access::write);
     if (!dir || all.empty()) return;
-    std::vector<file_move> moves;
-    for (auto const& k : all) moves.push_back(doomed(*dir, k, op));
-    remove(*dir, moves, op);
+    auto const files = mover(*dir, op);
+    std::vector<detail::file_move> moves;
+    for (auto const& k : all) moves.push_back(files.doomed(k));
+    files.remove(moves);
   }
 
   /// All records, ordered by key; empty: there are none. `where` is the path.
@@ -162,7 +154,8 @@ class basic_atomic_file_storage {
   /// What cannot be read (somebody else's, over the cap, EIO) is listed as corrupt, so that one bad file hides
   /// no other; `get` tells what it is. A whole record of a newer version is intact. Reads every file.
   std::vector<entry> entries() const {
-    return listed("entries", [](std::string_view name) { return detail::key_of_record(name); });
+    auto const dir = open_to_read({"entries", {}});
+    return dir ? reader(*dir).list("entries", detail::key_of_record) : std::vector<entry>();
   }
 
   /// Moves the record of `k`, whatever it is, to `<key>.<reason>-<UTC time>-<random>` beside it, never onto
@@ -181,19 +174,18 @@ class basic_atomic_file_storage {
     std::string place = dir->path_of(aside);  // now: afterwards a lack of memory would hide that it is done
     // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
     // without it, and replace what it was to move.
-    bool const is_copied = is_durable() && copy(*dir, name, aside, k, op);
-    file_move move = is_copied ? doomed(*dir, k, op) : file_move{name, aside};
-    is_copied ? remove(*dir, {&move, 1}, op) : move_away(*dir, {&move, 1}, op);
+    auto const files = mover(*dir, op);
+    bool const is_copied = is_durable() && files.copy(name, aside, k);
+    auto move = is_copied ? files.doomed(k) : detail::file_move{name, aside};
+    is_copied ? files.remove({&move, 1}) : files.move_away({&move, 1});
     if (!move.was_there) op.fail(ENOENT, "rename", dir->path_of(name));
     return place;
   }
 
   /// All that was set aside and not purged, by key and then by path. `state` tells whether the bytes are whole.
   std::vector<entry> set_aside_entries() const {
-    return listed("set_aside_entries", [](std::string_view name) {
-      auto parsed = detail::parse_set_aside(name);
-      return parsed ? std::optional<key>(std::move(parsed->first)) : std::nullopt;
-    });
+    auto const dir = open_to_read({"set_aside_entries", {}});
+    return dir ? reader(*dir).list("set_aside_entries", detail::key_of_set_aside) : std::vector<entry>();
   }
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many.
@@ -208,7 +200,7 @@ class basic_atomic_file_storage {
       auto const parsed = detail::parse_set_aside(name);
       return parsed && (older_than.count() <= 0 || detail::age_between(parsed->second, now) >= older_than);
     };
-    return remove_all(*dir, is_old, op);
+    return mover(*dir, op).remove_all(is_old);
   }
 
   /// The keys that have temporary files: a save of theirs is under way, or was interrupted.
@@ -240,7 +232,7 @@ class basic_atomic_file_storage {
       auto const k = detail::key_of_temporary(name);
       return k && std::binary_search(names.begin(), names.end(), k->str());
     };
-    remove_all(*dir, is_theirs, op);
+    mover(*dir, op).remove_all(is_theirs);
   }
 
   /// The lock of `k`, exclusive among all threads and processes that use this directory on this machine; it
@@ -279,201 +271,17 @@ class basic_atomic_file_storage {
   }
   detail::directory<FileOps> made(detail::operation const& op) const {
     require_directory(op);
-    return detail::directory<FileOps>::make(ops_, directory_, is_durable(), op);
+    return detail::directory_maker<FileOps>::make(ops_, directory_, is_durable(), op);
   }
 
-  /// All that `put_all` does but the sync of the directory.
-  void put_some(detail::directory<FileOps> const& dir, std::span<std::pair<key, record> const> some) const {
-    std::vector<std::string> headers;
-    headers.reserve(some.size());
-    using file = detail::temporary_file<FileOps>;
-    std::vector<std::unique_ptr<file>> files;
-    for (auto const& [k, r] : some) {
-      headers.push_back(detail::header_line(k, r));
-      files.push_back(std::make_unique<file>(ops_, dir, k, is_durable(), detail::operation{"put_all", k}));
-      files.back()->write({headers.back(), r.payload, "\n"});
-      files.back()->start_writeback();
-    }
-    for (auto const& one : files) one->finish();
-    for (std::size_t i = 0; i < files.size(); ++i) files[i]->rename_to(detail::record_name(some[i].first, "put_all"));
-    *made_ = 0;
+  detail::record_reader<FileOps> reader(detail::directory<FileOps> const& dir) const {
+    return {ops_, dir, options_.max_bytes};
   }
-
-  /// A failed sync of a directory says nothing about which names the disk has.
-  void make_durable(detail::directory<FileOps> const& dir, detail::operation const& op) const {
-    if (is_durable() && dir.sync() != 0) indeterminate("fsync", directory_.native(), errno, op);
+  detail::record_writer<FileOps> writer(detail::directory<FileOps> const& dir) const {
+    return {ops_, dir, is_durable()};
   }
-  [[noreturn]] static void indeterminate(char const* call, std::string const& path, int error,
-                                         detail::operation const& op) {
-    std::string const cause = boost::system::error_code(error, boost::system::system_category()).message();
-    op.fail(errc::indeterminate, std::string(call) + " " + path, cause);
-  }
-
-  /// A durable copy under a new name; false: what stands there is no regular file, and has no bytes. Syncing the file
-  /// itself would not do: where a sync of it has failed before, another would lie.
-  bool copy(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to, key const& k,
-            detail::operation const& op) const {
-    std::optional<std::string> bytes;
-    try {
-      bytes = detail::read_file(ops_, dir, from, std::numeric_limits<std::uint64_t>::max(), op);
-    } catch (error const& problem) {
-      if (problem.code() != errc::corrupt) throw;
-      return false;
-    }
-    if (!bytes) op.fail(ENOENT, "open", dir.path_of(from));
-    detail::temporary_file<FileOps> file{ops_, dir, k, true, op};
-    file.write({*bytes, {}, {}});
-    file.finish();
-    file.give_name();
-    if (!move_without_replacing(dir, file.name(), to)) op.fail(ENOENT, "rename", dir.path_of(file.name()));
-    file.keep();
-    make_durable(dir, op);
-    return true;
-  }
-
-  struct file_move {
-    std::string from, to;
-    bool was_there = false;
-  };
-
-  file_move doomed(detail::directory<FileOps> const& dir, key const& k, detail::operation const& op) const {
-    return {detail::record_name(k, op.name), detail::temporary_name(k, op.name, dir.random())};
-  }
-
-  /// Removes durably those that are there. Throws the first error; what could be removed is removed all the same.
-  void remove(detail::directory<FileOps> const& dir, std::span<file_move> all, detail::operation const& op) const {
-    move_away(dir, all, op);
-    std::exception_ptr first;
-    for (file_move const& one : all) {
-      if (!one.was_there || unlink(dir, one.to) == 0 || errno == ENOENT) continue;  // ENOENT: a cleaner was faster
-      attempt(first, [&, failed = errno] {
-        bool const is_back = move_back(dir, one.to, one.from) && (!is_durable() || dir.sync() == 0);
-        if (!is_back) indeterminate("unlink", dir.path_of(one.to), failed, op);
-        op.fail(failed, "unlink", dir.path_of(one.to));
-      });
-    }
-    if (first) std::rethrow_exception(first);
-  }
-
-  /// Moves durably those that are there, never onto anything; none if it throws.
-  void move_away(detail::directory<FileOps> const& dir, std::span<file_move> all, detail::operation const& op) const {
-    try {
-      for (auto& one : all) one.was_there = move_without_replacing(dir, one.from, one.to);
-      make_durable(dir, op);
-    } catch (...) {
-      // Left absent, the next to find it so would sync, be told that all is well (the failed sync has marked the
-      // change clean), and say that the record is gone for good.
-      for (auto const& one : all) {
-        if (one.was_there) move_back(dir, one.to, one.from);
-      }
-      throw;
-    }
-  }
-
-  bool move_back(detail::directory<FileOps> const& dir, std::string const& from, std::string const& to) const {
-    try {
-      return move_without_replacing(dir, from, to);
-    } catch (...) {  // the first error is the one to report
-      return false;
-    }
-  }
-
-  bool move_without_replacing(detail::directory<FileOps> const& dir, std::string const& from,
-                              std::string const& to) const {
-    int const moved = detail::retried([&] { return ops_.rename_noreplace(dir.get(), from.c_str(), to.c_str()); });
-    if (moved == 0) return true;
-    if (errno == ENOENT) return false;
-    if (errno != ENOSYS && errno != EINVAL) dir.fail("rename", from);
-    // In two steps; dying between them leaves both names, which loses nothing.
-    if (detail::retried([&] { return ops_.link(dir.get(), from.c_str(), to.c_str()); }) != 0) {
-      if (errno == ENOENT) return false;
-      dir.fail("link", from);
-    }
-    if (unlink(dir, from) != 0) dir.fail("unlink", from);
-    return true;
-  }
-
-  int unlink(detail::directory<FileOps> const& dir, std::string const& name) const {
-    return detail::retried([&] { return ops_.unlink(dir.get(), name.c_str()); });
-  }
-
-  template <class F>
-  static void attempt(std::exception_ptr& first, F f) {
-    try {
-      f();
-    } catch (error const&) {
-      if (!first) first = std::current_exception();
-    }
-  }
-
-  template <class Matches>
-  std::size_t remove_all(detail::directory<FileOps> const& dir, Matches matches, detail::operation const& op) const {
-    std::size_t removed = 0;
-    std::exception_ptr first;
-    for (auto const& name : dir.names()) {
-      if (!matches(name)) continue;
-      attempt(first, [&] {
-        if (unlink(dir, name) == 0) {
-          ++removed;
-        } else if (errno != ENOENT) {
-          dir.fail("unlink", name);
-        }
-      });
-    }
-    if (removed > 0) attempt(first, [&] { make_durable(dir, op); });
-    if (first) std::rethrow_exception(first);
-    return removed;
-  }
-
-  std::optional<record> read(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
-                             detail::operation const& op) const {
-    auto bytes = detail::read_file(ops_, dir, name, options_.max_bytes, op);
-    if (!bytes) return std::nullopt;
-    auto const where = [&] { return dir.path_of(name); };
-    record result = detail::parse_record(std::move(*bytes), k, op.name, where);
-    detail::check_size(result.payload.size(), options_.max_bytes, where, op);
-    return result;
-  }
-
-  template <class KeyOf>
-  std::vector<entry> listed(std::string_view operation, KeyOf key_of) const {
-    std::vector<entry> result;
-    auto const dir = open_to_read({operation, {}});
-    if (!dir) return result;
-    for (auto const& name : dir->names()) {
-      auto k = key_of(std::string_view(name));
-      if (!k) continue;
-      if (auto e = examine(*dir, name, *k, operation)) result.push_back(std::move(*e));
-    }
-    std::sort(result.begin(), result.end(),
-              [](entry const& a, entry const& b) { return std::tie(a.key, a.where) < std::tie(b.key, b.where); });
-    return result;
-  }
-
-  /// nullopt: it is gone.
-  std::optional<entry> examine(detail::directory<FileOps> const& dir, std::string const& name, key const& k,
-                               std::string_view operation) const {
-    detail::operation const op{operation, k};
-    struct stat s;
-    if (ops_.lstat(dir.get(), name.c_str(), &s) != 0) {
-      if (errno == ENOENT) return std::nullopt;
-      dir.fail("lstat", name);
-    }
-    entry e{k, record_state::corrupt, std::nullopt, static_cast<std::uint64_t>(s.st_size), dir.path_of(name)};
-    try {
-      auto const r = read(dir, name, k, op);
-      if (!r) return std::nullopt;
-      e.state = record_state::intact;
-      e.saved_at = r->saved_at;
-      e.bytes = r->payload.size();
-    } catch (error const& problem) {
-      if (problem.code() == errc::mismatch) {
-        e.state = record_state::intact;
-      } else if (!detail::concerns_one_file(problem.code())) {
-        throw;
-      }
-    }
-    return e;
+  detail::file_mover<FileOps> mover(detail::directory<FileOps> const& dir, detail::operation const& op) const {
+    return {ops_, dir, is_durable(), op};
   }
 
   boost::filesystem::path directory_;

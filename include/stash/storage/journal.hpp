@@ -12,31 +12,25 @@
 #include <ranges>
 #include <span>
 #include <stash/concepts.hpp>
-#include <stash/detail/absolute.hpp>
-#include <stash/detail/default_directory.hpp>
-#include <stash/detail/journal.hpp>
-#include <stash/detail/key_locks.hpp>
-#include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/read_file.hpp>
-#include <stash/detail/time.hpp>
+#include <stash/detail/files/absolute.hpp>
+#include <stash/detail/journal/content.hpp>
+#include <stash/detail/journal/journal.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
+#include <stash/detail/record/time.hpp>
 #include <stash/error.hpp>
-#include <stash/file_options.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
+#include <stash/storage/default_directory.hpp>
+#include <stash/storage/journal_options.hpp>
+#include <stash/storage/key_locks.hpp>
+#include <stash/storage/posix_file_ops.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace stash::inline v1 {
-
-/// For `journal_storage`.
-struct journal_options {
-  stash::durability durability = durability::power_loss;  ///< what a change survives once it has returned
-  std::uint64_t max_bytes = 64U << 20;                    ///< the greatest payload to write: 64 MiB
-  std::uint64_t chunk = 256U << 10;  ///< bytes, 64 or more; the file grows by a multiple of it, and has at least two
-  bool must_exist = false;           ///< as in `file_options`
-};
 
 /// All records in one file, `stash.journal`, to which changes are appended: for jobs that stash many keys.
 ///
@@ -57,19 +51,20 @@ struct journal_options {
 /// After a write or a sync has failed nobody knows what the disk has: from then on changes throw
 /// `errc::indeterminate`, and reads tell what was acknowledged, until a new object opens the file.
 ///
-/// Damage is `errc::corrupt` for its record, and an older one that it stood for is among `set_aside_entries`. Damage of
-/// which it cannot be told what it was about is that for all keys that were not written since. Nothing that is whole is
-/// lost by it, and no damaged byte until its record is purged. One thing looks like damage and is taken for the rest of
-/// a change that a crash cut off: zeros, 64 bytes or more, in the last change, where it was not closed since; there the
-/// older record stands. (Under `process_crash` a power cut may leave what was not synced corrupt.)
+/// Damage is `errc::corrupt` for its record, and an older one that it stood for is among `set_aside_entries`. Damage
+/// that belongs to no known key makes every key that was not written since corrupt. Nothing that is whole is lost by
+/// it, and no damaged byte until its record is purged.
+///
+/// One thing looks like damage and is taken for the rest of a change that a crash cut off: 64 bytes or more of zeros in
+/// the last change, if the journal was not closed since. There the older record stands. Under `process_crash` a power
+/// cut may leave what was not synced corrupt.
 ///
 /// When most of the file is dead, the living part is put in a new one; also, by the first change, what is left of a
 /// file that is damaged at its end.
 ///
 ///     stash::basic_stash<stash::journal_storage> store{"/var/lib/etl/stash"};
 ///
-/// Errors name the operation, the key, the failed call and its path. Where nothing else is said, a throw leaves
-/// everything as it was.
+/// Errors name operation, key, failed call and its path. Where nothing else is said, a throw leaves all as it was.
 template <class FileOps = posix_file_ops>
 class basic_journal_storage {
   using journal = detail::journal<FileOps>;

@@ -9,12 +9,12 @@
 #include <mutex>
 #include <optional>
 #include <stash/concepts.hpp>
-#include <stash/detail/file_name.hpp>
-#include <stash/detail/key_locks.hpp>
-#include <stash/detail/time.hpp>
+#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
+#include <stash/storage/key_locks.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>

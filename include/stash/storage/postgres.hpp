@@ -9,17 +9,19 @@
 #include <optional>
 #include <span>
 #include <stash/concepts.hpp>
-#include <stash/detail/directory.hpp>
-#include <stash/detail/file_name.hpp>
-#include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/postgres.hpp>
-#include <stash/detail/postgres_session.hpp>
-#include <stash/detail/process.hpp>
-#include <stash/detail/read_file.hpp>
-#include <stash/detail/record_row.hpp>
-#include <stash/detail/utf8.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/listing.hpp>
+#include <stash/detail/postgres/reconnect.hpp>
+#include <stash/detail/postgres/session.hpp>
+#include <stash/detail/postgres/session_lock.hpp>
+#include <stash/detail/record/check_size.hpp>
+#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/row.hpp>
+#include <stash/detail/text/utf8.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
+#include <stash/storage/posix_file_ops.hpp>
+#include <stash/storage/postgres_options.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,33 +58,7 @@ namespace stash::inline v1 {
 /// Where nothing else is said, a throw leaves everything as it was.
 class postgres_storage {
  public:
-  /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage.
-  class lock_type {
-   public:
-    /// The other holds nothing then.
-    lock_type(lock_type&&) noexcept = default;
-    /// Exchanges the two: what this one had is released with the other.
-    lock_type& operator=(lock_type&& other) noexcept {
-      std::swap(session_, other.session_);
-      std::swap(key_, other.key_);
-      std::swap(taken_, other.taken_);
-      std::swap(owner_, other.owner_);
-      return *this;
-    }
-    ~lock_type() {
-      if (session_ && owner_.is_current()) session_->unlock(key_, taken_);
-    }
-    /// Whether the session in which it was taken lives, which the server is asked for.
-    bool held() const noexcept { return session_ && owner_.is_current() && session_->is_held(taken_); }
-
-   private:
-    friend postgres_storage;
-    lock_type(key k) : key_(std::move(k)) {}
-    std::shared_ptr<detail::postgres_session> session_;
-    key key_;
-    detail::postgres_session::generation taken_ = 0;
-    detail::owned_by_process owner_;
-  };
+  using lock_type = detail::postgres_lock;  ///< a key's lock, see `try_lock`
 
   /// Touches nothing: a bad connection string (EINVAL), too, is told by the first call. Throws EINVAL where `schema` or
   /// `table` is empty, over 63 bytes, not UTF-8, or has a NUL byte.
@@ -142,8 +118,9 @@ class postgres_storage {
                                {k.str(), cap}, op, until);
       std::optional<record> found;
       if (rows.rows() > 0) {
-        check_size(number(rows.text(0, 5)), op);
-        found = detail::record_of(row_of(rows, 0), k, op, shown(k, rows.text(0, 6)));
+        check_size(detail::number_in(rows.text(0, 5)), op);
+        found =
+            detail::record_of(detail::row_of(rows, 0), k, op, session_->table().shown(k, rows.text(0, 6) == "true"));
       }
       return found;
     });
@@ -160,7 +137,7 @@ class postgres_storage {
   /// All records, by key. `where` is the table and the key. Fetches every payload, one at a time: in memory are the
   /// entries only, some 300 bytes each. A thousand at a time, so that other threads have their turn meanwhile; what
   /// changes meanwhile may be listed or not. Throws as `get`, but not for one record's damage.
-  std::vector<entry> entries() const { return listed("entries", " WHERE set_aside = ''"); }
+  std::vector<entry> entries() const { return detail::list_rows(*session_, "entries", " WHERE set_aside = ''"); }
 
   /// Gives the row of `k` a name under which it is kept, and returns that behind the table's:
   /// `<schema>.<table>: <key>.<reason>-<UTC time>-<random>`. As durable as `put`.
@@ -191,7 +168,9 @@ class postgres_storage {
   }
 
   /// All that was set aside and not purged, by key. Throws as `entries`.
-  std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", " WHERE set_aside <> ''"); }
+  std::vector<entry> set_aside_entries() const {
+    return detail::list_rows(*session_, "set_aside_entries", " WHERE set_aside <> ''");
+  }
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it, also what was set aside nobody
   /// knows when. Returns how many; fewer where the session ended and it was done again. A throw may leave them
@@ -209,7 +188,7 @@ class postgres_storage {
                        " (set_aside_at LIKE '____-__-__T__:__:__.______Z' AND set_aside_at <= $1)) RETURNING 1)"
                        " SELECT count(*)::text FROM gone",
                    {before}, op, until);
-        count += static_cast<std::size_t>(number(gone.text(0, 0)));
+        count += static_cast<std::size_t>(detail::number_in(gone.text(0, 0)));
       }
       return count;
     });
@@ -218,14 +197,7 @@ class postgres_storage {
   /// The lock of `k`, exclusive among all sessions on this database; nullopt: another has it. Throws the server's
   /// error, and `errc::too_large` where this object would have more than an eighth of the locks of the whole server
   /// (800 as it is installed): others could take none then, in any of its databases.
-  std::optional<lock_type> try_lock(key const& k) {
-    lock_type lock{k};
-    auto const taken = session_->try_lock(k, {"try_lock", k});
-    if (!taken) return std::nullopt;
-    lock.taken_ = *taken;
-    lock.session_ = session_;
-    return lock;
-  }
+  std::optional<lock_type> try_lock(key const& k) { return lock_type::try_take(session_, k); }
 
  private:
   using connection = detail::postgres_connection;
@@ -234,57 +206,7 @@ class postgres_storage {
     detail::check_size(
         bytes, max_bytes_, [&] { return session_->shown(op.subject); }, op);
   }
-  static std::uint64_t number(std::string const& text) { return std::strtoull(text.c_str(), nullptr, 10); }
 
-  /// Of a result that begins with version, saved_at, xxh64, payload, payload_bytes.
-  static detail::record_row row_of(detail::postgres_result const& rows, int row) {
-    return {static_cast<std::int64_t>(number(rows.text(row, 0))), rows.text(row, 1), rows.text(row, 2),
-            rows.text(row, rows.is_null(row, 3) ? 4 : 3)};
-  }
-  /// In pages, between which other threads have their turn in the session.
-  std::vector<entry> listed(std::string_view operation, char const* where) const {
-    detail::operation const op{operation, {}};
-    std::vector<entry> found;
-    for (std::optional<row_name> last{std::in_place}; last;) {
-      page const next =
-          session_->read_table(op, page(), [&](connection& db, auto const& table, detail::deadline until) {
-            return page_after(*last, table + where, db, op, until);
-          });
-      found.insert(found.end(), next.entries.begin(), next.entries.end());
-      last = next.last;
-    }
-    return found;
-  }
-  struct row_name {
-    std::string key, set_aside;
-  };
-  struct page {
-    std::vector<entry> entries;
-    std::optional<row_name> last;  // nullopt: there is no more
-  };
-  /// The payloads come one by one: only one of them is in memory.
-  page page_after(row_name const& last, std::string const& rows_wanted, connection& db, detail::operation const& op,
-                  detail::deadline until) const {
-    constexpr int most = 1000;
-    int rows_read = 0;
-    page found;
-    db.run_by_row("SELECT version::text, saved_at, xxh64, payload, payload_bytes, key, set_aside, is_old::text FROM " +
-                      rows_wanted + " AND (key, set_aside) > ($1, $2) ORDER BY key, set_aside LIMIT " +
-                      std::to_string(most),
-                  {last.key, last.set_aside}, op, until, [&](detail::postgres_result const& rows) {
-                    for (int i = 0; i < rows.rows(); ++i, ++rows_read) {
-                      auto const k = rows.text(i, 5), name = rows.text(i, 6);
-                      auto e = detail::entry_of(row_of(rows, i), k, shown(name.empty() ? k : name, rows.text(i, 7)));
-                      if (e) found.entries.push_back(std::move(*e));
-                      found.last = row_name{k, name};
-                    }
-                  });
-    if (rows_read < most) found.last.reset();
-    return found;
-  }
-  std::string shown(std::string_view row, std::string const& is_old) const {
-    return session_->table().shown(row, is_old == "true");
-  }
   /// Where it is, of a row and whether it is as it was sent.
   std::string row_written(detail::postgres_result const& row, key const& k, detail::operation const& op) const {
     if (row.rows() != 1 || row.text(0, 1) != "true") session_->table().refuse_change(k, op);
@@ -292,7 +214,7 @@ class postgres_storage {
   }
 
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
-    std::vector<detail::postgres_session::change_of> changes;
+    std::vector<detail::change_of> changes;
     for (auto const& [k, r] : all) {
       check(k, r);
       changes.push_back({k, detail::row_checksum(k, r)});
@@ -324,7 +246,7 @@ class postgres_storage {
   /// How many there were. Each writes to the server's log, where there was none too: an earlier removal that nobody
   /// waited for must be durable now.
   std::size_t erase_rows(detail::operation const& op, std::span<key const> all) {
-    std::vector<detail::postgres_session::change_of> changes;
+    std::vector<detail::change_of> changes;
     for (auto const& k : all) changes.push_back({k, std::nullopt});
     return session_->change(op, changes, false, std::size_t{0},
                             [&](connection& db, auto const& before, auto& written, auto until) {

@@ -11,20 +11,23 @@
 #include <optional>
 #include <span>
 #include <stash/concepts.hpp>
-#include <stash/detail/absolute.hpp>
-#include <stash/detail/default_directory.hpp>
-#include <stash/detail/directory.hpp>
-#include <stash/detail/file_lock.hpp>
-#include <stash/detail/file_name.hpp>
-#include <stash/detail/posix_file_ops.hpp>
-#include <stash/detail/read_file.hpp>
-#include <stash/detail/record_row.hpp>
-#include <stash/detail/sqlite.hpp>
-#include <stash/detail/sqlite_session.hpp>
-#include <stash/detail/sqlite_table.hpp>
-#include <stash/detail/utf8.hpp>
+#include <stash/detail/files/absolute.hpp>
+#include <stash/detail/files/directory.hpp>
+#include <stash/detail/files/file_lock.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/check_size.hpp>
+#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/row.hpp>
+#include <stash/detail/sqlite/connection.hpp>
+#include <stash/detail/sqlite/rows.hpp>
+#include <stash/detail/sqlite/session.hpp>
+#include <stash/detail/sqlite/table.hpp>
+#include <stash/detail/text/utf8.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
+#include <stash/storage/default_directory.hpp>
+#include <stash/storage/posix_file_ops.hpp>
+#include <stash/storage/sqlite_options.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -101,9 +104,9 @@ class sqlite_storage {
     detail::operation const op{"get", k};
     return session_->read(op, std::optional<record>(), [&](auto const& db) -> std::optional<record> {
       detail::require_held(db, k, op);
-      statement row{db, select(one_row), op.name, op.subject};
+      statement row{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
       if (!row.bind(k.str()).bind("").step()) return session_->require_whole(op), std::nullopt;
-      auto found = row_of(row);
+      auto found = detail::row_of(row);
       check_size(found.payload.size(), op);
       return detail::record_of(std::move(found), k, op, session_->shown(k));
     });
@@ -120,7 +123,7 @@ class sqlite_storage {
   /// All records, by key. `where` is the file and the key. Reads every payload, one at a time; the list itself is in
   /// memory, some 200 bytes a record. Other calls of this object wait meanwhile; those of others do not, but for
   /// writers where the file is not in WAL mode. Throws as `get`, but not for one record's damage.
-  std::vector<entry> entries() const { return listed("entries", "WHERE set_aside = ''"); }
+  std::vector<entry> entries() const { return detail::list_rows(*session_, "entries", "WHERE set_aside = ''"); }
 
   /// Gives the row of `k` a name under which it is kept, and returns that behind the file's path:
   /// `<file>: <key>.<reason>-<UTC time>-<random>`. As durable as `put`.
@@ -134,9 +137,9 @@ class sqlite_storage {
     std::string where = session_->shown(name);
     bool const was_there = session_->write(op, false, false, [&](auto const& db) {
       detail::require_held(db, k, op);
-      statement row{db, select(one_row), op.name, op.subject};
+      statement row{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
       if (!row.bind(k.str()).bind("").step()) return false;
-      auto const kept = row_of(row);
+      auto const kept = detail::row_of(row);
       row.reset();
       statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''", op.name,
                 op.subject}
@@ -144,8 +147,8 @@ class sqlite_storage {
           .bind(at)
           .bind(k.str())
           .run();
-      check_written(row, k, "", std::nullopt, op);
-      check_written(row, k, name, kept, op);
+      detail::check_written(row, k, "", std::nullopt, op);
+      detail::check_written(row, k, name, kept, op);
       return true;
     });
     if (!was_there) op.fail(ENOENT, "find in", session_->file().native());
@@ -153,7 +156,9 @@ class sqlite_storage {
   }
 
   /// All that was set aside and not purged, by key. Throws as `entries`.
-  std::vector<entry> set_aside_entries() const { return listed("set_aside_entries", "WHERE set_aside <> ''"); }
+  std::vector<entry> set_aside_entries() const {
+    return detail::list_rows(*session_, "set_aside_entries", "WHERE set_aside <> ''");
+  }
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it, also what was set aside nobody
   /// knows when. Returns how many. Throws as `put`.
@@ -203,46 +208,6 @@ class sqlite_storage {
         bytes, options_.max_bytes, [&] { return session_->shown(op.subject); }, op);
   }
 
-  static constexpr char one_row[] = "WHERE key = ? AND set_aside = ?";
-  static std::string select(char const* where) {
-    return std::string("SELECT key, set_aside, version, saved_at, xxh64, payload FROM stash ") + where;
-  }
-  static detail::record_row row_of(statement const& row) {
-    return {row.integer(2), row.text(3).value_or(""), row.text(4).value_or(""), row.text(5).value_or("")};
-  }
-  std::vector<entry> listed(std::string_view operation, char const* where) const {
-    detail::operation const op{operation, {}};
-    auto result = session_->read(op, std::vector<entry>(), [&](auto const& db) {
-      std::vector<entry> found;
-      session_->require_whole(op);
-      statement row{db, select(where), op.name, op.subject};
-      while (row.step()) {
-        auto const k = row.text(0).value_or(""), name = row.text(1).value_or("");
-        if (auto e = detail::entry_of(row_of(row), k, session_->shown(name.empty() ? k : name))) {
-          found.push_back(std::move(*e));
-        }
-      }
-      return found;
-    });
-    std::sort(result.begin(), result.end(), [](entry const& a, entry const& b) { return a.key < b.key; });
-    return result;
-  }
-
-  /// Throws unless `expected` stands in that row, and in no other; nullopt: there must be none. A trigger, a generated
-  /// column or a column's type may have changed what was written.
-  static void check_written(statement& row, key const& k, std::string_view name,
-                            std::optional<detail::record_row> const& expected, detail::operation const& op) {
-    bool const is_there = row.bind(k.str()).bind(name).step();
-    bool const is_right = is_there == expected.has_value() &&
-                          (!is_there || (row.text(0) == k.str() && row_of(row) == *expected && !row.step()));
-    row.reset();
-    if (is_right) return;
-    detail::refuse_table(row.connection(),
-                         "its table did not take the record as it was sent; a trigger may have"
-                         " changed it",
-                         op);
-  }
-
   static detail::record_row row_to_write(key const& k, record const& r) {
     return {detail::row_version, detail::to_text(r.saved_at), detail::row_checksum(k, r), r.payload};
   }
@@ -253,7 +218,7 @@ class sqlite_storage {
       // wrote that died before its sync must be durable when it is put again. To replace gives it another rowid.
       statement row{db, "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)",
                     op.name, op.subject};
-      statement written{db, select(one_row), op.name, op.subject};
+      statement written{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
       for (auto const& [k, r] : all) {
         detail::require_held(db, k, op);
         auto const wanted = row_to_write(k, r);
@@ -263,7 +228,8 @@ class sqlite_storage {
             r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload, op);
         (is_text ? row.bind(r.payload) : row.bind_bytes(r.payload)).run();
       }
-      for (auto const& [k, r] : all) check_written(written, k, "", row_to_write(k, r), op);  // at last: see erase_rows
+      for (auto const& [k, r] : all)
+        detail::check_written(written, k, "", row_to_write(k, r), op);  // at last: see erase_rows
       return true;
     });
   }
@@ -274,14 +240,14 @@ class sqlite_storage {
     return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
       std::size_t removed = 0;
       statement row{db, "DELETE FROM stash WHERE key = ? AND set_aside = ''", op.name, op.subject};
-      statement written{db, select(one_row), op.name, op.subject};
+      statement written{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
       for (auto const& k : all) {
         detail::require_held(db, k, op);
         row.bind(k.str()).run();
         removed += static_cast<std::size_t>(::sqlite3_changes(db.get()));
       }
       // When all is done: what is done for one key may, by a trigger, undo what was done for another.
-      for (auto const& k : all) check_written(written, k, "", std::nullopt, op);
+      for (auto const& k : all) detail::check_written(written, k, "", std::nullopt, op);
       if (removed == 0) {
         db.execute(
             "INSERT INTO stash (key, version, saved_at, xxh64, payload) VALUES ('', 0, '', '', '');"

@@ -14,12 +14,12 @@
 #include <initializer_list>
 #include <memory>
 #include <new>
-#include <stash/detail/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/result.hpp>
-#include <stash/detail/postgres/sqlstate.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/detail/standard_descriptors.hpp>
 #include <stash/error.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -14,14 +14,14 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stash/detail/directory.hpp>
-#include <stash/detail/int_size.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connecting.hpp>
+#include <stash/detail/postgres/int_size.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/settings.hpp>
-#include <stash/detail/postgres/sqlstate.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -255,7 +255,7 @@ class postgres_connection {
       refuse(why, op);
     }
   }
-  /// Of our end: "127.0.0.1 40312"; of a Unix socket, nothing that is an address.
+  /// The address of our end, "127.0.0.1 40312"; a Unix socket has none.
   std::string own_address() const {
     sockaddr_storage at{};
     socklen_t size = sizeof at;

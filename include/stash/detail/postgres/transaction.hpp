@@ -3,7 +3,7 @@
 #include <libpq-fe.h>
 
 #include <functional>
-#include <stash/detail/directory.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <string_view>

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <libpq-fe.h>
+#include <boost/system/errc.hpp>
+#include <chrono>
+#include <cstdint>
+#include <initializer_list>
+#include <mutex>
+#include <optional>
+#include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/name.hpp>
+#include <stash/detail/postgres/reconnect.hpp>
+#include <stash/detail/postgres/transaction.hpp>
+#include <stash/detail/postgres/wait.hpp>
+#include <stash/detail/text/xxh64.hpp>
+#include <stash/error.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace stash::inline v1::ckan::detail {
+
+/// The connection of a `postgres_datastore`: made by the first call that needs it, and anew where it broke. Not thread
+/// safe.
+class datastore_session {
+ public:
+  datastore_session(std::string info, std::string schema, std::chrono::milliseconds timeout)
+      : info_(std::move(info)), schema_(std::move(schema)), timeout_(timeout) {}
+  datastore_session(datastore_session const&) = delete;
+  datastore_session& operator=(datastore_session const&) = delete;
+
+  std::string const& schema() const noexcept { return schema_; }
+  stash::detail::deadline end() const { return stash::detail::deadline_in(timeout_); }
+
+  stash::detail::postgres_connection& connected(stash::detail::operation const& op) {
+    if (db_ && db_->is_lost()) db_.reset();
+    if (db_) return *db_;
+    stash::detail::connect(db_, info_, std::exchange(was_connected_, true), op, end(), [&] {
+      auto const found = run(*db_, "SELECT pg_is_in_recovery()::text, current_setting('fsync')", op);
+      if (found.text(0, 0) != "false") db_->fail("25006", "the server is a standby", op);
+      if (found.text(0, 1) != "off") return;
+      throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
+                  std::string(op.name), std::string(op.subject),
+                  "the server has fsync off: a reload would not survive a power cut"};
+    });
+    return *db_;
+  }
+
+  stash::detail::postgres_result run(stash::detail::postgres_connection& db, std::string const& sql,
+                                     stash::detail::operation const& op) const {
+    return run(db, sql, {}, op);
+  }
+  stash::detail::postgres_result run(stash::detail::postgres_connection& db, std::string const& sql,
+                                     std::initializer_list<stash::detail::postgres_parameter> parameters,
+                                     stash::detail::operation const& op) const {
+    return db.run(sql, parameters, op, end());
+  }
+
+  /// Statements without parameters, in one round trip; one that fails is the last. For a transaction.
+  void run_all(stash::detail::postgres_connection& db, std::string const& statements,
+               stash::detail::operation const& op) const {
+    if (::PQsendQuery(db.get(), statements.c_str()) == 0) db.lose(op);
+    db.receive(op, end(), [](stash::detail::postgres_result const&) {});
+  }
+  /// The table of a resource, as SQL. Throws EINVAL for a name that PostgreSQL would cut: it could be another's.
+  std::string name_of(stash::detail::postgres_connection const& db, std::string_view id) const {
+    stash::detail::check_postgres_name("name", "resource", id);
+    return db.identifier(schema_) + '.' + db.identifier(id);
+  }
+
+  /// The number of an advisory lock of a resource.
+  std::string lock_id(std::string_view id, char const* of = "resource") const {
+    std::string const name = schema_ + '\0' + std::string(id) + '\0' + of;
+    return std::to_string(static_cast<std::int64_t>(stash::detail::xxh64::hash(name)));
+  }
+
+ private:
+  std::string const info_, schema_;
+  std::chrono::milliseconds const timeout_;
+  std::optional<stash::detail::postgres_connection> db_;
+  bool was_connected_ = false;
+  std::mutex for_hook_;
+  stash::detail::at_fork hook_{for_hook_, [] {},
+                               [this] {
+                                 if (db_) db_->abandon();
+                                 db_.reset();
+                               }};
+};
+
+/// Commits wait for the disk.
+class datastore_transaction : public stash::detail::postgres_transaction {
+ public:
+  datastore_transaction(datastore_session const& d, stash::detail::postgres_connection& db,
+                        stash::detail::operation const& op)
+      : postgres_transaction(db, op, [&d] { return d.end(); }) {
+    d.run(db, "SELECT set_config('synchronous_commit', 'on', true)", op);
+  }
+};
+/// For which `describe` waits.
+class change : public datastore_transaction {
+ public:
+  change(datastore_session const& d, stash::detail::postgres_connection& db, stash::detail::operation const& op)
+      : datastore_transaction(d, db, op) {
+    d.run(db, "SELECT pg_advisory_xact_lock($1::text::bigint)::text", {d.lock_id(op.subject)}, op);
+  }
+};
+
+}  // namespace stash::inline v1::ckan::detail

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <boost/filesystem/path.hpp>
+#include <boost/system/error_code.hpp>
+#include <cerrno>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <stash/detail/files/descriptor.hpp>
+#include <stash/detail/files/directory.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/names.hpp>
+#include <stash/error.hpp>
+#include <stash/storage/posix_file_ops.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+
+/// How many levels of a directory were made for a lock, while nothing was saved in it. Null: nobody counts.
+using made_levels = std::shared_ptr<std::atomic<unsigned>>;
+
+/// Makes a stash directory, and removes one again that was made for a lock alone.
+template <class Ops>
+class directory_maker {
+ public:
+  /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
+  /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
+  /// How many levels were made is added to `levels`; where it throws, they are removed again.
+  static directory<Ops> make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
+                             std::atomic<unsigned>* levels = nullptr) {
+    for (int tries = 1;; ++tries) {
+      std::vector<boost::filesystem::path> made;
+      try {
+        directory<Ops> result = open_or_make(ops, path, durable, op, made);
+        make_lock_file(ops, result, durable, op);
+        if (levels != nullptr) *levels += static_cast<unsigned>(made.size());
+        return result;
+      } catch (error const& problem) {
+        if (!made.empty()) remove(ops, path, made);
+        // Whoever else had made it, or one above, may have removed it again, unused.
+        bool const is_gone = problem.code() == boost::system::error_code(ENOENT, boost::system::system_category());
+        if (!is_gone || tries == 100) throw;
+      }
+    }
+  }
+  static void make(Ops const&, boost::filesystem::path&&, bool, operation const&,
+                   std::atomic<unsigned>* = nullptr) = delete;
+
+  /// Removes the directory of `lock_file`, and what else of `levels` was made with it, where nobody has a lock in it
+  /// and it has nothing but the lock file. Who opened that file meanwhile sees that it is deleted, and makes all anew.
+  static void remove_unused(Ops const& ops, std::string const& lock_file, std::atomic<unsigned>& levels) noexcept {
+    unsigned const count = levels;
+    if (count == 0) return;
+    try {
+      auto const path = boost::filesystem::path(lock_file).parent_path();
+      std::vector<boost::filesystem::path> made{path};
+      while (made.size() < count) made.push_back(made.back().parent_path());
+      std::ranges::reverse(made);
+      if (remove(ops, path, made)) levels -= count;
+    } catch (...) {  // no memory: it stays
+    }
+  }
+
+ private:
+  static directory<Ops> open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
+                                     operation const& op, std::vector<boost::filesystem::path>& made) {
+    if (auto found = directory<Ops>::open(ops, path, op)) return std::move(*found);
+    make_levels(ops, path, 0700, durable, op, made);
+    if (auto found = directory<Ops>::open(ops, path, op)) return std::move(*found);
+    op.fail(ENOENT, "open", path.native());  // removed again
+  }
+
+  /// Each level is synced into its parent before the next is made in it: so that one whose sync fails is still empty.
+  static void make_levels(Ops const& ops, boost::filesystem::path const& path, mode_t mode, bool durable,
+                          operation const& op, std::vector<boost::filesystem::path>& made) {
+    auto const parent = path.parent_path();
+    if (parent.empty()) op.fail(ENOENT, "mkdir", path.native());
+    bool is_made = ops.mkdir(path.c_str(), mode) == 0;
+    if (!is_made && errno == ENOENT) {
+      make_levels(ops, parent, 0777, durable, op, made);
+      is_made = ops.mkdir(path.c_str(), mode) == 0;
+    }
+    if (!is_made && errno != EEXIST) op.fail(errno, "mkdir", path.native());  // EEXIST: another made it just now
+    if (is_made) made.push_back(path);
+    sync_into_parent(ops, path, path, durable, op);
+  }
+
+  /// Removes what was made, the deepest last, as far as it is unused; whether the deepest is gone.
+  static bool remove(Ops const& ops, boost::filesystem::path const& path,
+                     std::vector<boost::filesystem::path> const& made) {
+    try {
+      if (auto const found = directory<Ops>::open(ops, path, {"release", {}})) remove_lock_file(ops, *found);
+    } catch (error const&) {  // then it is not empty
+    }
+    bool const is_gone = ops.rmdir(made.back().c_str()) == 0;
+    for (auto level = std::next(made.rbegin()); level != made.rend(); ++level) ops.rmdir(level->c_str());
+    return is_gone;
+  }
+
+  /// The lock file is made last. Where it is missing, whoever made the directory or one above may have died, or be
+  /// about to sync it into its parent, and all that is saved in it could vanish with it.
+  static void make_lock_file(Ops const& ops, directory<Ops> const& dir, bool durable, operation const& op) {
+    struct stat s;
+    if (ops.lstat(dir.get(), lock_file_name, &s) == 0) return;
+    if (errno != ENOENT) dir.fail("lstat", lock_file_name);
+    for (auto const& leaf : dir.way()) {
+      for (auto level = leaf; level.has_parent_path(); level = level.parent_path()) {
+        sync_into_parent(ops, level, leaf, durable, op);
+      }
+    }
+    int const fd = retried([&] { return ops.open(dir.get(), lock_file_name, lock_file_flags, 0600); });
+    if (fd < 0) dir.fail("open", lock_file_name);
+    descriptor<Ops> const lock_file{ops, fd};
+    if (ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);  // whatever the umask says
+  }
+
+  /// Only where nobody has a lock in it, and there is nothing else.
+  static void remove_lock_file(Ops const& ops, directory<Ops> const& dir) {
+    int const fd = retried([&] { return ops.open_lock(dir.get(), lock_file_name, lock_file_flags & ~O_CREAT, 0600); });
+    if (fd < 0) return;
+    struct at_end {
+      Ops const& ops;
+      int fd;
+      ~at_end() { ops.close_lock(fd); }
+    } const opened{ops, fd};
+    struct stat ours, found;
+    bool const is_alone = ops.lock_bytes(fd, 0, 0) == 0 && ops.fstat(fd, &ours) == 0 &&
+                          ops.lstat(AT_FDCWD, dir.path_of(lock_file_name).c_str(), &found) == 0 &&
+                          std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino) &&
+                          std::ranges::all_of(dir.names(), [](std::string const& name) {
+                            return name == "." || name == ".." || name == lock_file_name;
+                          });
+    if (is_alone) ops.unlink(dir.get(), lock_file_name);
+  }
+
+  /// Makes the entry of `path`, which is `leaf` or above it, durable. Where that fails, the leaf is removed if it is
+  /// empty, whoever made it: who tries again makes it anew, for a second sync of this one would lie. (For what is above
+  /// it, and others made, nothing can be done: there it would.)
+  static void sync_into_parent(Ops const& ops, boost::filesystem::path const& path, boost::filesystem::path const& leaf,
+                               bool durable, operation const& op) {
+    auto const parent = path.parent_path();
+    auto const open = [&](boost::filesystem::path const& p) {
+      return retried([&] { return ops.open(AT_FDCWD, p.c_str(), O_RDONLY | O_DIRECTORY); });
+    };
+    int fd = open(parent);
+    bool const readable = fd >= 0 || errno != EACCES;
+    if (!readable) fd = open(leaf);  // one may make directories where one may not read
+    if (fd < 0) op.fail(errno, "open", parent.native());
+    descriptor<Ops> const opened{ops, fd};
+    struct stat above, here;
+    if (ops.fstat(fd, &above) != 0) op.fail(errno, "fstat", parent.native());
+    if (ops.lstat(AT_FDCWD, leaf.c_str(), &here) != 0) op.fail(errno, "lstat", leaf.native());
+    if (above.st_dev != here.st_dev) return;  // where a file system is mounted: not made by us, and made anew at boot
+    if (retried([&] { return readable ? ops.fsync(fd) : ops.syncfs(fd); }) == 0) return;
+    int const failed = errno;
+    if (!durable && failed == EINVAL) return;
+    ops.rmdir(leaf.c_str());
+    op.fail(failed, "fsync", parent.native());
+  }
+};
+
+}  // namespace stash::inline v1::detail

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/format.hpp>
+#include <stash/detail/record/time.hpp>
+#include <stash/error.hpp>
+#include <stash/key.hpp>
+#include <stash/record.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+// A record as a row of a table that people can read: key, version, saved_at, checksum and payload have a column each.
+// The row of a record that was set aside has the name it got in `set_aside`, which else is empty.
+namespace stash::inline v1::detail {
+
+struct record_row {
+  std::int64_t version;
+  std::string saved_at;  // ISO 8601, as in a file's header
+  std::string xxh64;
+  std::string payload;
+  friend bool operator==(record_row const&, record_row const&) = default;
+};
+
+inline constexpr std::int64_t row_version = 1;
+
+/// The checksum that a file with this record would have.
+inline std::string row_checksum(key const& k, record const& r) {
+  constexpr std::size_t behind = header_end.size() + 1;  // the newline
+  std::string const line = detail::header_line(k, r);
+  return line.substr(line.size() - behind - 16, 16);
+}
+
+/// What the row says. Throws `errc::mismatch` (of another version) and `errc::corrupt`. `where` is for the message.
+inline record record_of(record_row row, key const& k, operation const& op, std::string_view where) {
+  if (row.version < row_version) op.fail(errc::corrupt, where, "no version");
+  if (row.version != row_version) {
+    op.fail(errc::mismatch, where, "of version " + std::to_string(row.version) + ", not 1");
+  }
+  auto const saved_at = detail::to_time(row.saved_at);
+  if (!saved_at) op.fail(errc::corrupt, where, "no time");
+  record r{std::move(row.payload), *saved_at};
+  if (detail::row_checksum(k, r) != row.xxh64) op.fail(errc::corrupt, where, "damaged, or changed by hand");
+  return r;
+}
+
+/// The row in a listing; nullopt: it is not under a key, so not ours.
+inline std::optional<entry> entry_of(record_row row, std::string_view key_text, std::string where) {
+  std::optional<key> k;
+  try {
+    k.emplace(key_text);
+  } catch (error const&) {
+    return std::nullopt;
+  }
+  entry e{std::move(*k), record_state::corrupt, std::nullopt, row.payload.size(), std::move(where)};
+  try {
+    e.saved_at = detail::record_of(std::move(row), e.key, {"entries", e.key}, {}).saved_at;
+    e.state = record_state::intact;
+  } catch (error const& problem) {
+    if (problem.code() == errc::mismatch) e.state = record_state::intact;
+  }
+  return e;
+}
+
+/// Since when a record must have been set aside to be destroyed by `purge(older_than)`, as text that sorts; nullopt:
+/// all are.
+inline std::optional<std::string> purged_until(std::chrono::microseconds older_than, time_point now) {
+  if (older_than.count() <= 0) return std::nullopt;
+  return detail::to_text(now - older_than);
+}
+
+}  // namespace stash::inline v1::detail

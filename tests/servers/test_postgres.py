@@ -1,0 +1,617 @@
+"""The pusher and the stash against real PostgreSQL servers: what test_pusher.py asks, kills at random moments, a server
+that fails over, and servers that refuse."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
+from job import TIMEOUT, program  # noqa: E402
+from postgres_job import PostgresJob, postgres_cluster, servers, start_server  # noqa: E402,F401
+import test_pusher  # noqa: E402
+from test_pusher import (NO_WORDS, ODD_NAMES, STEPS, WEATHER, WEATHER_WORDS, annotated, assert_whole, each,  # noqa: F401
+                         long_csv, short, strike, weather_rows)
+from test_pusher import (  # noqa: F401  (the same, with the fixtures of this file)
+    test_a_file_that_changes_while_it_loads_costs_no_word,
+    test_a_file_without_records_touches_nothing,
+    test_a_live_table_without_words_does_not_beat_the_stash,
+    test_a_retry_that_fails_before_the_drop_says_that_nothing_was_restored,
+    test_a_second_push_and_recover_are_told_busy_while_the_first_loads,
+    test_annotate_replaces_the_words_of_the_columns_that_it_names_only,
+    test_only_a_live_resource_can_be_annotated,
+    test_recover_brings_back_the_words_that_a_killed_reload_left,
+    test_recover_finds_nothing_of_a_killed_first_upload,
+    test_the_lock_of_a_killed_push_is_gone_at_once,
+    test_two_first_uploads_at_once_exclude_each_other,
+)
+
+IS_LONG = bool(os.environ.get("STASH_LONG"))
+
+
+def note(what, tried, bad):
+    if path := os.environ.get("STASH_FIGURES"):
+        with open(path, "a") as file:
+            file.write(f"postgresql\t{what}\t{tried}\t{bad}\n")
+
+
+@pytest.fixture(scope="session")
+def server(servers):  # noqa: F811
+    cluster = start_server(servers)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(params=["file", "postgres"])
+def job(tmp_path, server, request):
+    program()
+    return PostgresJob(tmp_path, server, request.param)
+
+
+@pytest.fixture
+def pg_job(tmp_path, server):
+    """With the stash in the database too."""
+    program()
+    return PostgresJob(tmp_path, server, "postgres")
+
+
+@pytest.fixture
+def pg_annotated(pg_job):
+    pg_job.push(WEATHER)
+    pg_job.annotate(WEATHER_WORDS)
+    return pg_job
+
+
+# Jobs that end early, and their retries
+
+FAULTS = test_pusher.FAULTS if IS_LONG else [["fail"], ["kill"], ["kill", "fail"]]
+each_step = pytest.mark.parametrize("step", STEPS)
+each_run_of_faults = pytest.mark.parametrize("faults", FAULTS, ids="-".join)
+
+
+@each_step
+@each_run_of_faults
+def test_a_reload_that_ends_early_loses_no_word(annotated, step, faults):
+    test_pusher.test_a_reload_that_ends_early_loses_no_word(annotated, step, faults)
+
+
+@each_step
+@each_run_of_faults
+def test_a_first_upload_that_ends_early_leaves_no_live_table(job, step, faults):
+    test_pusher.test_a_first_upload_that_ends_early_leaves_no_live_table(job, step, faults)
+
+
+# CKAN's layout
+
+
+def test_a_table_is_laid_out_as_ckan_does(annotated):
+    columns = annotated.sql("SELECT attname, format_type(atttypid, atttypmod), coalesce(col_description(attrelid, attnum),"
+                            " '-') FROM pg_attribute WHERE attrelid = 'public.weather'::regclass AND attnum > 0"
+                            " ORDER BY attnum")
+    assert [c[:2] for c in columns[:2]] == [("_id", "integer"), ("_full_text", "tsvector")]
+    annotated.push(WEATHER)
+    assert annotated.show().types == dict.fromkeys(annotated.show().types, "numeric") | {"date": "date", "weather": "text"}
+    assert annotated.sql("SELECT pg_get_serial_sequence('public.weather', '_id')") == [("public.weather__id_seq",)]
+    assert annotated.sql("SELECT count(*) FROM pg_constraint WHERE conrelid = 'public.weather'::regclass"
+                         " AND contype = 'p'") == [("1",)]
+    comment = annotated.cluster.sql("SELECT col_description('public.weather'::regclass, attnum) FROM pg_attribute WHERE"
+                                    " attrelid = 'public.weather'::regclass AND attname = 'wind'", annotated.database)
+    wind = annotated.show().infos["wind"]
+    assert comment == f' {{"_info":{wind}}}'
+    assert annotated.unfinished() == []
+
+
+def test_what_other_plugins_keep_beside_the_words_survives_a_reload_and_a_crash(annotated):
+    annotated.change("""COMMENT ON COLUMN weather.wind IS ' {"_info":{"label":"Wünd"},"plugin":{"a":[1.0,"é"]}}'""")
+    annotated.change("""COMMENT ON COLUMN weather.date IS ' {"plugin":"alone"}'""")
+
+    def comments():
+        text = annotated.cluster.sql("SELECT json_object_agg(attname, col_description(attrelid, attnum)) FROM pg_attribute"
+                                     " WHERE attrelid = 'public.weather'::regclass AND attnum > 2", annotated.database)
+        found = json.loads(text)
+        assert all(comment.startswith(" {") for comment in found.values())
+        return {name: json.loads(comment) for name, comment in found.items()}
+
+    before = comments()
+    assert before["date"] == {"plugin": "alone"} and before["wind"]["plugin"] == {"a": [1.0, "é"]}
+    annotated.push(WEATHER)
+    assert comments() == before
+    strike(annotated, "kill", "mid-load")
+    annotated.push(WEATHER)
+    assert comments() == before
+    strike(annotated, "kill", "mid-load")
+    annotated.recover()
+    assert comments() == before
+
+
+REMARKS = {
+    "wind": '{"label":"old form"}', "date": "typed in psql", "precipitation": "{half", "temp_max": "[1]", "temp_min": " ",
+    "weather": ' {"_info":{"label":"Sum","sum":12345678901234567890123},"plugin":{"x":1.10}}',
+}
+MORE_REMARKS = {
+    "wind": '{"label": "of Python", "max": NaN}', "date": "{'label': 'T'}", "precipitation": '{"n":1e99999999999}',
+    "temp_max": ' {"_info":{"a":1,"a":2}}', "temp_min": "\ufeff{}", "weather": "From SAP field VBELN",
+}
+
+
+@pytest.mark.parametrize("remarks", [REMARKS, MORE_REMARKS], ids=["forms", "more"])
+def test_every_comment_is_carried_over_byte_for_byte(job, remarks):
+    job.push(WEATHER)
+    remarks = remarks | {"_id": "the key", "_full_text": '{"label":"search"}'}
+    for column, comment in remarks.items():
+        job.change(f"COMMENT ON COLUMN weather.{column} IS '" + comment.replace("'", "''") + "'")
+    job.change("COMMENT ON TABLE weather IS 'stash: unfinished work'")
+
+    def found():
+        return json.loads(job.cluster.sql(
+            "SELECT json_object_agg(coalesce(attname, ''), description) FROM pg_description LEFT JOIN pg_attribute"
+            " ON attrelid = objoid AND attnum = objsubid WHERE objoid = 'weather'::regclass", job.database))
+    expected = remarks | {"": "stash: unfinished work"}
+    assert found() == expected
+    infos = job.show().infos
+    assert infos["wind"] != "null"
+    job.push(WEATHER)
+    assert found() == expected and job.show().infos == infos
+    strike(job, "kill", "mid-load")
+    job.push(WEATHER)
+    assert found() == expected and job.show().infos == infos
+    strike(job, "fail", "mid-load")
+    assert found() == expected
+    strike(job, "kill", "after-drop")
+    assert job.recover()["restored"] == 1
+    assert found() == expected
+
+
+def test_the_full_text_trigger_of_ckan_is_set_where_there_is_its_function(pg_annotated):
+    pg_annotated.change("""
+        CREATE FUNCTION populate_full_text_trigger() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW._full_text := to_tsvector('simple', NEW.weather); RETURN NEW; END $$""")
+    pg_annotated.push(WEATHER)
+    assert pg_annotated.sql("SELECT count(*) FROM weather WHERE _full_text @@ to_tsquery('simple', 'rain')") \
+        == pg_annotated.sql("SELECT count(*) FROM weather WHERE weather = 'rain'")
+
+
+FITTING = [name for name in ODD_NAMES if len(name.encode()) <= 63] + ["é" * 31, "A", "a", "Weather"]
+
+
+def test_odd_column_names_keep_their_words_in_postgresql(pg_job):
+    path = pg_job.directory / "odd.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([FITTING, [f"value {n}" for n in range(len(FITTING))]])
+    pg_job.push(path)
+    pg_job.annotate({name: {"label": name, "notes": n} for n, name in enumerate(FITTING)})
+    infos = pg_job.show().infos
+    assert [json.loads(info)["label"] for info in infos.values()] == FITTING == list(infos)
+    strike(pg_job, "kill", "mid-load", path)
+    pg_job.push(path)
+    assert pg_job.show().infos == infos
+    assert pg_job.table() == [tuple(f"value {n}" for n in range(len(FITTING)))]
+
+
+@pytest.mark.parametrize("resource_id", ["two words", 'quo"te', "apo'strophe", "d.o.t", "100%", "日本", "é", "select",
+                                         "UPPER", "$(id)", 'x"; DROP TABLE weather; --', "x" * 63], ids=short)
+def test_an_odd_resource_id_is_a_resource_like_any_other_in_postgresql(pg_annotated, resource_id):
+    weather = pg_annotated.show()
+    pg_annotated.resource = resource_id
+    pg_annotated.push(WEATHER)
+    pg_annotated.annotate(WEATHER_WORDS)
+    strike(pg_annotated, "kill", "mid-load")
+    assert [e.key for e in pg_annotated.stashes()] == [resource_id]
+    assert pg_annotated.recover()["restored"] == 1
+    assert pg_annotated.show().infos == weather.infos
+    pg_annotated.push(WEATHER)
+    assert_whole(pg_annotated, weather.infos)
+    pg_annotated.resource = "weather"
+    assert pg_annotated.show() == weather
+
+
+REFUSED = {
+    "too long an id": ("x" * 64, "a\n1\n"), "a long name": ("t", f"{'x' * 64}\n1\n"), "reserved": ("t", "_a\n1\n"),
+    "a view": ("view", "a\n1\n"), "a foreign table": ("foreign", "a\n1\n"), "a sequence": ("weather__id_seq", "a\n1\n"),
+}
+
+
+@each("resource_id, text", REFUSED)
+def test_what_is_no_resource_is_refused_and_not_touched(pg_annotated, resource_id, text):
+    pg_annotated.change('CREATE VIEW "view" AS SELECT 1 AS _id; CREATE TABLE "foreign" (a int);')
+    before = pg_annotated.everything()
+    pg_annotated.push(pg_annotated.file("a.csv", text), resource=resource_id, exits=2)
+    (pg_annotated.directory / "a.csv").unlink()
+    assert pg_annotated.everything() == before
+
+
+def test_a_table_that_a_view_needs_is_not_dropped(pg_annotated):
+    pg_annotated.change("CREATE VIEW wet AS SELECT * FROM weather")
+    before, rows = pg_annotated.show(), pg_annotated.table()
+    told = pg_annotated.push(WEATHER, exits=1).stderr
+    assert "2BP01" in told
+    assert pg_annotated.show() == before and pg_annotated.table() == rows
+
+
+def test_a_row_that_the_server_refuses_fails_the_load_and_loses_no_word(pg_annotated):
+    infos = pg_annotated.show().infos
+    bad = pg_annotated.file("bad.csv", WEATHER.read_text() + "2012-01-01,much,12.8,5.0,4.7,rain\n")
+    told = pg_annotated.push(bad, exits=1).stderr
+    assert "22P02" in told and "much" in told
+    assert pg_annotated.show().infos == infos and pg_annotated.table() == []
+    pg_annotated.push(WEATHER)
+    assert_whole(pg_annotated, infos)
+
+
+@pytest.mark.parametrize("value", ['"\\."', '""', "\\.", '"a""b"', '" x "', '"\\N"', "日本", '"1\n2"', "\\x00"])
+def test_a_value_is_loaded_as_it_stands(pg_job, value):
+    text = f"a,b\n{value},\n{value},x\n"
+    pg_job.push(pg_job.file("v.csv", text))
+    expected = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))][1:]
+    assert [(a, b or "") for a, b in pg_job.table()] == expected
+    assert pg_job.table()[0][1] is None
+
+
+@pytest.mark.parametrize("stash", ["sqlite", "journal"])
+def test_each_storage_stashes_for_the_pusher(tmp_path, server, stash):
+    program()
+    job = PostgresJob(tmp_path, server, stash)
+    job.push(WEATHER)
+    job.annotate(WEATHER_WORDS)
+    infos = job.show().infos
+    strike(job, "kill", "mid-load")
+    assert [e.state for e in job.stashes()] == ["intact"]
+    assert job.recover()["restored"] == 1
+    assert job.show().infos == infos
+    strike(job, "kill", "after-drop")
+    job.push(WEATHER)
+    assert_whole(job, infos)
+    narrow = job.file("narrow.csv", "weather,date\nrain,2012-01-01\n")
+    job.push(narrow)
+    (aside,) = job.aside()
+    assert aside.key == "weather"
+
+
+# Killed at random moments
+
+
+@pytest.mark.parametrize("stash", ["file", "postgres"])
+def test_a_push_that_is_killed_at_any_moment_loses_no_word(tmp_path, server, stash):
+    program()
+    job = PostgresJob(tmp_path, server, stash)
+    lines = [f"2012-01-01,{n}.5,12.8,5.0,{n},rain" for n in range(20_000)]
+    rows = job.file("rows.csv", "date,precipitation,temp_max,temp_min,wind,weather\n" + "\n".join(lines) + "\n")
+    job.push(rows)
+    job.annotate(WEATHER_WORDS)
+    infos = job.show().infos
+    start = time.monotonic()
+    job.push(rows)
+    duration = time.monotonic() - start
+    tried = lost = half_built = 0
+    moments = random.Random(4711)
+    for n in range(200 if IS_LONG else 12):
+        process = job.start(job.command("push", rows), stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0, duration))
+        process.kill()
+        process.wait()
+        tried += 1
+        if n % 3 == 0:
+            had_record = job.stashes() != []
+            counted = job.recover()
+            assert counted["failed"] == counted["busy"] == 0
+            lost += job.show().infos != infos
+            half_built += had_record and job.unfinished() != []
+        if n % 3 < 2:
+            job.push(rows)
+            shown = job.show()
+            lost += shown.infos != infos
+            half_built += job.unfinished() != [] or shown.rows != 20_000
+    job.push(rows)
+    lost += job.show().infos != infos
+    note(f"pusher killed at random moments, the stash in {'a file' if stash == 'file' else 'PostgreSQL'}", tried,
+         lost + half_built)
+    assert (lost, half_built) == (0, 0)
+    assert job.stashes() == []
+
+
+# Servers that refuse
+
+
+class Proxy:
+    """Passes on what comes for a server, until `cut_after` bytes went to it: then all is cut."""
+
+    def __init__(self, port, cut_after):
+        self.port = port
+        self.left = cut_after  # None: never
+        self.open = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.port))
+                self.open += [near, far]
+                threading.Thread(target=self.pump, args=(near, far, True), daemon=True).start()
+                threading.Thread(target=self.pump, args=(far, near, False), daemon=True).start()
+
+    def pump(self, source, target, counts):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if counts and self.left is not None:
+                    self.left -= len(data)
+                    if self.left < 0:
+                        self.left = None  # once
+                        for s in self.open:
+                            s.shutdown(socket.SHUT_RDWR)
+                        return
+                target.sendall(data if counts else self.changed(data))
+            target.shutdown(socket.SHUT_WR)
+
+    def changed(self, data):
+        return data
+
+    def uri(self, database):
+        return f"postgresql://postgres@127.0.0.1:{self.listener.getsockname()[1]}/{database}"
+
+
+class Pooler(Proxy):
+    """As a pooler does, it tells its clients another process id than that of the server that will work for them."""
+
+    def __init__(self, port):
+        super().__init__(port, None)
+
+    def changed(self, data):
+        key_data = b"K\x00\x00\x00\x0c"
+        at = data.find(key_data)
+        return data if at < 0 else data[:at + 5] + b"\x00\x00\x00\x01" + data[at + 9:]
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_load_loses_no_word(job, long_csv):
+    job.push(WEATHER)
+    job.annotate(WEATHER_WORDS)
+    infos = job.show().infos
+    proxy = Proxy(job.cluster.port, 2_000_000)
+    told = job.push(long_csv, datastore=proxy.uri(job.database), exits=1).stderr
+    assert "08006" in told and "restored" in told
+    assert job.show().infos == infos and job.table() == []
+    job.push(WEATHER)
+    assert_whole(job, infos)
+
+
+@pytest.mark.parametrize("comes_back", [True, pytest.param(False, marks=pytest.mark.skipif(
+    not IS_LONG, reason="waits for half a minute"))])
+def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path, servers, long_csv, comes_back):
+    program()
+    cluster = start_server(servers)
+    try:
+        job = PostgresJob(tmp_path, cluster, "postgres")
+        job.push(WEATHER)
+        job.annotate(WEATHER_WORDS)
+        infos = job.show().infos
+        process = job.start(job.command("push", long_csv), stderr=subprocess.PIPE, text=True)
+        while not job.is_loading():
+            assert process.poll() is None
+        cluster.stop(signal.SIGKILL)
+        if comes_back:
+            cluster.start()
+        _, told = process.communicate(timeout=240)
+        assert process.returncode == (1 if comes_back else 3), told
+        assert "SQLSTATE 08006" in told
+        if comes_back:
+            assert job.show().infos == infos and job.table() == []
+        else:
+            cluster.start()
+        job.push(WEATHER)
+        assert_whole(job, infos)
+        assert job.unfinished() == []
+    finally:
+        cluster.stop()
+
+
+BAD_SERVERS = {
+    "wrong password": ("with_password", ":wrong", "", "28P01"),
+    "no such role": ("nobody_here", "", "", "28000"),
+    "no such database": ("postgres", "", "/nowhere", "3D000"),
+    "read only": ("postgres", "", "?options=-c%20default_transaction_read_only%3Don", "25006"),
+    "too many connections": ("limited", "", "", "53300"),
+    "nobody listens": ("postgres", "", None, "08001"),
+}
+
+
+@pytest.fixture(scope="session")
+def roles(server):
+    server.sql("CREATE ROLE with_password LOGIN SUPERUSER PASSWORD 'right'")
+    server.sql("CREATE ROLE limited LOGIN CONNECTION LIMIT 0")
+
+
+@pytest.mark.parametrize("option", ["datastore", "stash"])
+@each("user, password, rest, state", BAD_SERVERS)
+def test_a_bad_server_is_told_with_its_sqlstate_and_touches_nothing(pg_annotated, roles, option, user, password, rest,
+                                                                     state):
+    port = 1 if rest is None else pg_annotated.cluster.port
+    rest = rest or ""
+    database = rest if rest.startswith("/") else f"/{pg_annotated.database}{rest}"
+    uri = f"postgresql://{user}{password}@127.0.0.1:{port}{database}"
+    before, rows = pg_annotated.show(), pg_annotated.table()
+    told = pg_annotated.push(WEATHER, **{option: uri}, exits=1).stderr
+    assert f"SQLSTATE {state}" in told
+    assert "wrong" not in told
+    assert pg_annotated.show() == before and pg_annotated.table() == rows
+    assert pg_annotated.stashes() == [] or option == "datastore"
+    pg_annotated.push(WEATHER)
+    assert_whole(pg_annotated, before.infos)
+
+
+@pytest.fixture
+def small_disk(tmp_path, server):
+    """A tablespace on a file system of 16 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    place = server.place / f"small-{tmp_path.name}"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0777", "stash-test", place],
+                             capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount: {mounted.stderr}")
+    name = f"small_{random.getrandbits(40)}"
+    try:
+        for directory in (place,):
+            os.chown(directory, 65534, 65534)
+        server.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        yield name
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_under_the_table_loses_no_word(pg_annotated, small_disk, long_csv):
+    infos = pg_annotated.show().infos
+    pg_annotated.change(f'ALTER DATABASE "{pg_annotated.database}" SET default_tablespace = {small_disk}')
+    wide = pg_annotated.file("wide.csv", "a,b\n" + f"{'x' * 1000},{'y' * 1000}\n" * 30_000)
+    pg_annotated.resource = "wide"
+    pg_annotated.push(pg_annotated.file("first.csv", "a,b\n1,2\n"))
+    pg_annotated.annotate({"a": {"label": "typed"}})
+    told = pg_annotated.push(wide, exits=1).stderr
+    assert "53100" in told
+    assert pg_annotated.show().infos == {"a": '{"label":"typed"}'}
+    assert pg_annotated.stashes()[0].key == "wide"
+    pg_annotated.resource = "weather"
+    assert pg_annotated.show().infos == infos
+
+
+def test_a_full_disk_under_the_stash_stops_the_push_before_the_drop(pg_annotated, small_disk):
+    before, rows = pg_annotated.show(), pg_annotated.table()
+    pg_annotated.push(WEATHER)
+    pg_annotated.change(f"ALTER TABLE stash.stash SET TABLESPACE {small_disk}; CREATE TABLE fill (a text) TABLESPACE"
+                        f" {small_disk}; ALTER TABLE fill ALTER a SET STORAGE EXTERNAL")
+    with pytest.raises(RuntimeError, match="space"):
+        while True:
+            pg_annotated.change("INSERT INTO fill SELECT repeat('x', 8000) FROM generate_series(1, 100)")
+    with contextlib.suppress(RuntimeError):
+        while True:
+            pg_annotated.change("INSERT INTO fill SELECT 'x'")
+            pg_annotated.change("INSERT INTO fill SELECT repeat('x', 4000)")
+    words = pg_annotated.file("long.json", json.dumps({"wind": {"notes": os.urandom(200_000).hex()}}))
+    pg_annotated.annotate(words)
+    before, rows = pg_annotated.show(), pg_annotated.table()
+    told = pg_annotated.push(WEATHER, exits=1).stderr
+    assert "53100" in told
+    assert pg_annotated.show() == before and pg_annotated.table() == rows
+    pg_annotated.change("DROP TABLE fill")
+    pg_annotated.push(WEATHER)
+    assert_whole(pg_annotated, before.infos)
+
+
+# Another server takes over
+
+
+def worker(*arguments, **how):
+    path = os.environ.get("STASH_POSTGRES_WORKER")
+    if not path:
+        pytest.fail("STASH_POSTGRES_WORKER is not set: it must be the path of postgres_worker")
+    return subprocess.Popen([path, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **how)
+
+
+def run_worker(*arguments):
+    process = worker(*arguments)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, out
+    return out
+
+
+def acknowledged(out, what):
+    return [int(n) for n in re.findall(rf"^{what} (\d+)$", out, re.M)]
+
+
+def test_a_failover_loses_no_acknowledged_save_and_no_guard(tmp_path, servers):
+    primary = start_server(servers, max_wal_senders=10, wal_level="replica", hot_standby="on")
+    place = primary.place.parent
+    standby = postgres_cluster.Cluster(place / "standby-0", hot_standby="on").follow(primary).start()
+    resources = tmp_path / "resources"
+    resources.mkdir()
+    names = [f"g{n}" for n in range(3)]
+    for name in names:
+        (resources / name).write_text(f"words of {name}")
+    rounds = 20 if IS_LONG else 2
+    acks = commits = bad = 0
+    started = []
+    try:
+        for turn in range(rounds):
+            synchronous(primary)
+            hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+            both = f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+            savers = {f"s{n}": worker("save", both, f"s{n}", stdin=subprocess.PIPE) for n in range(3)}
+            guards = {name: worker("guard", both, name, resources, stdin=subprocess.PIPE) for name in names}
+            started = [*savers.values(), *guards.values()]
+            time.sleep(random.uniform(0.5, 1.5))
+            primary.stop(signal.SIGKILL)
+            standby.promote()
+            time.sleep(1)
+            outs = {}
+            for name, process in (savers | guards).items():
+                if name == "g2":
+                    process.kill()  # its guard, if there is one, is left behind
+                outs[name] = process.communicate(timeout=60)[0]
+            here = standby.uri()
+            found = dict(line.split("\t") for line in run_worker("list", here).splitlines())
+            for name in savers:
+                said = acknowledged(outs[name], "saved")
+                acks += len(said)
+                bad += not said or int(found.get(name, 0)) < said[-1]
+            for name in names:
+                commits += len(acknowledged(outs[name], "committed"))
+                bad += "the words are lost" in outs[name]
+            run_worker("recover", here, resources)
+            for name in names:
+                path = resources / name
+                bad += not path.exists() or path.read_text() != f"words of {name}"
+            primary = standby
+            if turn + 1 < rounds:
+                standby = postgres_cluster.Cluster(place / f"standby-{turn + 1}", hot_standby="on").follow(primary)
+                standby.start()
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+        for cluster in {primary, standby}:
+            cluster.stop()
+    assert acks > 20 * rounds and commits > rounds
+    note(f"failovers ({acks} saves acknowledged, {commits} guards committed)", rounds, bad)
+    assert bad == 0
+
+
+def synchronous(primary):
+    """From here on its commits wait for the standby."""
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.sql("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + TIMEOUT
+    while primary.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") != "1":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_standby_and_a_pooler_are_refused(tmp_path, servers):
+    program()
+    primary = start_server(servers, max_wal_senders=10, wal_level="replica")
+    standby = postgres_cluster.Cluster(primary.place.parent / "standby").follow(primary).start()
+    try:
+        job = PostgresJob(tmp_path, primary, "postgres")
+        told = job.run("stashes", stash=standby.uri(), exits=1).stderr
+        assert "25006" in told and "standby" in told
+        assert "25006" in job.run("show", datastore=standby.uri(), exits=1).stderr
+        hosts = f"127.0.0.1:{standby.port},127.0.0.1:{primary.port}"
+        job.run("stashes", stash=f"postgresql://postgres@{hosts}/postgres")
+        pooler = Pooler(primary.port).uri("postgres")
+        assert "pooler" in job.run("stashes", stash=pooler, exits=2).stderr
+        assert "pooler" in job.run("show", datastore=pooler, exits=2).stderr
+    finally:
+        standby.stop()
+        primary.stop()
