@@ -16,8 +16,8 @@
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/field_names.hpp>
-#include <stash/detail/ckan/datastore_session.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
+#include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/error_context.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>

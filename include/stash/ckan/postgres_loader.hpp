@@ -7,7 +7,7 @@
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
-#include <stash/detail/ckan/datastore_session.hpp>
+#include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/postgres/copy.hpp>
 #include <stash/detail/postgres/load_mark.hpp>
 #include <stash/error.hpp>
