@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/postgres_datastore.hpp>
+#include <stash/ckan/postgres_datastore.hpp>  // NOLINT(misc-header-include-cycle): it ends with this header
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/postgres/copy.hpp>
 #include <stash/detail/postgres/load_mark.hpp>

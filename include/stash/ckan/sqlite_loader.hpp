@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/sqlite_datastore.hpp>
+#include <stash/ckan/sqlite_datastore.hpp>  // NOLINT(misc-header-include-cycle): it ends with this header
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>
 #include <stash/detail/text/exact_number.hpp>

@@ -56,7 +56,7 @@ struct optional_member_checks : conformance_base<Factory> {
     auto s = f.fresh();
     if constexpr (base::has_check) {
       std::as_const(s).check("k", base::some(text(500'000, 'x')));
-      for (key const k : {text(1, 'k'), text(key::max_size, 'k'), text(key::max_size, 'A')}) {
+      for (key const& k : {key(text(1, 'k')), key(text(key::max_size, 'k')), key(text(key::max_size, 'A'))}) {
         auto const refused = base::code_of([&] { std::as_const(s).check(k, base::of(k)); });
         base::equal("check of " + base::shown(k.str()), refused, base::code_of([&] { base::put(s, k, base::of(k)); }));
       }
