@@ -7,13 +7,13 @@
 #include <span>
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
-#include <stash/detail/error_context.hpp>
-#include <stash/detail/no_cancel.hpp>
-#include <stash/detail/parts.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/record/time.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/policy_checks.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
 #include <stash/key.hpp>

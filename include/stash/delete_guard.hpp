@@ -7,7 +7,7 @@
 #include <stash/detail/fork.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
-#include <stash/detail/no_cancel.hpp>
+#include <stash/detail/system/no_cancel.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>
 #include <type_traits>

@@ -11,10 +11,10 @@
 #include <stash/detail/fork.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
-#include <stash/detail/no_cancel.hpp>
-#include <stash/detail/parts.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <stash/guard_options.hpp>
 #include <stash/key.hpp>

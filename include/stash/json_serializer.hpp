@@ -13,9 +13,9 @@
 #include <cstdint>
 #include <exception>
 #include <new>
-#include <stash/detail/parts.hpp>
 #include <stash/detail/text/nearest_double.hpp>
 #include <stash/detail/text/utf8.hpp>
+#include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>

@@ -13,9 +13,9 @@
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
-#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/system/no_cancel.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
 #include <string>

@@ -114,7 +114,7 @@ def test_an_older_standard_is_refused_in_words(compiler):
 def test_only_posix_file_ops_includes_fcntl():
     fcntl = re.compile(r"^\s*#\s*include\s*[<\"](sys/)?fcntl\.h", re.M)
     including = {header for header in HEADERS if fcntl.search(source_of(header))}
-    assert including <= {"stash/storage/posix_file_ops.hpp", "stash/detail/standard_descriptors.hpp"}
+    assert including <= {"stash/storage/posix_file_ops.hpp", "stash/detail/system/standard_descriptors.hpp"}
 
 
 def test_the_demo_of_the_readme_shows_what_it_says():

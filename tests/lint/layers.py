@@ -6,6 +6,7 @@ LAYERS = [
     "version.hpp",
     "detail/text/",
     "error.hpp key.hpp record.hpp event.hpp clock.hpp concepts.hpp fwd.hpp file_options.hpp guard_options.hpp",
+    "detail/system/ detail/values/",
     "detail/",
     # What a storage of one's own needs, and what the storages are told.
     "storage/posix_file_ops.hpp storage/default_directory.hpp storage/key_locks.hpp storage/sqlstate.hpp"

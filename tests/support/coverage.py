@@ -42,7 +42,7 @@ LINES = [
 BRANCHES = [
     ("storage/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
     ("detail/files/owner.hpp", "found->pw_name != nullptr is false", "no user database is known that has such a row"),
-    ("detail/standard_descriptors.hpp", "placeholder > STDERR_FILENO is true",
+    ("detail/system/standard_descriptors.hpp", "placeholder > STDERR_FILENO is true",
      "another thread puts something there in the same instant"),
     ("storage/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
      "a directory that is gone in the instant in which it was made, within one call of the seam"),
@@ -58,7 +58,7 @@ BRANCHES = [
 
 
 # Declarations, templates' parameters and concepts alone.
-WITHOUT_CODE = {"concepts.hpp", "detail/parts.hpp", "detail/storage/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
+WITHOUT_CODE = {"concepts.hpp", "detail/values/parts.hpp", "detail/storage/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
                 "guard_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
                 "storage/sqlite_options.hpp", "version.hpp"}
 

@@ -6,7 +6,7 @@
 
 #include <array>
 #include <atomic>
-#include <stash/detail/standard_descriptors.hpp>
+#include <stash/detail/system/standard_descriptors.hpp>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/sqlite.hpp>
 #include <thread>

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/detail/error_context.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/text/nearest_double.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/error.hpp>

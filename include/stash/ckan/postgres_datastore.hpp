@@ -18,7 +18,6 @@
 #include <stash/ckan/field_names.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
-#include <stash/detail/error_context.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/encoding.hpp>

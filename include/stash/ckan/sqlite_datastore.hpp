@@ -10,8 +10,8 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/field_names.hpp>
 #include <stash/detail/ckan/sqlite_words.hpp>
-#include <stash/detail/error_context.hpp>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>
 #include <stash/detail/sqlite/view.hpp>

@@ -15,8 +15,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
-#include <stash/detail/no_cancel.hpp>
-#include <stash/detail/standard_descriptors.hpp>
+#include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/system/standard_descriptors.hpp>
 #include <string>
 #include <vector>
 

@@ -11,7 +11,6 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/field_names.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
-#include <stash/detail/error_context.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/encoding.hpp>
 #include <stash/detail/postgres/load_mark.hpp>

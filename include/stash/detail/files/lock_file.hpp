@@ -15,7 +15,7 @@
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
-#include <stash/detail/sleep.hpp>
+#include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <utility>

@@ -9,9 +9,9 @@
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
-#include <stash/detail/parts.hpp>
 #include <stash/detail/record/time.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <stash/event.hpp>
 #include <stash/guard_options.hpp>

@@ -5,7 +5,7 @@
 #include <concepts>
 #include <optional>
 #include <stash/concepts.hpp>
-#include <stash/detail/parts.hpp>
+#include <stash/detail/values/parts.hpp>
 #include <string>
 #include <type_traits>
 #include <utility>

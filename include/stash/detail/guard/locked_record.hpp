@@ -2,8 +2,8 @@
 
 #include <chrono>
 #include <optional>
-#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/storage/locking.hpp>
+#include <stash/detail/system/no_cancel.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

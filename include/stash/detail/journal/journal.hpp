@@ -14,8 +14,8 @@
 #include <stash/detail/journal/index.hpp>
 #include <stash/detail/journal/open_journal.hpp>
 #include <stash/detail/journal/request.hpp>
-#include <stash/detail/no_cancel.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/system/no_cancel.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

@@ -17,7 +17,7 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/wait.hpp>
-#include <stash/detail/standard_descriptors.hpp>
+#include <stash/detail/system/standard_descriptors.hpp>
 #include <stash/error.hpp>
 #include <stash/storage/sqlstate.hpp>
 #include <string>

@@ -6,7 +6,7 @@
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
-#include <stash/detail/sleep.hpp>
+#include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <stash/storage/sqlstate.hpp>
 #include <string>

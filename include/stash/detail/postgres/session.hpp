@@ -18,7 +18,7 @@
 #include <stash/detail/postgres/table.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
-#include <stash/detail/sleep.hpp>
+#include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/storage/postgres_options.hpp>

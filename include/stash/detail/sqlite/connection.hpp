@@ -8,8 +8,8 @@
 #include <boost/system/error_condition.hpp>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/no_cancel.hpp>
-#include <stash/detail/standard_descriptors.hpp>
+#include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/system/standard_descriptors.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/detail/text/utf8.hpp>
 #include <stash/error.hpp>

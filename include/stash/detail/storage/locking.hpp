@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <optional>
 #include <span>
-#include <stash/detail/error_context.hpp>
-#include <stash/detail/no_cancel.hpp>
-#include <stash/detail/sleep.hpp>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <string>
