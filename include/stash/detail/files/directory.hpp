@@ -50,7 +50,7 @@ class directory {
       if (failed == ENOENT) {  // an error, not absence: what it leads to may not be mounted
         op.fail(errc::unsafe_directory, path.native(), "a symbolic link to " + place.native() + ", which is not there");
       }
-      auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, wanted, op) : std::nullopt;
+      auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;
       if (!target) op.fail(failed, "open", place.native());
       constexpr std::size_t most_links = 40;  // as for Linux itself
       if (way.size() > most_links) op.fail(ELOOP, "open", path.native());
@@ -102,7 +102,7 @@ class directory {
   void check_name(key const& k) const {
     auto const needed = detail::encoded(k, op_.name).size() + longest_behind_key;
     if (needed <= name_max()) return;
-    throw error{errc::invalid_key, std::string(op_.name), std::string(k.str()),
+    throw error{errc::invalid_key, std::string(op_.name), k.string(),
                 "a file name of it may have " + std::to_string(needed) + " bytes; in " + path_->native() + " " +
                     std::to_string(name_max()) + " are allowed"};
   }
@@ -117,7 +117,7 @@ class directory {
   /// Where the link at `path` leads; nullopt: it is none, or cannot be looked at. Throws `errc::unsafe_directory`
   /// unless only root can have made it: it is root's, in a directory of root's to which nobody else may write.
   static std::optional<boost::filesystem::path> target_of_link(Ops const& ops, boost::filesystem::path const& path,
-                                                               access wanted, operation const& op) {
+                                                               operation const& op) {
     auto const parent = path.parent_path();
     auto const name = path.filename();
     int const fd = retried([&] { return ops.open(AT_FDCWD, parent.c_str(), open_to_look_through | O_DIRECTORY); });
@@ -128,10 +128,9 @@ class directory {
       return std::nullopt;
     }
     bool const is_roots = link.st_uid == root_user && in.st_uid == root_user && (in.st_mode & 022) == 0;
-    if (!is_roots || (ops.user() == root_user && wanted == access::write)) {
+    if (!is_roots) {
       op.fail(errc::unsafe_directory, path.native(),
-              std::string("a symbolic link") + (is_roots ? "" : " that others than root could have made") +
-                  "; name the directory that it leads to");
+              "a symbolic link that others than root could have made; name the directory that it leads to");
     }
     std::string target(static_cast<std::size_t>(link.st_size) + 1, '\0');
     auto const size = ops.read_link(fd, name.c_str(), target.data(), target.size());
@@ -146,8 +145,7 @@ class directory {
     if (ops_->fstat(get(), &s) != 0) fail("fstat");
     user_ = s.st_uid;
     uid_t const us = ops_->user();
-    if (us == root_user && s.st_uid == us &&
-        way_.size() > 1) {  // root follows a link only to look at what is another's
+    if (us == root_user && s.st_uid == us && way_.size() > 1) {  // root follows one only to look at what is another's
       op_.fail(errc::unsafe_directory, path_->native(), "a symbolic link; name the directory that it leads to");
     }
     bool const is_writable = (s.st_mode & 022) != 0;
