@@ -67,6 +67,11 @@ struct scratch {
   fs::path dir() const { return root / "stash"; }
 };
 
+/// For what a test is about: where it cannot be done, the test would show nothing.
+inline void set_mode(fs::path const& path, mode_t mode) {
+  BOOST_REQUIRE_MESSAGE(::chmod(path.c_str(), mode) == 0, "chmod " << path);
+}
+
 inline std::string read(fs::path const& file) {
   std::ostringstream bytes;
   bytes << std::ifstream(file.native(), std::ios::binary).rdbuf();

@@ -70,6 +70,7 @@ BOOST_AUTO_TEST_CASE(constructing_reading_and_clearing_make_nothing) {
   BOOST_TEST(!store.load("k"));
   BOOST_TEST(!store.age("k"));
   BOOST_TEST(names(root).empty());
+  BOOST_TEST(!stash::file_stash{"/proc/no/stash"}.clear("k"));  // where nothing can be made
 }
 
 BOOST_AUTO_TEST_CASE(a_save_makes_the_directory_for_us_alone_with_its_parents) {
@@ -174,7 +175,7 @@ BOOST_AUTO_TEST_CASE(a_file_where_the_directory_should_be_is_an_error_and_not_ab
 BOOST_AUTO_TEST_CASE(a_directory_that_others_may_write_to_is_refused) {
   files.put("k", first);
   for (mode_t const mode : {0777U, 01777U, 0720U, 0702U}) {
-    ::chmod(dir().c_str(), mode);
+    support::set_mode(dir(), mode);
     BOOST_TEST(code_of([&] { files.put("k", second); }) == errc::unsafe_directory);
     BOOST_TEST(code_of([&] { files.get("k"); }) == errc::unsafe_directory);
     BOOST_TEST(code_of([&] { files.erase("k"); }) == errc::unsafe_directory);
@@ -182,30 +183,30 @@ BOOST_AUTO_TEST_CASE(a_directory_that_others_may_write_to_is_refused) {
     BOOST_TEST(code_of([&] { files.entries(); }) == errc::unsafe_directory);
   }
   for (mode_t const mode : {0700U, 0755U, 0750U}) {
-    ::chmod(dir().c_str(), mode);
+    support::set_mode(dir(), mode);
     BOOST_TEST((files.get("k") == first));
   }
 }
 
 BOOST_AUTO_TEST_CASE(without_permission_to_read_or_write_it_errors_are_told_and_nothing_is_lost, *without_root) {
   files.put("k", first);
-  ::chmod(dir().c_str(), 0500);
+  support::set_mode(dir(), 0500);
   BOOST_TEST(code_of([&] { files.put("k", second); }) == os(EACCES));
   BOOST_TEST(code_of([&] { files.erase("k"); }) == os(EACCES));
   BOOST_TEST(code_of([&] { files.set_aside("k", "x"); }) == os(EACCES));
   BOOST_TEST((files.get("k") == first));
-  ::chmod(dir().c_str(), 0300);
+  support::set_mode(dir(), 0300);
   BOOST_TEST(code_of([&] { files.put("k", second); }) == os(EACCES));
   BOOST_TEST(code_of([&] { files.get("k"); }) == os(EACCES));
   BOOST_TEST(code_of([&] { files.entries(); }) == os(EACCES));
-  ::chmod(dir().c_str(), 0700);
+  support::set_mode(dir(), 0700);
   BOOST_TEST((files.get("k") == first));
   BOOST_TEST(only_record_and_lock());
 }
 
 BOOST_AUTO_TEST_CASE(it_may_be_made_where_one_may_not_read, *without_root) {
   fs::create_directory(root / "drop-box");
-  ::chmod((root / "drop-box").c_str(), 0300);
+  support::set_mode((root / "drop-box"), 0300);
   support::spoiled_ops ops;
   support::spoiled_storage s{root / "drop-box" / "mine", {}, ops};
   *ops.before = [](std::string_view call) { return call == "syncfs" ? EIO : 0; };
@@ -418,7 +419,7 @@ BOOST_AUTO_TEST_CASE(a_second_name_of_the_file_keeps_the_old_bytes) {
 
 BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_read_is_an_error_and_not_absent_and_a_save_replaces_it, *without_root) {
   files.put("k", first);
-  ::chmod(target.c_str(), 0000);
+  support::set_mode(target, 0000);
   BOOST_TEST(code_of([&] { files.get("k"); }) == os(EACCES));
   auto const listed = files.entries();
   BOOST_REQUIRE(listed.size() == 1U);
@@ -1150,7 +1151,7 @@ BOOST_AUTO_TEST_CASE(a_file_size_limit_is_an_error) {
 
 BOOST_AUTO_TEST_CASE(purge_removes_what_it_can_and_tells_what_it_cannot) {
   fs::create_directories(target);
-  ::chmod(dir().c_str(), 0700);
+  support::set_mode(dir(), 0700);
   files.set_aside("k", "a");
   files.put("k", first);
   files.set_aside("k", "b");

@@ -453,14 +453,14 @@ BOOST_AUTO_TEST_CASE(best_effort_tells_of_a_failed_save_and_restores_on_an_excep
 BOOST_AUTO_TEST_CASE(best_effort_goes_on_in_an_unsafe_directory_and_where_nothing_can_be_written) {
   live = "words";
   fs::create_directory(dir());
-  ::chmod(dir().c_str(), 0777);
+  support::set_mode(dir(), 0777);
   {
     auto g = guard({.best_effort = true});
     g.commit();
   }
   BOOST_TEST(log.kinds == "save_failed committed");
   BOOST_TEST(names(dir()).empty());
-  ::chmod(dir().c_str(), 0700);
+  support::set_mode(dir(), 0700);
   for (int const error : {EROFS, EACCES, ENOSPC, EDQUOT}) {
     spoil("open_lock", error);
     auto g = guard({.best_effort = true});
@@ -484,6 +484,17 @@ BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_busy_key_or_a_lock_that_cannot
     heal();
   }
   BOOST_TEST(restored.empty());
+}
+
+BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_storage_that_says_busy_though_its_lock_is_held) {
+  struct busy_storage : stash::memory_storage {
+    void put(stash::key const& k, stash::record const&) { throw stash::error{errc::busy, "put", k.string()}; }
+  };
+  stash::basic_stash<busy_storage> busy;
+  BOOST_TEST(code_of([&] {
+               stash::delete_guard const g{
+                   busy, "orders", [] { return text("words"); }, [](std::string const&) {}, {.best_effort = true}};
+             }) == errc::busy);
 }
 
 BOOST_AUTO_TEST_CASE(best_effort_does_not_forgive_an_unreadable_record_without_a_live_value) {
@@ -516,7 +527,7 @@ BOOST_AUTO_TEST_CASE(best_effort_leaves_a_record_that_it_could_not_read_or_keep_
 
 BOOST_AUTO_TEST_CASE(without_best_effort_live_is_not_asked_where_no_lock_can_be_made) {
   fs::create_directory(dir());
-  ::chmod(dir().c_str(), 0777);
+  support::set_mode(dir(), 0777);
   bool asked = false;
   auto const live_that_notes = [&] { return asked = true; };
   auto const construct = [&] { stash::delete_guard g{store, "orders", live_that_notes, [](bool) {}, options()}; };

@@ -135,12 +135,12 @@ BOOST_AUTO_TEST_CASE(a_link_that_others_could_have_made_is_refused_by_all_whoeve
     fs::create_symlink(root / "job", link);
     BOOST_REQUIRE(::chown((root / "in").c_str(), w.directory, w.directory) == 0);
     BOOST_REQUIRE(::lchown(link.c_str(), w.link, w.link) == 0);
-    ::chmod((root / "in").c_str(), w.mode);
+    support::set_mode((root / "in"), w.mode);
     BOOST_TEST(refused(), w.directory << " " << w.link << " " << std::oct << w.mode);
   }
   // In the middle of a chain too.
   fs::remove(link);
-  ::chmod((root / "in").c_str(), 0755);
+  support::set_mode((root / "in"), 0755);
   BOOST_REQUIRE(::chown((root / "in").c_str(), 0, 0) == 0);
   fs::create_symlink(root / "second", link);
   fs::create_symlink(root / "job", root / "second");
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(a_link_that_others_could_have_made_is_refused_by_all_whoeve
 
 BOOST_AUTO_TEST_CASE(a_link_of_ones_own_is_refused_roots_too) {
   fs::create_directory(root / "elsewhere");
-  ::chmod((root / "elsewhere").c_str(), 0700);
+  support::set_mode((root / "elsewhere"), 0700);
   for (char const* const goal : {"elsewhere", "nowhere"}) {
     fs::remove(dir());
     fs::create_symlink(root / goal, dir());
@@ -195,10 +195,10 @@ BOOST_AUTO_TEST_CASE(what_a_link_leads_to_must_be_as_safe_and_be_there, *as_root
   }
   BOOST_TEST(!fs::exists(target));
   fs::create_directory(target);
-  ::chmod(target.c_str(), 0777);
+  support::set_mode(target, 0777);
   BOOST_REQUIRE(::chown(target.c_str(), job, job) == 0);
   BOOST_TEST(code_of([&] { s.put("k", first); }) == errc::unsafe_directory);
-  ::chmod(target.c_str(), 0700);
+  support::set_mode(target, 0700);
   BOOST_REQUIRE(::chown(target.c_str(), stranger, stranger) == 0);
   BOOST_TEST(code_of([&] { s.put("k", first); }) == errc::unsafe_directory);
   BOOST_REQUIRE(::chown(target.c_str(), job, job) == 0);
@@ -237,7 +237,7 @@ BOOST_AUTO_TEST_CASE(where_a_link_leads_is_synced_into_its_parent_too, *as_root)
   };
   auto const real = root / "private" / "etl";
   fs::create_directories(real);
-  ::chmod(real.c_str(), 0700);
+  support::set_mode(real, 0700);
   BOOST_REQUIRE(::chown(real.c_str(), job, job) == 0);
   fs::create_symlink("private/etl", root / "etl");
   noting_syncs const ops;
@@ -303,14 +303,14 @@ BOOST_AUTO_TEST_CASE(root_reads_no_file_that_another_than_the_directorys_owner_p
     BOOST_TEST((files.entries().at(0).state == stash::record_state::corrupt));
   }
   BOOST_TEST(contains(message_of([&] { files.get("k"); }), "owned by user 12346, and its directory by user 12345"));
-  ::chmod(dir().c_str(), 0777);  // nor anything from where others may write
+  support::set_mode(dir(), 0777);  // nor anything from where others may write
   BOOST_TEST(code_of([&] { files.get("k"); }) == errc::unsafe_directory);
 }
 
 BOOST_AUTO_TEST_CASE(nobody_but_root_reads_what_is_another_users, *as_root) {
   make_stash_of_job(dir());
-  ::chmod(dir().c_str(), 0755);
-  ::chmod((dir() / "k.stash").c_str(), 0644);
+  support::set_mode(dir(), 0755);
+  support::set_mode((dir() / "k.stash"), 0644);
   BOOST_TEST(as_user(stranger, [&] {
     auto const why = message_of([&] { files.get("k"); });
     return code_of([&] { files.get("k"); }) == errc::unsafe_directory &&
@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(nobody_but_root_reads_what_is_another_users, *as_root) {
 
 BOOST_AUTO_TEST_CASE(at_the_root_of_a_volume_that_all_may_write_to_a_directory_below_it_is_named, *as_root) {
   fs::create_directory(dir());
-  ::chmod(dir().c_str(), 0777);
+  support::set_mode(dir(), 0777);
   BOOST_TEST(contains(message_of([&] { files.put("k", first); }), "or a directory below it"));
   BOOST_TEST(as_user(job, [&] {
     auto const below = dir() / "stash";
@@ -348,7 +348,7 @@ BOOST_AUTO_TEST_CASE(where_all_users_look_the_same_a_strangers_directory_is_stil
   make_stash_of_job(root / "theirs");
   for (auto const& p : {root / "theirs", root / "theirs" / "k.stash", root / "theirs" / ".lock"}) {
     BOOST_REQUIRE(::chown(p.c_str(), stranger, stranger) == 0);
-    ::chmod(p.c_str(), 0755);
+    support::set_mode(p, 0755);
   }
   BOOST_TEST(as_user(job, [&] {
     if (::unshare(CLONE_NEWUSER) != 0 || ::geteuid() != 65534) return false;
@@ -465,7 +465,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(where_it_must_exist_its_absence_is_an_error_for_al
   }
   BOOST_TEST(names(root).empty());
   fs::create_directory(dir());
-  ::chmod(dir().c_str(), 0700);
+  support::set_mode(dir(), 0700);
   s.put("k", first);
   BOOST_TEST((s.get("k") == first));
   BOOST_TEST(s.try_lock("k").has_value());
@@ -489,12 +489,12 @@ BOOST_AUTO_TEST_CASE(a_program_with_more_rights_than_its_user_asks_no_environmen
   auto const program = root / "program";
   fs::copy_file("/proc/self/exe", program);
   auto const told = [&](mode_t mode) {
-    ::chmod(program.c_str(), mode);
+    support::set_mode(program, mode);
     auto const command = "STASH_DIR=/from/the/environment HOME=/from/the/environment exec " + program.native() +
                          " --run_test=directory/prints_the_default_directory";
     auto const report = root / "report";
     support::write(report, "");
-    ::chmod(report.c_str(), 0666);
+    support::set_mode(report, 0666);
     as_user(job, [&] { return std::system((command + " >" + report.native() + " 2>&1").c_str()) == 0; });
     return support::read(report);
   };
@@ -605,7 +605,7 @@ BOOST_AUTO_TEST_CASE(where_something_was_saved_it_stays_when_that_is_gone) {
 
 BOOST_AUTO_TEST_CASE(a_directory_that_was_there_stays) {
   fs::create_directory(dir());
-  ::chmod(dir().c_str(), 0700);
+  support::set_mode(dir(), 0700);
   static_cast<void>(files.try_lock("k"));
   BOOST_TEST(fs::exists(dir()));
 }

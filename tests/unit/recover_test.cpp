@@ -136,7 +136,7 @@ BOOST_AUTO_TEST_CASE(one_keys_failure_stops_no_other_and_keeps_its_record) {
 BOOST_AUTO_TEST_CASE(an_unreadable_record_fails_alone, *boost::unit_test::precondition(support::without_root)) {
   store.save("a", "x"s);
   store.save("b", "x"s);
-  ::chmod(store.storage().path("a").c_str(), 0);
+  support::set_mode(store.storage().path("a"), 0);
   auto const report = run();
   BOOST_TEST((report.restored == 1U && report.corrupt == 0U));
   BOOST_REQUIRE(report.failed.size() == 1U);
