@@ -1,6 +1,6 @@
 // A clock of one's own: the time is that of the log which is replayed, not that of the wall, so that a replay tells
 // the same ages each time.
-// g++ -std=c++20 -Iinclude tests/examples/custom_clock.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/custom_clock.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <atomic>
 #include <chrono>
 #include <iostream>
@@ -29,7 +29,7 @@ using replay_stash = stash::basic_stash<stash::atomic_file_storage, stash::json_
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
   replay_clock clock;
   replay_stash store{stash::atomic_file_storage{argv[1]}, stash::json_serializer{}, clock};
   std::chrono::sys_seconds const six = std::chrono::sys_days{std::chrono::year{2026} / 11 / 20} + std::chrono::hours{6};

@@ -1,6 +1,6 @@
 // A storage of one's own (map_storage.hpp): the compiler checks its shape, check_storage() each promise of
 // stash/concepts.hpp, and then guards keep their values in it.
-// g++ -std=c++20 -Iinclude tests/examples/custom_storage.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/custom_storage.cpp -lboost_json -lboost_filesystem -o job && ./job
 #include <iostream>
 #include <stash/stash.hpp>
 #include <stash/testing/storage_conformance.hpp>

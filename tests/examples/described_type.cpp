@@ -1,6 +1,6 @@
 // A type of your own as the value of a guard: with BOOST_DESCRIBE_STRUCT for each part of it Boost.JSON, and so the
 // stash, knows how to write it and read it.
-// g++ -std=c++20 -Iinclude tests/examples/described_type.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/described_type.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <boost/describe/class.hpp>
 #include <iostream>
 #include <map>
@@ -45,7 +45,7 @@ class catalog {
 }  // namespace example
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
   example::catalog catalog;
   example::table_words const typed{"Ada", std::nullopt, {{"price", "EUR", {"amount", "sum"}}, {"day", {}, {}}}};
   catalog.ensure("orders", typed);

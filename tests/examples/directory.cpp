@@ -1,5 +1,5 @@
 // Deletes downloaded files and fetches them again; which ones somebody chose, their times and permissions, is kept.
-// g++ -std=c++20 -Iinclude tests/examples/directory.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/directory.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -62,7 +62,8 @@ void refresh(stash::file_stash& store, bool source_is_up) {
 }
 
 int main(int argc, char** argv) {
-  if (argc == 2 && (fs::is_directory(argv[1]) || fs::create_directory(argv[1]))) fs::current_path(argv[1]);
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
+  if (fs::is_directory(argv[1]) || fs::create_directory(argv[1])) fs::current_path(argv[1]);
   stash::file_stash store{"stash"};
   listing const chosen{{"april.csv", {8, 1'775'000'000, 0600}}, {"may.csv", {8, 1'777'000'000, 0440}}};
   restore(chosen);

@@ -1,5 +1,5 @@
 // An observer that feeds a logger: each event is a line, at the level that it deserves at 3 a.m.
-// g++ -std=c++20 -Iinclude tests/examples/observer.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/observer.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -48,8 +48,9 @@ void to_log(stash::event const& e) {
 
 }  // namespace
 
-int main(int, char** arguments) {
-  stash::file_stash store{arguments[1]};
+int main(int argc, char** argv) {
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
+  stash::file_stash store{argv[1]};
   std::optional<std::string> words = "typed by hand";  // a toy: yours is in a database
   bool database_is_up = true;
   auto const live = [&] { return words; };

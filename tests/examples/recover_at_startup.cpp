@@ -1,6 +1,6 @@
 // A service that restores at its start what killed jobs left. Here a job is really killed, between its delete and its
 // reload.
-// g++ -std=c++20 -Iinclude tests/examples/recover_at_startup.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/recover_at_startup.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,8 +52,9 @@ bool service_starts(boost::filesystem::path const& at) {
 
 }  // namespace
 
-int main(int, char** arguments) {
-  boost::filesystem::path const at = arguments[1];
+int main(int argc, char** argv) {
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
+  boost::filesystem::path const at = argv[1];
   catalog tables{at / "catalog"};
   tables.ensure("orders", "typed by hand");
 

@@ -1,6 +1,6 @@
 // Drops all tables of a schema and loads them again, under one guard: all words are safe before the first drop, and all
 // come back, or none is needed any more.
-// g++ -std=c++20 -Iinclude tests/examples/several_resources.cpp -lboost_json -lboost_filesystem
+// g++ -std=c++20 -Iinclude tests/examples/several_resources.cpp -lboost_json -lboost_filesystem -o job && ./job at
 #include <iostream>
 #include <map>
 #include <optional>
@@ -41,10 +41,11 @@ void reload_all(schema& tables, stash::file_stash& store, bool fails) {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int argc, char** argv) {
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
   schema tables{{{"customers", "who bought"}, {"orders", "what they bought"}}};  // items has no words yet
   auto const typed = tables.words;
-  stash::file_stash store{arguments[1]};
+  stash::file_stash store{argv[1]};
   try {
     reload_all(tables, store, true);
   } catch (std::exception const& problem) {

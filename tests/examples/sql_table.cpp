@@ -1,5 +1,5 @@
 // Drops an SQL table and loads it again, in more than one transaction; what people typed about its columns survives.
-// g++ -std=c++20 -Iinclude tests/examples/sql_table.cpp -lboost_json -lboost_filesystem -lsqlite3
+// g++ -std=c++20 -Iinclude tests/examples/sql_table.cpp -lboost_json -lboost_filesystem -lsqlite3 -o job && ./job at
 #include <sqlite3.h>
 
 #include <iostream>
@@ -56,12 +56,13 @@ struct database {
   }
 };
 
-int main(int, char** arguments) {
-  database orders{std::string(arguments[1]) + ".db"};
+int main(int argc, char** argv) {
+  if (argc != 2) return std::cerr << "usage: ./job DIRECTORY\n", 2;
+  database orders{std::string(argv[1]) + ".db"};
   notes const typed{{"price", "in EUR, without VAT"}};
   orders.restore(typed);  // the first upload, and what somebody typed
 
-  stash::file_stash store{arguments[1]};
+  stash::file_stash store{argv[1]};
   for (std::string const rows : {"(1, 10), (2, oops)", "(1, 10), (2, 20)"}) try {
       stash::delete_guard guard{store, "orders", [&] { return orders.live(); },
                                 [&](notes const& saved) { orders.restore(saved); }};
