@@ -18,7 +18,9 @@ say "Building pusher: one compiler line"
 line="g++ -std=c++20 -O1 -Iinclude tests/examples/pusher.cpp -lboost_json -lboost_filesystem -lsqlite3 -lcsv \
 $(pkg-config --cflags --libs libpq) -o pusher"
 echo "$ $line"
-${line% -o pusher} -o "$work/pusher"
+mkdir -p .build
+${line% -o pusher} -o .build/pusher
+cp .build/pusher "$work/"
 
 csv=$PWD/tests/data/seattle-weather.csv
 words=$PWD/tests/data/seattle-weather.dictionary.json
@@ -57,4 +59,4 @@ rows=$("$work/pusher" show $table | jq .rows)
   echo "LOST: $rows rows instead of 1461"
   exit 1
 }
-say "All $rows rows are there, and every word survived"
+say "All $rows rows are there, and every word survived; pusher stays: .build/pusher --help"

@@ -22,7 +22,7 @@ need() {
     echo "run as root: apt-get install$missing" >&2
     exit 2
   fi
-  echo "installing:$missing"
+  echo "installing, which may take some minutes:$missing"
   $as_root apt-get update -q >/dev/null
   # shellcheck disable=SC2086
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null
