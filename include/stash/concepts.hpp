@@ -112,7 +112,7 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && de
 /// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves                          |
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
-/// | `cs.path(k)`          | where a person finds the record, as a `boost::filesystem::path`                        |
+/// | `cs.where(k)`         | where a person finds the record, as text: a path, a row                                |
 /// | `s.put_all(all)`      | `put` for each of a `std::span<std::pair<key, record> const>`, whose keys differ, with |
 /// |                       | the locks of all held; on a throw each key has its old record or its new one, whole    |
 /// | `s.erase_all(all)`    | `erase` for each of a `std::span<key const>`, likewise                                 |

@@ -39,6 +39,8 @@ class key {
   std::string_view str() const noexcept { return text_; }
   /// As `str`.
   operator std::string_view() const noexcept { return text_; }
+  /// A copy of the text.
+  std::string string() const { return text_; }
 
   /// Whether the bytes are the same.
   friend bool operator==(key const& a, key const& b) noexcept { return a.text_ == b.text_; }
@@ -80,7 +82,7 @@ class key {
     if (s.empty()) return "empty";
     if (s.size() > max_size) return "longer than 200 bytes";
     if (s == "." || s == "..") return "names a directory";
-    if (s.find_first_of("/\\") != s.npos) return "has a slash or a backslash";
+    if (s.find_first_of("/\\") != s.npos) return "has a slash or a backslash: a key is an id and no path";
     auto const is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
     if (std::any_of(s.begin(), s.end(), is_control)) return "has a control byte";
     if (!detail::is_utf8(s)) return "not UTF-8";

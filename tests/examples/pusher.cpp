@@ -284,7 +284,7 @@ bool dictionary_is_safe(any_datastore& d, Stash const& store, arguments const& a
 template <class Stash>
 exit_code push(Stash& store, arguments const& a, survey const& csv) {
   stash::key const resource = a.resource;
-  checking_input([&] { return store.storage().path(resource); });
+  checking_input([&] { return store.storage().where(resource); });
   auto const datastore = open_for(a, csv.headers);
   fault f{a};
   faulty_datastore steps{*datastore, f};

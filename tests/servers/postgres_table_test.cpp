@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(the_default_schema_is_made_by_the_first_save_and_is_nobody_
   one.put("k", some("words"));
   BOOST_TEST(one.exists());
   BOOST_TEST((one.get("k") == some("words")));
-  BOOST_TEST(one.path("k").native() == "stash.stash: k");
+  BOOST_TEST(one.where("k") == "stash.stash: k");
   BOOST_TEST(there("SELECT payload FROM stash.stash") == "words");
   for (char const* const sql : {"SELECT relacl, relowner FROM pg_class WHERE oid = 'stash.stash'::regclass",
                                 "SELECT nspacl, nspowner FROM pg_namespace WHERE nspname = 'stash'"}) {

@@ -72,7 +72,7 @@ def source_lines(file, read={}):
 
 
 def under_include(path):
-    """As `detail/record/time.hpp`; None for a file that is not ours."""
+    """As `detail/text/time.hpp`; None for a file that is not ours."""
     path = Path(os.path.normpath(path))
     return path.relative_to(INCLUDE / "stash").as_posix() if path.is_relative_to(INCLUDE / "stash") else None
 

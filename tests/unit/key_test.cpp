@@ -47,6 +47,7 @@ BOOST_AUTO_TEST_CASE(a_key_is_equal_to_no_null_pointer) {
 
 BOOST_AUTO_TEST_CASE(a_key_is_printed_as_it_is_whatever_is_left_on_the_stream) {
   BOOST_TEST(support::printed_on_a_bent_stream(key("orders")) == "orders");
+  BOOST_TEST(key("orders").string() == "orders"s);
 }
 
 BOOST_AUTO_TEST_CASE(a_message_is_cut_but_not_amid_a_letter) {

@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(constructing_and_reading_make_nothing_and_a_put_makes_a_fil
     BOOST_TEST(support::fs::status(dir() / name).permissions() == (support::fs::owner_read | support::fs::owner_write));
   }
   BOOST_TEST(support::fs::status(dir()).permissions() == support::fs::owner_all);
-  BOOST_TEST(s.path("k") == file);
+  BOOST_TEST(s.where("k") == file);
 }
 
 BOOST_AUTO_TEST_CASE(a_person_reads_key_time_and_payload_with_sql) {

@@ -259,8 +259,8 @@ class wrong {
     if (is("check_refuses_all")) throw stash::error{stash::errc::too_large, "check"};
     base().check(k, r);
   }
-  boost::filesystem::path path(key const& k) const requires requires(Base const& b) { b.path(k); }
-  { return is("path_is_empty") ? boost::filesystem::path{} : base().path(k); }
+  std::string where(key const& k) const requires requires(Base const& b) { b.where(k); }
+  { return is("where_is_empty") ? std::string{} : base().where(k); }
   void put_all(std::span<std::pair<key, record> const> all) requires requires(Base& b) { b.put_all(all); }
   { base().put_all(is("put_all_forgets_one") && !all.empty() ? all.subspan(1) : all); }
   void erase_all(std::span<key const> all) requires requires(Base& b) { b.erase_all(all); }
@@ -476,7 +476,7 @@ constexpr twin twins[] = {
     {"sweep_purges", "sweep_removes_no_record"},
     {"check_refuses_all", "check_agrees_with_put"},
     {"check_refuses_nothing", "check_agrees_with_put"},
-    {"path_is_empty", "path_names_a_place"},
+    {"where_is_empty", "where_names_a_place"},
     {"put_all_forgets_one", "all_that_are_put_together_are_got"},
     {"erase_all_forgets_one", "all_that_are_erased_together_are_gone"},
     {"try_lock_all_goes_past_a_busy_one", "all_that_are_locked_together_exclude_others"},
@@ -567,7 +567,7 @@ BOOST_AUTO_TEST_CASE(every_member_of_the_failing_storage_throws_eio_and_names_it
   BOOST_TEST(operation_of([&] { s.temporaries(); }) == "temporaries");
   BOOST_TEST(operation_of([&] { s.sweep("k"); }) == "sweep");
   BOOST_TEST(operation_of([&] { s.check("k", {}); }) == "put");
-  BOOST_TEST(operation_of([&] { s.path("k"); }) == "path");
+  BOOST_TEST(operation_of([&] { s.where("k"); }) == "where");
 }
 
 BOOST_AUTO_TEST_CASE(a_factory_that_throws_anything_at_all_fails_every_check) {

@@ -65,6 +65,8 @@ class basic_atomic_file_storage {
 
   /// Where the record of `k` is or would be. Throws `errc::invalid_key` where its file name would be too long.
   boost::filesystem::path path(key const& k) const { return directory_ / detail::record_name(k, "path"); }
+  /// The same as text, which every storage has that can say it.
+  std::string where(key const& k) const { return path(k).native(); }
 
   /// Whether the directory is there. Throws `errc::unsafe_directory` or the operating system's error.
   bool exists() const { return open_to_read({"exists", {}}).has_value(); }

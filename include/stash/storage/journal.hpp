@@ -17,7 +17,7 @@
 #include <stash/detail/journal/journal.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/check_size.hpp>
-#include <stash/detail/record/time.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -94,8 +94,8 @@ class basic_journal_storage {
                                            options.must_exist, options.durability == durability::power_loss,
                                            std::max<std::uint64_t>(options.chunk, 64), std::move(ops))) {}
 
-  /// The file that all records are in.
-  boost::filesystem::path path(key const&) const { return journal_->file_path(); }
+  /// The path of the file that all records are in.
+  std::string where(key const&) const { return journal_->file_path(); }
 
   /// Whether there is a file. Throws as `get` does.
   bool exists() const { return journal_->exists(); }

@@ -10,7 +10,7 @@
 #include <optional>
 #include <stash/concepts.hpp>
 #include <stash/detail/record/names.hpp>
-#include <stash/detail/record/time.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -76,7 +76,7 @@ class basic_memory_storage {
     auto const found = state_->records.find(k);
     if (found == state_->records.end()) {
       throw error{boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory), "set_aside",
-                  std::string(k.str())};
+                  k.string()};
     }
     std::string where = "memory: " + detail::kept_name(k, reason, now, state_->aside_count);
     state_->aside.push_back({now, as_entry(k, found->second, where), found->second});

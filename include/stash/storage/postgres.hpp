@@ -67,7 +67,7 @@ class postgres_storage {
         session_(std::make_shared<detail::postgres_session>(std::move(info), std::move(options))) {}
 
   /// The table that all records are in, and the key.
-  boost::filesystem::path path(key const& k) const { return session_->shown(k); }
+  std::string where(key const& k) const { return session_->shown(k); }
 
   /// Whether there is a table, of this version or of 0.1. Throws the server's error, SQLSTATE 3F000 where there is no
   /// such schema and it is not the default one.
@@ -159,8 +159,8 @@ class postgres_storage {
                   " n.payload, n.payload_bytes) IS NOT DISTINCT FROM ($1, $2, $3, o.version, o.saved_at, o.xxh64,"
                   " o.payload, o.payload_bytes))::text",
               {k.str(), name, at}, op, until);
-          written.push_back({std::string(k.str()), {}, std::nullopt});
-          written.push_back({std::string(k.str()), name, row_written(moved, k, op)});
+          written.push_back({k.string(), {}, std::nullopt});
+          written.push_back({k.string(), name, row_written(moved, k, op)});
           return true;
         });
     if (!was_there) op.fail(ENOENT, "find in", session_->shown(k));
@@ -237,7 +237,7 @@ class postgres_storage {
         auto const row = db.run(
             sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload}, op,
             until);
-        written.push_back({std::string(k.str()), {}, row_written(row, k, op)});
+        written.push_back({k.string(), {}, row_written(row, k, op)});
       }
       return true;
     });
@@ -257,7 +257,7 @@ class postgres_storage {
                                            " SELECT pg_logical_emit_message(true, 'stash', '')::text",
                                        {all[i].str()}, op, until);
                                 removed += before[i].has_value();
-                                written.push_back({std::string(all[i].str()), {}, std::nullopt});
+                                written.push_back({all[i].string(), {}, std::nullopt});
                               }
                               return removed;
                             });

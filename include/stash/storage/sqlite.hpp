@@ -70,8 +70,8 @@ class sqlite_storage {
         session_(
             std::make_shared<detail::sqlite_session>(detail::absolute(std::move(file), "sqlite_storage"), options)) {}
 
-  /// The file that all records are in.
-  boost::filesystem::path path(key const&) const { return session_->file(); }
+  /// The path of the file that all records are in.
+  std::string where(key const&) const { return session_->file().native(); }
 
   /// Whether there is a file. Throws SQLITE_CORRUPT where it is empty, `errc::unsafe_directory` or the operating
   /// system's error.
@@ -197,9 +197,7 @@ class sqlite_storage {
   }
 
  private:
-  std::string lock_name(key const& k) const {
-    return session_->file().filename().native() + '/' + std::string(k.str());
-  }
+  std::string lock_name(key const& k) const { return session_->file().filename().native() + '/' + k.string(); }
 
   using statement = detail::sqlite_statement;
 

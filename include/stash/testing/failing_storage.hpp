@@ -42,7 +42,7 @@ struct failing_storage {
   std::vector<key> temporaries() const { fail("temporaries"); }
   void sweep(key const& k) { fail("sweep", k.str()); }
   void check(key const& k, record const&) const { fail("put", k.str()); }
-  boost::filesystem::path path(key const& k) const { fail("path", k.str()); }
+  std::string where(key const& k) const { fail("where", k.str()); }
   /// @}
 
  private:

@@ -58,7 +58,7 @@ class postgres_table {
   /// The number of the advisory lock of `k`.
   std::string lock_id(key const& k) const {
     std::string_view const where = is_default() ? old_schema : schema_;
-    std::string const name = std::string(where) + '\0' + name_ + '\0' + std::string(k.str());
+    std::string const name = std::string(where) + '\0' + name_ + '\0' + k.string();
     return std::to_string(static_cast<std::int64_t>(xxh64::hash(name)));
   }
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <optional>
 #include <stash/detail/record/names.hpp>
-#include <stash/detail/record/time.hpp>
 #include <stash/detail/text/quoted.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/record.hpp>
@@ -76,7 +76,7 @@ inline std::optional<record_parts> split(std::string_view bytes) {
 template <class Where>
 record parse_record(std::string bytes, key const& k, std::string_view operation, Where where) {
   auto const fail = [&](errc code, std::string_view why) {
-    return error{code, std::string(operation), std::string(k.str()), std::string(where()).append(": ").append(why)};
+    return error{code, std::string(operation), k.string(), std::string(where()).append(": ").append(why)};
   };
   auto const parts = detail::split(bytes);
   if (!parts) throw fail(errc::corrupt, "cut off or damaged");

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/record/time.hpp>
 #include <stash/detail/text/quoted.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <string>
@@ -61,7 +61,7 @@ inline std::string encoded(key const& k, std::string_view operation) {
   constexpr std::size_t longest = 200;
   std::string name = detail::percent_encoded(k, true);
   if (name.size() > longest) {
-    throw error{errc::invalid_key, std::string(operation), std::string(k.str()),
+    throw error{errc::invalid_key, std::string(operation), k.string(),
                 "its file name would have " + std::to_string(name.size()) + " bytes; 200 are allowed"};
   }
   return name;
@@ -129,8 +129,8 @@ inline std::string set_aside_name(key const& k, std::string_view operation, std:
 /// The same where it is no file name: the key as it is, of the reason what an index of PostgreSQL can take. It has no
 /// newline.
 inline std::string kept_name(key const& k, std::string_view reason, time_point when, std::uint64_t random) {
-  return std::string(k.str()) + '.' + detail::percent_encoded(reason, false).substr(0, 1000) + '-' +
-         detail::to_text(when, true) + '-' + hex16(random);
+  return k.string() + '.' + detail::percent_encoded(reason, false).substr(0, 1000) + '-' + detail::to_text(when, true) +
+         '-' + hex16(random);
 }
 
 /// The key of a record set aside, and when that was.

@@ -6,7 +6,7 @@
 #include <optional>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/format.hpp>
-#include <stash/detail/record/time.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>

@@ -23,7 +23,7 @@ inline constexpr std::chrono::milliseconds short_wait{1000};
 
 template <class Storage>
 error busy(Storage const& storage, char const* operation, key const& k, std::string why) {
-  return error{errc::busy, operation, std::string(k.str()),
+  return error{errc::busy, operation, k.string(),
                detail::with_place(std::move(why), storage_traits<Storage>::where(storage, k))};
 }
 
@@ -69,10 +69,7 @@ inline std::vector<std::size_t> order_of(std::vector<key> const& keys, char cons
   auto const key_of = [&](std::size_t i) -> key const& { return keys[i]; };
   std::ranges::sort(order, {}, key_of);
   if (auto const twice = std::ranges::adjacent_find(order, {}, key_of); twice != order.end()) {
-    throw error{{EINVAL, boost::system::system_category()},
-                operation,
-                std::string(keys[*twice].str()),
-                "the key is given twice"};
+    throw error{{EINVAL, boost::system::system_category()}, operation, keys[*twice].string(), "the key is given twice"};
   }
   return order;
 }

@@ -34,9 +34,11 @@ struct storage_traits {
 
   /// Where a person finds the record of `k`; empty where the storage cannot say.
   static std::string where(Storage const& storage, key const& k) noexcept {
-    if constexpr (requires { storage.path(k).native(); }) {
+    if constexpr (requires {
+                    { storage.where(k) } -> std::convertible_to<std::string>;
+                  }) {
       try {
-        return storage.path(k).native();
+        return storage.where(k);
       } catch (...) {
       }
     }

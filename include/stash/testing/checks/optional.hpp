@@ -63,13 +63,13 @@ struct optional_member_checks : conformance_base<Factory> {
     }
   }
 
-  static void path_names_a_place(Factory& f) {
+  static void where_names_a_place(Factory& f) {
     auto s = f.fresh();
-    if constexpr (base::has_path) {
-      auto const before = std::as_const(s).path("k");
+    if constexpr (base::has_where) {
+      text const before = std::as_const(s).where("k");
       base::put(s, "k", base::some("there"));
-      base::equal("path(k) is empty", before.native().empty(), false);
-      base::equal("path(k) is what it was before the put", s.path("k") == before, true);
+      base::equal("where(k) is empty", before.empty(), false);
+      base::equal("where(k) is what it was before the put", text(s.where("k")) == before, true);
     }
   }
 

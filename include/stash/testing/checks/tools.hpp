@@ -127,7 +127,9 @@ struct conformance_base : conformance_tools {
       requires(storage & s, std::span<key const> all, std::vector<typename storage::lock_type>& locks) {
     s.try_lock_all(all, locks);
   };
-  static constexpr bool has_path = requires(storage const& s, key const& k) { s.path(k).native(); };
+  static constexpr bool has_where = requires(storage const& s, key const& k) {
+    { s.where(k) } -> std::convertible_to<text>;
+  };
 
   // put, erase and set_aside as the library calls them: with the key's lock.
   static lock_type locked(storage& s, key const& k) {

@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
-#include <stash/record.hpp>
+#include <stash/version.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
 
 namespace stash::inline v1::detail {
+
+using time_point = std::chrono::sys_time<std::chrono::microseconds>;  // as record.hpp names it for users
 
 /// How long ago `then` was: never negative (clocks jump), and the greatest duration rather than an overflow.
 inline std::chrono::microseconds age_between(time_point then, time_point now) noexcept {
