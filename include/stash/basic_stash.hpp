@@ -8,11 +8,11 @@
 #include <stash/clock.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/time.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/policy_checks.hpp>
 #include <stash/detail/storage/traits.hpp>
 #include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
@@ -21,6 +21,7 @@
 #include <stash/storage/atomic_file.hpp>
 #include <stash/storage/memory.hpp>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -49,6 +50,11 @@ T value_of(Stash const& stash, key const& k, record const& r, char const* operat
       k, operation, [&] { return stash.serializer().template deserialize<T>(r.payload); },
       [&] { return storage_traits<typename Stash::storage_type>::where(stash.storage(), k); });
 }
+
+/// What shows text that somebody else owns.
+template <class T>
+concept text_of_another = std::convertible_to<T const&, std::string_view> &&
+    (std::is_array_v<T> || std::is_pointer_v<T> || std::same_as<T, std::string_view>);
 
 /// The bytes of a value; `errc::unserializable` where there are none.
 template <class Stash, class T>
@@ -98,7 +104,8 @@ class basic_stash {
   requires detail::storage_arguments<basic_stash, Storage, A, R...>
   explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
 
-  /// Saves `value` under `k`, in place of what is there.
+  /// Saves `value` under `k`, in place of what is there. Of text that somebody else owns (a literal, a view), which the
+  /// serializer does not know, it saves a `std::string`.
   ///
   /// On return the record survives what the storage promises to survive (see its class comment).
   ///
@@ -108,8 +115,7 @@ class basic_stash {
   template <class T = typename Serializer::value_type>
   void save(key const& k, T const& value) {
     detail::no_cancel const whole;
-    check_type<T>();
-    record r{detail::bytes_of(*this, k, value), {}};
+    record r{bytes(k, value), {}};
     auto const lock = detail::acquire(storage_, k, detail::short_wait, "save");
     r.saved_at = now();
     storage_.put(k, r);
@@ -131,9 +137,8 @@ class basic_stash {
     std::vector<std::pair<key, record>> records;
     std::vector<key> keys;
     for (auto const& [k, value] : all) {
-      check_type<std::remove_cvref_t<decltype(value)>>();
       keys.emplace_back(k);
-      records.emplace_back(keys.back(), record{detail::bytes_of(*this, keys.back(), value), {}});
+      records.emplace_back(keys.back(), record{bytes(keys.back(), value), {}});
       detail::storage_traits<Storage>::check(storage_, keys.back(), records.back().second);
     }
     std::vector<key> sorted;
@@ -224,7 +229,21 @@ class basic_stash {
     static_assert(
         serializer_policy<Serializer, T>,
         "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
-        "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it; text is a std::string)");
+        "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it: a struct needs "
+        "BOOST_DESCRIBE_STRUCT)");
+  }
+
+  template <class T>
+  std::string bytes(key const& k, T const& value) const {
+    if constexpr (detail::text_of_another<T> && !serializer_policy<Serializer, T>) {
+      if constexpr (std::is_pointer_v<T>) {
+        if (value == nullptr) throw error{errc::unserializable, "save", k.string(), "a null pointer"};
+      }
+      return bytes(k, std::string(std::string_view(value)));
+    } else {
+      check_type<T>();
+      return detail::bytes_of(*this, k, value);
+    }
   }
 
   time_point now() const { return std::chrono::floor<std::chrono::microseconds>(clock_.now()); }

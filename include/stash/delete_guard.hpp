@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/guard/call.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/system/no_cancel.hpp>
@@ -37,18 +38,14 @@ struct guard_access;
 ///     load("orders.csv", guard.value());
 ///     guard.commit();
 ///
+/// `live` and `restore` may take the key as their first argument, as those of `delete_guards` and `recover`.
+///
 /// `live` must not report a half-built resource. `restore` may be called though nothing was destroyed yet,
 /// and again after half a restore: it leaves a whole resource whole, is durable when it returns, and
 /// reports failure by throwing.
 template <class Stash, class T, class Restore>
-class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guard {
-  static_assert(!std::same_as<T, detail::live_is_not_callable>,
-                "stash: live must be callable without an argument: it returns the value to save");
-  static_assert(!detail::live_type<T> || std::invocable<Restore&, T const&>,
-                "stash: restore must be callable with what live returns, as T const&");
-  static_assert(detail::returns_nothing<Restore&, T const&>,
-                "stash: restore must return void: it reports failure by throwing");
-
+class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guard
+    : detail::callback_checks<T, Restore> {
  public:
   /// Locks `k`, calls `live` once, then saves, adopts, or finds that there is nothing to restore:
   ///
@@ -66,14 +63,14 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws what `live` throws; `errc::busy`; for a record that cannot be read, is no T or is too large, what
   /// reading it throws; what saving or setting aside throws. Then nothing was restored, no record was
   /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
-  template <std::invocable Live>
+  template <detail::callable Live>
   [[nodiscard]] delete_guard(Stash & stash, key k, Live && live, Restore restore, guard_options options = {})
       : restore_(std::move(restore)),
         options_(std::move(options)),
         key_(stash, std::move(k), options_, "delete_guard") {
     detail::no_cancel const whole;
     key_.lock(options_.wait_for_lock);
-    key_.inspect(detail::live_value<T>(std::forward<Live>(live)()));
+    key_.inspect(detail::live_value<T>(detail::call(std::forward<Live>(live), key_.key())));
     key_.make_way();
     key_.put();
   }
@@ -94,6 +91,8 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
   /// What a rollback would restore; null: nothing. Valid until destruction, after `commit()` too.
   T const* value() const noexcept { return key_.value(); }
+  /// A copy of it; where there is nothing, `fallback`. Throws what copying a `T` throws.
+  T value_or(T fallback) const { return value() ? *value() : std::move(fallback); }
   /// Where `value()` came from; as it was when the guard was made.
   stash::origin origin() const noexcept { return key_.origin(); }
   /// How old an adopted record was when it was adopted; else nullopt.
@@ -131,7 +130,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
   void roll_back() {
     done_ = true;
-    key_.roll_back(restore_);
+    key_.roll_back([&](T const& saved) { detail::call(restore_, key_.key(), saved); });
   }
 
   /// Commits; with a reason the record is set aside instead of destroyed.
@@ -152,12 +151,12 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
 /// `has_value()`).
-template <class Stash, std::invocable Live, class Restore>
+template <class Stash, detail::callable Live, class Restore>
 delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
     -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;
 /// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Live, class Restore>
-requires(!std::invocable<Live>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
+requires(!detail::callable<Live>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
 ->delete_guard<Stash, detail::live_is_not_callable, Restore>;
 
 namespace detail {

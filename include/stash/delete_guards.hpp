@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/guard/call.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/storage/locking.hpp>
@@ -48,16 +48,11 @@ struct rollback_report {
 ///
 /// The keys must not come from what is deleted: after a kill it lists none, and the retry would adopt nothing.
 ///
-/// `live` and `restore` are called key by key, in the order in which the keys were given.
+/// `live` and `restore` are called key by key, in the order in which the keys were given. One that takes no key is
+/// called alike for each.
 template <class Stash, class T, class Restore>
-class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guards {
-  static_assert(!std::same_as<T, detail::live_is_not_callable>,
-                "stash: live must be callable with a key: it returns the value to save under it");
-  static_assert(!detail::live_type<T> || std::invocable<Restore&, key const&, T const&>,
-                "stash: restore must be callable with a key and what live returns, as T const&");
-  static_assert(detail::returns_nothing<Restore&, key const&, T const&>,
-                "stash: restore must return void: it reports failure by throwing");
-
+class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guards
+    : detail::callback_checks<T, Restore> {
  public:
   /// Locks all keys, in the order of their bytes; asks `live(key)` for each; then saves or adopts each, as the table of
   /// `delete_guard` says.
@@ -65,7 +60,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws as `delete_guard`, and EINVAL where a key is given twice. Then all locks are free again, nothing was
   /// restored, no record was destroyed, and no delete must start. What `live` throws, `errc::busy`, and a record that
   /// cannot be read are found before anything is changed; what is thrown later leaves some keys saved already.
-  template <detail::range Keys, std::invocable<key const&> Live>
+  template <detail::range Keys, detail::callable Live>
   [[nodiscard]] delete_guards(Stash & stash, Keys && keys, Live && live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
     detail::no_cancel const whole;
@@ -73,7 +68,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     order_ = detail::order_of(names_, "delete_guards");
     for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
     lock_all();
-    for (auto const& one : guarded_) one->inspect(detail::live_value<T>(live(one->key())));
+    for (auto const& one : guarded_) one->inspect(detail::live_value<T>(detail::call(live, one->key())));
     for (auto const& one : guarded_) one->make_way();
     put_all();
   }
@@ -98,10 +93,15 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// As they were given.
   std::vector<key> const& keys() const noexcept { return names_; }
 
-  // The next three are logarithmic in the number of keys.
+  // The next four are logarithmic in the number of keys.
 
   /// As `delete_guard::value` of `k`. Throws EINVAL where `k` is none of the keys.
   T const* value(key const& k) const { return at(k, "value").value(); }
+  /// As `delete_guard::value_or` of `k`. Throws as `value`.
+  T value_or(key const& k, T fallback) const {
+    auto const* const found = value(k);
+    return found ? *found : std::move(fallback);
+  }
   /// As `delete_guard::origin` of `k`. Throws as `value`.
   stash::origin origin(key const& k) const { return at(k, "origin").origin(); }
   /// As `delete_guard::age` of `k`. Throws as `value`.
@@ -226,7 +226,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Whether there was anything to restore.
   bool restore_one(guarded & one) {
     try {
-      one.roll_back([&](T const& value) { restore_(one.key(), value); });
+      one.roll_back([&](T const& value) { detail::call(restore_, one.key(), value); });
     } catch (...) {
       one.drop_own_lock();
       throw;
@@ -238,8 +238,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   guarded const& at(key const& k, char const* operation) const {
     auto const found = std::ranges::lower_bound(order_, k, {}, [&](std::size_t i) -> key const& { return names_[i]; });
     if (found != order_.end() && names_[*found] == k) return *guarded_[*found];
-    throw error{
-        {EINVAL, boost::system::system_category()}, operation, std::string(k.str()), "it is none of the guard's keys"};
+    throw error{{EINVAL, boost::system::system_category()}, operation, k.string(), "it is none of the guard's keys"};
   }
 
   Stash& stash_;
@@ -255,12 +254,12 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
 /// `has_value()`).
-template <class Stash, class Keys, std::invocable<key const&> Live, class Restore>
+template <class Stash, class Keys, detail::callable Live, class Restore>
 delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
-    -> delete_guards<Stash, detail::live_value_t<Live, key const&>, Restore>;
+    -> delete_guards<Stash, detail::live_value_t<Live>, Restore>;
 /// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Keys, class Live, class Restore>
-requires(!std::invocable<Live, key const&>) delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
+requires(!detail::callable<Live>) delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
 ->delete_guards<Stash, detail::live_is_not_callable, Restore>;
 
 }  // namespace stash::inline v1

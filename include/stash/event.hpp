@@ -61,9 +61,19 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
   return "unknown";
 }
 
-/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. It is the
-/// same whatever width, flags and locale are left on `out`. Throws what `out` throws.
-inline std::ostream& operator<<(std::ostream& out, event const& e) {
+/// An observer that says nothing.
+///
+/// Without an observer, guards and `recover` write these events to standard error, a line each, for else nobody would
+/// hear of them: `corrupt`, `restore_failed`, `clear_failed`, and a `save_failed` that `best_effort` forgave.
+///
+///     stash::delete_guard guard{store, "orders", live, restore, {.observer = stash::silent}};
+inline constexpr struct silent_observer {
+  void operator()(event const&) const noexcept {}
+} silent;
+
+namespace detail {
+
+inline std::string line_of(event const& e) {
   std::string line = "stash: " + std::string(stash::to_string(e.kind)) + ' ' + detail::quoted(detail::printable(e.key));
   if (e.age) line += ", age " + std::to_string(std::chrono::floor<std::chrono::seconds>(*e.age).count()) + " s";
   if (!e.where.empty()) line += ", at " + detail::printable(e.where);
@@ -76,7 +86,13 @@ inline std::ostream& operator<<(std::ostream& out, event const& e) {
       line += ": something that is not a std::exception";
     }
   }
-  return detail::print(out, line);
+  return line;
 }
+
+}  // namespace detail
+
+/// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. It is the
+/// same whatever width, flags and locale are left on `out`. Throws what `out` throws.
+inline std::ostream& operator<<(std::ostream& out, event const& e) { return detail::print(out, detail::line_of(e)); }
 
 }  // namespace stash::inline v1

@@ -2,7 +2,10 @@
 
 #include <chrono>
 #include <functional>
+#include <ostream>
+#include <stash/detail/text/print.hpp>
 #include <stash/event.hpp>
+#include <string_view>
 
 namespace stash::inline v1 {
 
@@ -13,6 +16,21 @@ enum class origin {
   none      ///< there is no value: nothing to restore
 };
 
+/// The enumerator's name, in static storage; "unknown" for what is none.
+constexpr std::string_view to_string(origin from) noexcept {
+  switch (from) {
+    case origin::live:
+      return "live";
+    case origin::adopted:
+      return "adopted";
+    case origin::none:
+      return "none";
+  }
+  return "unknown";
+}
+/// Its name, whatever width, flags and locale are left on `out`. Throws what `out` throws.
+inline std::ostream& operator<<(std::ostream& out, origin from) { return detail::print(out, stash::to_string(from)); }
+
 /// For `delete_guard` and `delete_guards`.
 struct guard_options {
   /// true: a failed save of a live value is reported (`save_failed`) and the job continues. Then an exception in this
@@ -22,7 +40,8 @@ struct guard_options {
   bool best_effort = false;
   /// true: a restore that returned removes the record; false: it stays for the next run.
   bool clear_after_restore = false;
-  /// Called for every event, in the thread where it happens. What it throws is dropped.
+  /// Called for every event, in the thread where it happens. What it throws is dropped. Without one, the events that
+  /// must be heard are written to standard error (see `stash::silent`).
   std::function<void(event const&)> observer{};
   /// How long to wait for another guard of the same key before `errc::busy`; zero: not at all.
   std::chrono::milliseconds wait_for_lock{0};

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -10,12 +11,15 @@
 #include <optional>
 #include <span>
 #include <stash/basic_stash.hpp>
+#include <stash/detail/guard/call.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
 #include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/values/parts.hpp>
+#include <stash/error.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
 #include <string>
@@ -28,7 +32,7 @@ namespace stash::inline v1 {
 /// For `recover`.
 struct recover_options {
   bool clear_after_restore = true;               ///< false: a restored record stays
-  std::function<void(event const&)> observer{};  ///< called in `recover`'s thread; what it throws is dropped
+  std::function<void(event const&)> observer{};  ///< as `guard_options::observer`, in `recover`'s thread
 };
 
 /// What became of each record.
@@ -44,7 +48,32 @@ struct recovery_report {
 
 namespace detail {
 
+/// What an `is_live` may answer: yes or no; or an optional value, as the `live` of a guard.
+template <class Answer>
+concept liveness = (optional_like<Answer> && !std::same_as<std::remove_cv_t<held_by<Answer>>, bool>) ||
+                   (!optional_like<Answer> && std::convertible_to<Answer, bool>);
+
+template <callable IsLive>
+using liveness_of = std::remove_cvref_t<call_result_t<IsLive&>>;
+template <class IsLive>
+concept tells_liveness = callable<IsLive&> && liveness<liveness_of<IsLive>>;
+
 struct serializers_own {};
+
+/// The T of `recover` where none is written: what the `live` of a guard has in its optional, or the serializer's.
+template <class T, class Own, class IsLive>
+struct recovered {
+  using type = T;
+};
+template <class Own, class IsLive>
+struct recovered<serializers_own, Own, IsLive> {
+  using type = Own;
+};
+template <class Own, callable IsLive>
+requires optional_like<liveness_of<IsLive>>
+struct recovered<serializers_own, Own, IsLive> {
+  using type = std::remove_cv_t<held_by<liveness_of<IsLive>>>;
+};
 
 template <class T, class Stash, class IsLive, class Restore>
 class recovery {
@@ -54,6 +83,9 @@ class recovery {
 
   recovery_report run() {
     auto records = stash_.entries();
+    if constexpr (!takes_key<Restore&, T const&>) {
+      if (records.size() > 1) throw whose_are_they(records);
+    }
     std::vector<key> interrupted;
     if constexpr (traits::is_sweepable) interrupted = stash_.storage().temporaries();
     report_.failed.reserve(records.size() + interrupted.size());
@@ -81,6 +113,23 @@ class recovery {
  private:
   using storage = typename Stash::storage_type;
   using traits = storage_traits<storage>;
+
+  static error whose_are_they(std::vector<entry> const& records) {
+    return {{EINVAL, boost::system::system_category()},
+            "recover",
+            {},
+            "restore takes no key and the stash has records of " + std::to_string(records.size()) + " resources, \"" +
+                records[0].key.string() + "\" and \"" + records[1].key.string() +
+                "\" among them: let restore take the key"};
+  }
+
+  bool is_live(key const& k) {
+    if constexpr (optional_like<liveness_of<IsLive>>) {
+      return detail::call(is_live_, k).has_value();
+    } else {
+      return detail::call(is_live_, k);
+    }
+  }
 
   /// false: it is busy. What goes wrong with one key stops no other.
   bool is_done(key& k) noexcept {
@@ -134,14 +183,14 @@ class recovery {
     auto const now = std::chrono::floor<std::chrono::microseconds>(stash_.clock().now());
     auto const age = detail::age_between(r.saved_at, now);
     try {
-      if (is_live_(k)) {
+      if (is_live(k)) {
         ++report_.live;
         return false;
       }
       T const value = detail::value_of<T>(stash_, k, r, "recover");
       key copy = k;  // now: there is no memory to run out of once it is restored
       held.ensure_held("recover");
-      restore_(k, value);
+      detail::call(restore_, k, value);
       if (restored_.empty()) first_ = std::chrono::steady_clock::now();
       if (options_.clear_after_restore) restored_.push_back(std::move(copy));
     } catch (...) {
@@ -249,16 +298,19 @@ class recovery {
 /// For the start of a service, or after a crash; safe while jobs run, and run twice at once.
 ///
 /// For each record, under its key's lock: `bool is_live(key const&)`, then `void restore(key const&, T const&)`, then
-/// the record is removed. `restore` owes what a guard's restore owes: idempotent, durable when it returns, failure by
-/// throwing. What goes wrong with one key, in `is_live` too, is in the report and stops no other. Then temporary files
-/// that interrupted saves left are removed, each under its key's lock.
+/// the record is removed. `is_live` may also be the `live` of a guard that returns an optional: then `T` is what is in
+/// it, else it is the serializer's `value_type`, unless you write `recover<T>`. Both may come without the key: a
+/// `restore` that takes none is for a stash of one resource. `restore` owes what a guard's restore owes: idempotent,
+/// durable when it returns, failure by throwing. What goes wrong with one key, in `is_live` too, is in the report and
+/// stops no other. Then temporary files that interrupted saves left are removed, each under its key's lock.
 ///
 /// A busy key is tried again when all others are done: for a second, for all of them together. Records are removed
 /// many at a time, with one sync where the storage can, at the latest half a second after the first was restored and
 /// the next `restore` has returned; a key's lock is held until then. Where the process dies in between, its record is
 /// restored again by the next.
 ///
-/// Throws only what listing the records throws; nothing was restored then.
+/// Throws only what listing the records throws, and EINVAL where a `restore` that takes no key would restore several
+/// resources; nothing was restored then.
 ///
 ///     auto report = stash::recover(store, [&](auto const& k) { return catalog.has(k); },
 ///                                  [&](auto const& k, auto const& saved) { catalog.ensure(k, saved); });
@@ -267,16 +319,17 @@ recovery_report recover(Stash& stash, IsLive is_live, Restore restore,
                         // A copy, for the observer that is called may assign to the caller's.
                         recover_options options = {}) {  // NOLINT(performance-unnecessary-value-param)
   using own = typename Stash::serializer_type::value_type;
-  using value = std::conditional_t<std::same_as<T, detail::serializers_own>, own, T>;
-  static_assert(std::is_invocable_r_v<bool, IsLive&, key const&>,
-                "stash: is_live must be callable as bool(key const&)");
+  using value = typename detail::recovered<T, own, IsLive>::type;
+  static_assert(detail::tells_liveness<IsLive>,
+                "stash: is_live must be callable as bool(key const&), as bool(), or be a guard's live that returns an "
+                "optional of a T that is no bool");
   static_assert(!std::is_const_v<Stash>, "stash: recover writes to its stash, which must not be const");
   static_assert(serializer_policy<typename Stash::serializer_type, value>,
                 "stash: the stash's serializer cannot turn this type into bytes and back");
-  static_assert(std::invocable<Restore&, key const&, value const&>,
-                "stash: restore must be callable as void(key const&, T const&), where T is the serializer's value_type "
-                "unless you write recover<T>");
-  static_assert(detail::returns_nothing<Restore&, key const&, value const&>,
+  static_assert(detail::callable<Restore&, value const&>,
+                "stash: restore must be callable as void(key const&, T const&) or void(T const&), where T is what live "
+                "returns an optional of, or the serializer's value_type, unless you write recover<T>");
+  static_assert(detail::returns_nothing<Restore&, value const&>,
                 "stash: restore must return void: it reports failure by throwing");
   detail::no_cancel const whole;
   return detail::recovery<value, Stash, IsLive, Restore>{stash, is_live, restore, options}.run();

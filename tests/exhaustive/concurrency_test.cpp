@@ -421,7 +421,7 @@ using guard_of = stash::delete_guard<Stash, std::string, restore_function>;
 template <class Stash>
 stash::recovery_report recover_with(Stash& stash, std::function<bool(stash::key const&)> is_live,
                                     std::function<void(stash::key const&, std::string const&)> restore) {
-  return stash::recover<std::string>(stash, std::move(is_live), std::move(restore));
+  return stash::recover<std::string>(stash, std::move(is_live), std::move(restore), {.observer = stash::silent});
 }
 
 // What a reader may see

@@ -598,7 +598,7 @@ struct world {
   /// As `recover` does where every resource is live.
   void sweep() {
     auto const report = stash::recover(
-        store, [](auto const&) { return true; }, [](auto const&, json::value const&) {});
+        store, [](auto const&) { return true; }, [](auto const&, json::value const&) {}, {.observer = stash::silent});
     for (auto const& [which, problem] : report.failed) {
       if (code_of([&] { std::rethrow_exception(problem); }) != errc::mismatch) std::rethrow_exception(problem);
     }

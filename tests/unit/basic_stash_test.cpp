@@ -235,6 +235,41 @@ BOOST_AUTO_TEST_CASE(age_is_the_time_since_the_save_by_the_stashs_own_clock) {
   BOOST_TEST((store.age("k") == 93s));
 }
 
+BOOST_AUTO_TEST_CASE(text_that_somebody_else_owns_is_saved_as_a_string) {
+  auto const saved = [&] { return store.load<std::string>("k").value(); };
+  std::string_view const view = "a view";
+  char const* const pointer = "a pointer";
+  store.save("k", "a literal");
+  BOOST_TEST(saved() == "a literal");
+  store.save("k", view);
+  BOOST_TEST(saved() == "a view");
+  store.save("k", pointer);
+  BOOST_TEST(saved() == "a pointer");
+  store.save_all(std::map<std::string, std::string_view>{{"k", "of a map"}});
+  BOOST_TEST(saved() == "of a map");
+  BOOST_TEST(code_of([&] { store.save("k", static_cast<char const*>(nullptr)); }) == errc::unserializable);
+  BOOST_TEST(saved() == "of a map");
+  store.save<json::value>("k", "a value");  // as before: the T that is named
+  BOOST_TEST(store.load("k").value() == json::value("a value"));
+}
+
+BOOST_AUTO_TEST_CASE(entries_states_and_origins_are_printed_the_same_on_any_stream) {
+  using stash::origin, stash::record_state;
+  stash::entry const e{"orders", record_state::intact, time_point{1s}, 42, "/srv/orders.stash"};
+  BOOST_TEST(support::printed_on_a_bent_stream(e) ==
+             "\"orders\": intact, 42 bytes, saved 1970-01-01T00:00:01.000000Z, at /srv/orders.stash");
+  BOOST_TEST(support::printed_on_a_bent_stream(stash::entry{"a\"b", record_state::corrupt, {}, 1000, {}}) ==
+             "\"a\\\"b\": corrupt, 1000 bytes");
+  std::string all;
+  for (auto const s : {record_state::absent, record_state::intact, record_state::corrupt, record_state(9)}) {
+    all += support::printed_on_a_bent_stream(s) + ' ';
+  }
+  for (auto const o : {origin::live, origin::adopted, origin::none, origin(9)}) {
+    all += support::printed_on_a_bent_stream(o) + ' ';
+  }
+  BOOST_TEST(all == "absent intact corrupt unknown live adopted none unknown ");
+}
+
 BOOST_AUTO_TEST_CASE(a_clock_that_jumps_makes_no_age_negative_and_destroys_nothing) {
   for (auto const saved : {time_point{0s}, time_point{-1s}, time_point::min(), time_point::max(), time_point{1000s}}) {
     clock.set(saved);

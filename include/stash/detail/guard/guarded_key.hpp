@@ -9,8 +9,8 @@
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
-#include <stash/detail/record/time.hpp>
 #include <stash/detail/storage/traits.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <stash/event.hpp>
@@ -126,9 +126,9 @@ class guarded_key : guarded_checks<Stash, T> {
   void put_failed(std::exception_ptr const& problem) {
     pending_.reset();
     save_error_ = problem;
-    tell(event_kind::save_failed, {.where = place(), .error = problem});
-    if (origin_ != stash::origin::live || !options_.best_effort || detail::is_busy(problem))
-      std::rethrow_exception(problem);
+    bool const is_forgiven = origin_ == stash::origin::live && options_.best_effort && !detail::is_busy(problem);
+    if (is_forgiven || options_.observer) tell(event_kind::save_failed, {.where = place(), .error = problem});
+    if (!is_forgiven) std::rethrow_exception(problem);
   }
   void was_put(record r) {
     record_.know(std::move(r));

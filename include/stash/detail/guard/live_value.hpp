@@ -5,6 +5,7 @@
 #include <concepts>
 #include <optional>
 #include <stash/concepts.hpp>
+#include <stash/detail/guard/call.hpp>
 #include <stash/detail/values/parts.hpp>
 #include <string>
 #include <type_traits>
@@ -31,9 +32,8 @@ struct unwrapped<void> {
 };
 
 /// The T of a `live` that returns T or an optional of it: std::optional, or any that is used like it.
-template <class Live, class... Args>
-requires std::invocable<Live, Args...>
-using live_value_t = typename unwrapped<std::remove_cvref_t<std::invoke_result_t<Live, Args...>>>::type;
+template <callable Live>
+using live_value_t = typename unwrapped<std::remove_cvref_t<call_result_t<Live>>>::type;
 
 /// What `live` returned. (Made from a foreign optional directly, a T such as `json::value` might be the null that a
 /// newer Boost.JSON makes of an empty one.)
@@ -54,10 +54,6 @@ template <json_native T>
 T in_own_memory(T value) {
   return T(std::move(value), boost::json::storage_ptr{});
 }
-
-/// Whether it returns void. True too where it cannot be called: another rule says that.
-template <class F, class... Args>
-concept returns_nothing = !std::invocable<F, Args...> || std::is_void_v<std::invoke_result_t<F, Args...>>;
 
 /// What a `live` may return. Of another T the guard says what is wrong with it, and nothing else.
 template <class T>
@@ -102,8 +98,20 @@ struct guarded_checks {
   static_assert(pointer_like<T> || !looks_elsewhere<T>,
                 "stash: live must return a value that owns its bytes, not a view, nor what has a view, a pointer or a "
                 "reference in it: what it looks at goes with the resource");
-  static_assert(!live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
-                "stash: the stash's serializer cannot turn what live returns into bytes and back");
+  static_assert(
+      !live_type<T> || serializer_policy<typename Stash::serializer_type, T>,
+      "stash: the stash's serializer cannot turn what live returns into bytes and back (for json_serializer, "
+      "a struct and each struct in it needs BOOST_DESCRIBE_STRUCT, or tag_invoke for value_from and value_to)");
+};
+
+/// The same for what a guard is given to call.
+template <class T, class Restore>
+struct callback_checks {
+  static_assert(!std::same_as<T, live_is_not_callable>,
+                "stash: live must be callable without an argument, or with a key: it returns the value to save");
+  static_assert(!live_type<T> || callable<Restore&, T const&>,
+                "stash: restore must be callable with what live returns, as T const&, or with a key and that");
+  static_assert(returns_nothing<Restore&, T const&>, "stash: restore must return void: it reports failure by throwing");
 };
 
 }  // namespace stash::inline v1::detail

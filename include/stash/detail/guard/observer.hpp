@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <stash/detail/system/standard_error.hpp>
 #include <stash/event.hpp>
 #include <stash/key.hpp>
 #include <string>
@@ -20,11 +21,19 @@ struct event_details {
   std::exception_ptr error{};
 };
 
+/// Whether it is to be heard where there is no observer. What a constructor throws is heard anyway.
+constexpr bool is_heard_by_default(event_kind kind) noexcept {
+  return kind == event_kind::corrupt || kind == event_kind::save_failed || kind == event_kind::restore_failed ||
+         kind == event_kind::clear_failed;
+}
+
 /// What the observer throws is dropped: telling must not change what happens.
 inline void tell(observer const& to, event_kind kind, key const& k, event_details const& d = {}) noexcept {
-  if (!to) return;
   try {
-    to(event{kind, k, d.age, d.where, d.error});
+    event const e{kind, k, d.age, d.where, d.error};
+    if (to) return to(e);
+    if (!is_heard_by_default(kind)) return;
+    detail::write_to_standard_error(detail::line_of(e) + '\n');
   } catch (...) {
   }
 }
