@@ -87,7 +87,8 @@ class journal_reader {
     std::optional<std::uint64_t> next{};       ///< where the next whole head is
     std::uint64_t sequence = 0, previous = 0;  ///< of that
     std::string previous_key{};
-    bool proves_damage = false;  ///< a later frame says that it was synced
+    std::uint64_t synced = 0;    ///< what lies below was synced, as a later frame says
+    bool proves_damage = false;  ///< this was among it
     bool is_unsynced = false;    ///< a later frame was not to be synced
   };
 
@@ -141,7 +142,7 @@ class journal_reader {
     if (!may_be_torn || behind.is_unsynced) {
       journal_damage damage{at, end - at, has_head ? &*head : nullptr};
       if (behind.next && behind.sequence == last_.sequence + 2) damage.key = behind.previous_key;
-      if (may_be_torn) damage.certain_below = found_.synced;
+      if (may_be_torn) damage.certain_below = std::max(found_.synced, behind.synced);
       visit.damage(damage);
     }
     if (has_head && end == reach) {
@@ -200,6 +201,7 @@ class journal_reader {
         result.previous = head->previous;
         result.previous_key = head->previous_key;
       }
+      result.synced = std::max(result.synced, head->synced);
       if (!head->is_synced) result.is_unsynced = true;
       if (head->synced <= at) continue;
       result.proves_damage = true;
