@@ -213,7 +213,7 @@ class journal_reader {
   bool has_body(frame_head const& head) {
     return head.end() <= size_ && xxh64::hash(bytes(head.body_at(), head.body_size), salt_) == head.body_hash;
   }
-  /// Whether some of the frame that begins at `from` was never written. Of a body that is as it was all was, whatever
+  /// Whether some of the frame that begins at `from` was never written. A body that is as it was is all written, whatever
   /// zeros are in it; the head before it may be mended. A write that was cut off anywhere lacks the last byte.
   bool has_unwritten(std::uint64_t from, std::uint64_t to, frame_head const* head) {
     bool const has_body_still = head != nullptr && head->body_size > 0 && has_body(*head);
