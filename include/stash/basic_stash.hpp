@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -53,8 +54,7 @@ T value_of(Stash const& stash, key const& k, record const& r, char const* operat
 
 /// What shows text that somebody else owns.
 template <class T>
-concept text_of_another = std::convertible_to<T const&, std::string_view> &&
-    (std::is_array_v<T> || std::is_pointer_v<T> || std::same_as<T, std::string_view>);
+concept text_of_another = std::convertible_to<T const&, std::string_view> &&(std::is_array_v<T> || is_view<T>);
 
 /// The bytes of a value; `errc::unserializable` where there are none.
 template <class Stash, class T>
@@ -104,8 +104,8 @@ class basic_stash {
   requires detail::storage_arguments<basic_stash, Storage, A, R...>
   explicit basic_stash(A&& a, R&&... rest) : storage_(std::forward<A>(a), std::forward<R>(rest)...) {}
 
-  /// Saves `value` under `k`, in place of what is there. Of text that somebody else owns (a literal, a view), which the
-  /// serializer does not know, it saves a `std::string`.
+  /// Saves `value` under `k`, in place of what is there. Of text that somebody else owns (a literal, an array of char
+  /// up to its NUL, a view, a pointer), where the serializer does not know that type, it saves a `std::string`.
   ///
   /// On return the record survives what the storage promises to survive (see its class comment).
   ///
@@ -239,7 +239,16 @@ class basic_stash {
       if constexpr (std::is_pointer_v<T>) {
         if (value == nullptr) throw error{errc::unserializable, "save", k.string(), "a null pointer"};
       }
-      return bytes(k, std::string(std::string_view(value)));
+      if constexpr (std::is_array_v<T>) {
+        std::string_view const all(value, std::extent_v<T>);
+        auto const end = std::min(all.find('\0'), all.size());
+        if (all.find_first_not_of('\0', end) != all.npos) {
+          throw error{errc::unserializable, "save", k.string(), "an array with a NUL amid its text"};
+        }
+        return bytes(k, std::string(all.substr(0, end)));
+      } else {
+        return bytes(k, std::string(std::string_view(value)));
+      }
     } else {
       check_type<T>();
       return detail::bytes_of(*this, k, value);

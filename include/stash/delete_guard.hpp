@@ -38,14 +38,15 @@ struct guard_access;
 ///     load("orders.csv", guard.value());
 ///     guard.commit();
 ///
-/// `live` and `restore` may take the key as their first argument, as those of `delete_guards` and `recover`.
+/// `live` and `restore` may take the key as their first argument, as those of `delete_guards` and `recover`. What can
+/// be called without it gets none.
 ///
 /// `live` must not report a half-built resource. `restore` may be called though nothing was destroyed yet,
 /// and again after half a restore: it leaves a whole resource whole, is durable when it returns, and
 /// reports failure by throwing.
 template <class Stash, class T, class Restore>
 class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guard
-    : detail::callback_checks<T, Restore> {
+    : detail::callback_checks<T, Restore, detail::key_if_needed> {
  public:
   /// Locks `k`, calls `live` once, then saves, adopts, or finds that there is nothing to restore:
   ///
@@ -63,14 +64,14 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws what `live` throws; `errc::busy`; for a record that cannot be read, is no T or is too large, what
   /// reading it throws; what saving or setting aside throws. Then nothing was restored, no record was
   /// destroyed, and the delete must not start. `guard_options::best_effort` forgives some of it.
-  template <detail::callable Live>
+  template <detail::callable<detail::key_if_needed> Live>
   [[nodiscard]] delete_guard(Stash & stash, key k, Live && live, Restore restore, guard_options options = {})
       : restore_(std::move(restore)),
         options_(std::move(options)),
         key_(stash, std::move(k), options_, "delete_guard") {
     detail::no_cancel const whole;
     key_.lock(options_.wait_for_lock);
-    key_.inspect(detail::live_value<T>(detail::call(std::forward<Live>(live), key_.key())));
+    key_.inspect(detail::live_value<T>(detail::call<detail::key_if_needed>(std::forward<Live>(live), key_.key())));
     key_.make_way();
     key_.put();
   }
@@ -130,7 +131,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
   void roll_back() {
     done_ = true;
-    key_.roll_back([&](T const& saved) { detail::call(restore_, key_.key(), saved); });
+    key_.roll_back([&](T const& saved) { detail::call<detail::key_if_needed>(restore_, key_.key(), saved); });
   }
 
   /// Commits; with a reason the record is set aside instead of destroyed.
@@ -151,12 +152,12 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
 /// `has_value()`).
-template <class Stash, detail::callable Live, class Restore>
+template <class Stash, detail::callable<detail::key_if_needed> Live, class Restore>
 delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
-    -> delete_guard<Stash, detail::live_value_t<Live>, Restore>;
+    -> delete_guard<Stash, detail::live_value_t<detail::key_if_needed, Live>, Restore>;
 /// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Live, class Restore>
-requires(!detail::callable<Live>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
+requires(!detail::callable<Live, detail::key_if_needed>) delete_guard(Stash&, key, Live&&, Restore, guard_options = {})
 ->delete_guard<Stash, detail::live_is_not_callable, Restore>;
 
 namespace detail {

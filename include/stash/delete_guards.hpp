@@ -49,10 +49,10 @@ struct rollback_report {
 /// The keys must not come from what is deleted: after a kill it lists none, and the retry would adopt nothing.
 ///
 /// `live` and `restore` are called key by key, in the order in which the keys were given. One that takes no key is
-/// called alike for each.
+/// called alike for each, and cannot tell them apart.
 template <class Stash, class T, class Restore>
 class [[nodiscard("a guard without a name ends, and restores, at once")]] delete_guards
-    : detail::callback_checks<T, Restore> {
+    : detail::callback_checks<T, Restore, detail::key_if_possible> {
  public:
   /// Locks all keys, in the order of their bytes; asks `live(key)` for each; then saves or adopts each, as the table of
   /// `delete_guard` says.
@@ -60,7 +60,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws as `delete_guard`, and EINVAL where a key is given twice. Then all locks are free again, nothing was
   /// restored, no record was destroyed, and no delete must start. What `live` throws, `errc::busy`, and a record that
   /// cannot be read are found before anything is changed; what is thrown later leaves some keys saved already.
-  template <detail::range Keys, detail::callable Live>
+  template <detail::range Keys, detail::callable<detail::key_if_possible> Live>
   [[nodiscard]] delete_guards(Stash & stash, Keys && keys, Live && live, Restore restore, guard_options options = {})
       : stash_(stash), restore_(std::move(restore)), options_(std::move(options)) {
     detail::no_cancel const whole;
@@ -68,7 +68,8 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     order_ = detail::order_of(names_, "delete_guards");
     for (auto const& k : names_) guarded_.push_back(std::make_unique<guarded>(stash_, k, options_, "delete_guards"));
     lock_all();
-    for (auto const& one : guarded_) one->inspect(detail::live_value<T>(detail::call(live, one->key())));
+    for (auto const& one : guarded_)
+      one->inspect(detail::live_value<T>(detail::call<detail::key_if_possible>(live, one->key())));
     for (auto const& one : guarded_) one->make_way();
     put_all();
   }
@@ -226,7 +227,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Whether there was anything to restore.
   bool restore_one(guarded & one) {
     try {
-      one.roll_back([&](T const& value) { detail::call(restore_, one.key(), value); });
+      one.roll_back([&](T const& value) { detail::call<detail::key_if_possible>(restore_, one.key(), value); });
     } catch (...) {
       one.drop_own_lock();
       throw;
@@ -254,12 +255,13 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a
 /// `has_value()`).
-template <class Stash, class Keys, detail::callable Live, class Restore>
+template <class Stash, class Keys, detail::callable<detail::key_if_possible> Live, class Restore>
 delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
-    -> delete_guards<Stash, detail::live_value_t<Live>, Restore>;
+    -> delete_guards<Stash, detail::live_value_t<detail::key_if_possible, Live>, Restore>;
 /// For a `live` that cannot be called: the class says so in words.
 template <class Stash, class Keys, class Live, class Restore>
-requires(!detail::callable<Live>) delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
+requires(!detail::callable<Live, detail::key_if_possible>)
+    delete_guards(Stash&, Keys&&, Live&&, Restore, guard_options = {})
 ->delete_guards<Stash, detail::live_is_not_callable, Restore>;
 
 }  // namespace stash::inline v1

@@ -63,8 +63,9 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
 
 /// An observer that says nothing.
 ///
-/// Without an observer, guards and `recover` write these events to standard error, a line each, for else nobody would
-/// hear of them: `corrupt`, `restore_failed`, `clear_failed`, and a `save_failed` that `best_effort` forgave.
+/// Without an observer, guards and `recover` write these events to standard error, a line each: `corrupt`,
+/// `restore_failed`, `clear_failed` (of these two also where a `rollback` or a `commit` throws them), and a
+/// `save_failed` that `best_effort` forgave. For some of them nobody would hear of otherwise.
 ///
 ///     stash::delete_guard guard{store, "orders", live, restore, {.observer = stash::silent}};
 inline constexpr struct silent_observer {

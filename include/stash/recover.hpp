@@ -48,15 +48,19 @@ struct recovery_report {
 
 namespace detail {
 
-/// What an `is_live` may answer: yes or no; or an optional value, as the `live` of a guard.
-template <class Answer>
-concept liveness = (optional_like<Answer> && !std::same_as<std::remove_cv_t<held_by<Answer>>, bool>) ||
-                   (!optional_like<Answer> && std::convertible_to<Answer, bool>);
+template <callable<key_if_possible> IsLive>
+using liveness_of = std::remove_cvref_t<call_result_t<key_if_possible, IsLive&>>;
 
-template <callable IsLive>
-using liveness_of = std::remove_cvref_t<call_result_t<IsLive&>>;
+/// What may tell whether a resource is live: yes or no; or, as the `live` of a guard, an optional value.
 template <class IsLive>
-concept tells_liveness = callable<IsLive&> && liveness<liveness_of<IsLive>>;
+concept is_guards_live =
+    optional_like<liveness_of<IsLive>> && !std::same_as<std::remove_cv_t<held_by<liveness_of<IsLive>>>, bool>;
+template <class IsLive>
+concept says_yes_or_no =
+    !optional_like<liveness_of<IsLive>> &&
+    (takes_key<IsLive&> ? std::is_convertible_v<liveness_of<IsLive>, bool> : std::same_as<liveness_of<IsLive>, bool>);
+template <class IsLive>
+concept tells_liveness = callable<IsLive&, key_if_possible> &&(is_guards_live<IsLive> || says_yes_or_no<IsLive>);
 
 struct serializers_own {};
 
@@ -69,8 +73,7 @@ template <class Own, class IsLive>
 struct recovered<serializers_own, Own, IsLive> {
   using type = Own;
 };
-template <class Own, callable IsLive>
-requires optional_like<liveness_of<IsLive>>
+template <class Own, is_guards_live IsLive>
 struct recovered<serializers_own, Own, IsLive> {
   using type = std::remove_cv_t<held_by<liveness_of<IsLive>>>;
 };
@@ -83,7 +86,8 @@ class recovery {
 
   recovery_report run() {
     auto records = stash_.entries();
-    if constexpr (!takes_key<Restore&, T const&>) {
+    // Both mean one resource, and cannot say which.
+    if constexpr (!takes_key<Restore&, T const&> || (is_guards_live<IsLive> && !takes_key<IsLive&>)) {
       if (records.size() > 1) throw whose_are_they(records);
     }
     std::vector<key> interrupted;
@@ -118,16 +122,16 @@ class recovery {
     return {{EINVAL, boost::system::system_category()},
             "recover",
             {},
-            "restore takes no key and the stash has records of " + std::to_string(records.size()) + " resources, \"" +
-                records[0].key.string() + "\" and \"" + records[1].key.string() +
-                "\" among them: let restore take the key"};
+            "live or restore takes no key, and the stash has records of " + std::to_string(records.size()) +
+                " resources, \"" + records[0].key.string() + "\" and \"" + records[1].key.string() +
+                "\" among them: let both take the key"};
   }
 
   bool is_live(key const& k) {
-    if constexpr (optional_like<liveness_of<IsLive>>) {
-      return detail::call(is_live_, k).has_value();
+    if constexpr (is_guards_live<IsLive>) {
+      return detail::call<key_if_possible>(is_live_, k).has_value();
     } else {
-      return detail::call(is_live_, k);
+      return detail::call<key_if_possible>(is_live_, k);
     }
   }
 
@@ -190,7 +194,7 @@ class recovery {
       T const value = detail::value_of<T>(stash_, k, r, "recover");
       key copy = k;  // now: there is no memory to run out of once it is restored
       held.ensure_held("recover");
-      detail::call(restore_, k, value);
+      detail::call<key_if_possible>(restore_, k, value);
       if (restored_.empty()) first_ = std::chrono::steady_clock::now();
       if (options_.clear_after_restore) restored_.push_back(std::move(copy));
     } catch (...) {
@@ -299,18 +303,20 @@ class recovery {
 ///
 /// For each record, under its key's lock: `bool is_live(key const&)`, then `void restore(key const&, T const&)`, then
 /// the record is removed. `is_live` may also be the `live` of a guard that returns an optional: then `T` is what is in
-/// it, else it is the serializer's `value_type`, unless you write `recover<T>`. Both may come without the key: a
-/// `restore` that takes none is for a stash of one resource. `restore` owes what a guard's restore owes: idempotent,
-/// durable when it returns, failure by throwing. What goes wrong with one key, in `is_live` too, is in the report and
-/// stops no other. Then temporary files that interrupted saves left are removed, each under its key's lock.
+/// it, else it is the serializer's `value_type`, unless you write `recover<T>`. Both may come without the key. An
+/// `is_live` that returns bool answers for all then. A guard's `live`, and a `restore`, without the key are for a stash
+/// that has the records of their resource alone: whose record it is they are not told. `restore` owes what a guard's
+/// restore owes: idempotent, durable when it returns, failure by throwing. What goes wrong with one key, in `is_live`
+/// too, is in the report and stops no other. Then temporary files that interrupted saves left are removed, each under
+/// its key's lock.
 ///
 /// A busy key is tried again when all others are done: for a second, for all of them together. Records are removed
 /// many at a time, with one sync where the storage can, at the latest half a second after the first was restored and
 /// the next `restore` has returned; a key's lock is held until then. Where the process dies in between, its record is
 /// restored again by the next.
 ///
-/// Throws only what listing the records throws, and EINVAL where a `restore` that takes no key would restore several
-/// resources; nothing was restored then.
+/// Throws only what listing the records throws, and EINVAL where such a `live` or `restore` without the key meets the
+/// records of several resources; nothing was restored then.
 ///
 ///     auto report = stash::recover(store, [&](auto const& k) { return catalog.has(k); },
 ///                                  [&](auto const& k, auto const& saved) { catalog.ensure(k, saved); });
@@ -326,10 +332,10 @@ recovery_report recover(Stash& stash, IsLive is_live, Restore restore,
   static_assert(!std::is_const_v<Stash>, "stash: recover writes to its stash, which must not be const");
   static_assert(serializer_policy<typename Stash::serializer_type, value>,
                 "stash: the stash's serializer cannot turn this type into bytes and back");
-  static_assert(detail::callable<Restore&, value const&>,
+  static_assert(detail::callable<Restore&, detail::key_if_possible, value const&>,
                 "stash: restore must be callable as void(key const&, T const&) or void(T const&), where T is what live "
                 "returns an optional of, or the serializer's value_type, unless you write recover<T>");
-  static_assert(detail::returns_nothing<Restore&, value const&>,
+  static_assert(detail::returns_nothing<Restore&, detail::key_if_possible, value const&>,
                 "stash: restore must return void: it reports failure by throwing");
   detail::no_cancel const whole;
   return detail::recovery<value, Stash, IsLive, Restore>{stash, is_live, restore, options}.run();

@@ -245,6 +245,18 @@ BOOST_AUTO_TEST_CASE(text_that_somebody_else_owns_is_saved_as_a_string) {
   BOOST_TEST(saved() == "a view");
   store.save("k", pointer);
   BOOST_TEST(saved() == "a pointer");
+  store.save("k", json::string_view("a view of Boost's"));
+  BOOST_TEST(saved() == "a view of Boost's");
+  struct {
+    char code[4];
+    char next[8];
+  } const row{{'A', 'B', 'C', 'D'}, "members"};
+  store.save("k", row.code);  // which has no NUL
+  BOOST_TEST(saved() == "ABCD");
+  char buffer[16] = "in a buffer";
+  store.save("k", buffer);
+  BOOST_TEST(saved() == "in a buffer");
+  BOOST_TEST(code_of([&] { store.save("k", "a\0b"); }) == errc::unserializable);
   store.save_all(std::map<std::string, std::string_view>{{"k", "of a map"}});
   BOOST_TEST(saved() == "of a map");
   BOOST_TEST(code_of([&] { store.save("k", static_cast<char const*>(nullptr)); }) == errc::unserializable);

@@ -1,4 +1,5 @@
 #include <boost/optional/optional.hpp>
+#include <functional>
 #include <map>
 #include <utility>
 
@@ -102,7 +103,31 @@ BOOST_AUTO_TEST_CASE(each_key_is_passed_on_to_those_that_take_it) {
   BOOST_TEST((c.find("a") == "of a" && c.find("b") == "of b"));
 }
 
-BOOST_AUTO_TEST_CASE(one_that_can_be_called_both_ways_gets_the_key) {
+BOOST_AUTO_TEST_CASE(a_guard_gives_no_key_to_what_can_be_called_without_it_as_it_always_was) {
+  using std::placeholders::_1;
+  auto const check = [&](auto live, auto restore) {
+    c.tables = {{"orders", "words"}};
+    {
+      stash::delete_guard const guard{store, "a key", live, restore};
+      BOOST_TEST(guard.value_or("none") == "words");
+      c.tables.clear();
+    }
+    BOOST_TEST((c.tables == std::map<std::string, std::string>{{"orders", "words"}}));
+  };
+  auto const ensure = [&](std::string_view name, std::string_view saved) { c.tables[std::string(name)] = saved; };
+  auto const live = [&](std::string_view name = "orders") { return c.find(std::string(name)); };
+  check(live, std::bind(ensure, "orders", _1));
+  check(live, [&](std::string_view saved, std::string_view name = "orders") { ensure(name, saved); });
+  check(live, [&](auto const& saved, auto const&...) { ensure("orders", saved); });
+  auto const wrapped = [](auto f) {
+    return [f](auto&&... a) {
+      return f(std::forward<decltype(a)>(a)...);
+    };  // which says of anything that it can be called
+  };
+  check(wrapped(c.live()), wrapped(c.restore()));
+}
+
+BOOST_AUTO_TEST_CASE(guards_of_many_and_recover_give_the_key_to_what_can_be_called_both_ways) {
   struct both {
     std::string* told;
     words operator()() const { return *told = "live", words(); }
@@ -111,22 +136,24 @@ BOOST_AUTO_TEST_CASE(one_that_can_be_called_both_ways_gets_the_key) {
     void operator()(stash::key const& k, std::string const&) const { *told = "restore of " + k.string(); }
   };
   std::string told;
-  {
-    stash::delete_guard guard{store, "orders", both{&told}, both{&told}};
-    BOOST_TEST(told == "live of orders");
-  }
+  stash::delete_guards guard{store, std::vector<stash::key>{"orders"}, both{&told}, both{&told}};
+  BOOST_TEST(told == "live of orders");
+  BOOST_TEST(guard.rollback().restored == 1U);
   BOOST_TEST(told == "restore of orders");
 }
 
-BOOST_AUTO_TEST_CASE(recover_without_a_key_never_gives_one_resource_the_words_of_another) {
+BOOST_AUTO_TEST_CASE(recover_refuses_what_takes_no_key_where_there_are_records_of_several) {
   store.save("orders", "of orders");
   store.save("customers", "of customers");
   c.tables.clear();
   auto const run = [&] { stash::recover(store, c.live(), c.restore()); };
   BOOST_TEST(code_of(run) == support::os(EINVAL));
   BOOST_TEST(message_of(run).find("\"customers\" and \"orders\"") != std::string::npos, message_of(run));
+  BOOST_TEST(code_of([&] { stash::recover(store, c.live(), c.restore_of_key()); }) == support::os(EINVAL));
+  BOOST_TEST(code_of([&] { stash::recover(store, c.live_of_key(), c.restore()); }) == support::os(EINVAL));
   BOOST_TEST((c.tables.empty() && store.entries().size() == 2U));
-  BOOST_TEST(stash::recover(store, c.live(), c.restore_of_key()).restored == 2U);  // whose they are is known then
+  auto const nothing_is_live = [] { return false; };  // that is said of all
+  BOOST_TEST(stash::recover<std::string>(store, nothing_is_live, c.restore_of_key()).restored == 2U);
 }
 
 BOOST_AUTO_TEST_CASE(recover_restores_what_the_guards_live_returns_an_optional_of) {

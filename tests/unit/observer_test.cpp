@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -141,7 +142,6 @@ BOOST_AUTO_TEST_CASE(one_that_is_silent_or_logs_by_itself_keeps_standard_error_c
 }
 
 BOOST_AUTO_TEST_CASE(standard_error_that_nobody_reads_or_that_is_closed_does_not_end_the_job) {
-  BOOST_REQUIRE(std::signal(SIGPIPE, SIG_DFL) != SIG_ERR);
   int ends[2];
   BOOST_REQUIRE(::pipe(ends) == 0);
   ::close(ends[0]);
@@ -156,6 +156,36 @@ BOOST_AUTO_TEST_CASE(standard_error_that_nobody_reads_or_that_is_closed_does_not
   ::sigpending(&pending);
   BOOST_TEST(::sigismember(&pending, SIGPIPE) == 0);
   BOOST_TEST(store.load<std::string>("orders").value() == "x");
+}
+
+BOOST_AUTO_TEST_CASE(standard_error_that_takes_nothing_does_not_hang_the_job) {
+  int ends[2];
+  BOOST_REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  while (::write(ends[1], "full", 4) > 0) {
+  }
+  ::fcntl(ends[1], F_SETFL, 0);
+  auto const start = std::chrono::steady_clock::now();
+  {
+    standard_error const into{ends[1]};
+    fail_to_restore();
+  }
+  BOOST_TEST((std::chrono::steady_clock::now() - start < std::chrono::seconds(30)));
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+BOOST_AUTO_TEST_CASE(standard_error_that_may_not_grow_does_not_end_the_job) {
+  BOOST_TEST(support::in_child([&] {
+               rlimit const none{0, 0};
+               ::setrlimit(RLIMIT_FSIZE, &none);
+               stash::memory_stash in_memory;
+               int const fd = ::open((root / "heard").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+               standard_error const into{fd};
+               stash::delete_guard const guard{in_memory, "orders", [] { return words("x"); },
+                                               [](std::string const&) { throw std::runtime_error("no database"); }};
+               return 0;
+             }) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_signal_of_a_broken_pipe_that_was_there_before_stays) {

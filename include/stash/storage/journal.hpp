@@ -55,9 +55,9 @@ namespace stash::inline v1 {
 /// that belongs to no known key makes every key that was not written since corrupt. Nothing that is whole is lost by
 /// it, and no damaged byte until its record is purged.
 ///
-/// One thing looks like damage and is taken for the rest of a change that a crash cut off: 64 bytes or more of zeros in
-/// the last change, if the journal was not closed since. There the older record stands. Under `process_crash` a power
-/// cut may leave what was not synced corrupt.
+/// One thing looks like damage and is taken for what a crash has left: 64 bytes or more of zeros, in the last change if
+/// the journal was not closed since, or amid changes that were not synced (`process_crash`). There the older record
+/// that was synced stands. Under `process_crash` a power cut may leave what was not synced corrupt.
 ///
 /// When most of the file is dead, the living part is put in a new one; also, by the first change, what is left of a
 /// file that is damaged at its end.

@@ -32,8 +32,8 @@ struct unwrapped<void> {
 };
 
 /// The T of a `live` that returns T or an optional of it: std::optional, or any that is used like it.
-template <callable Live>
-using live_value_t = typename unwrapped<std::remove_cvref_t<call_result_t<Live>>>::type;
+template <bool When, callable<When> Live>
+using live_value_t = typename unwrapped<std::remove_cvref_t<call_result_t<When, Live>>>::type;
 
 /// What `live` returned. (Made from a foreign optional directly, a T such as `json::value` might be the null that a
 /// newer Boost.JSON makes of an empty one.)
@@ -105,13 +105,14 @@ struct guarded_checks {
 };
 
 /// The same for what a guard is given to call.
-template <class T, class Restore>
+template <class T, class Restore, bool When>
 struct callback_checks {
   static_assert(!std::same_as<T, live_is_not_callable>,
                 "stash: live must be callable without an argument, or with a key: it returns the value to save");
-  static_assert(!live_type<T> || callable<Restore&, T const&>,
+  static_assert(!live_type<T> || callable<Restore&, When, T const&>,
                 "stash: restore must be callable with what live returns, as T const&, or with a key and that");
-  static_assert(returns_nothing<Restore&, T const&>, "stash: restore must return void: it reports failure by throwing");
+  static_assert(returns_nothing<Restore&, When, T const&>,
+                "stash: restore must return void: it reports failure by throwing");
 };
 
 }  // namespace stash::inline v1::detail

@@ -51,7 +51,7 @@ struct journal_damage {
   std::uint64_t at, size;
   frame_head const* head = nullptr;       ///< of the frame; null: it is not known
   std::optional<std::string_view> key{};  ///< then: what it was about, if that can be told; empty: about no key
-  std::uint64_t certain_below = 0;        ///< what stands below was not changed by it
+  std::uint64_t certain_below = 0;  ///< what stands below is not doubted for it, as it was synced and this was not
 };
 
 /// Goes through the frames of a journal's file, from front to back. Changes nothing.
@@ -63,8 +63,8 @@ struct journal_damage {
 /// - All of it was written: it is damaged. For a write that is cut off leaves gaps of zeros: these were behind the
 ///   frames before, on the disk.
 /// - There is a gap, and a later frame that was not to be synced (`process_crash`). If the process was killed it is
-///   damaged, for nothing is behind the place where that was writing. If the power was cut it may be torn; so what is
-///   known to be synced is not doubted for it.
+///   damaged, for nothing is behind the place where that was writing. If the power was cut it may be torn. Nobody can
+///   tell; so what is known to be synced is not doubted for it, though what is lost may have replaced it.
 template <class File>
 class journal_reader {
  public:
@@ -213,8 +213,8 @@ class journal_reader {
   bool has_body(frame_head const& head) {
     return head.end() <= size_ && xxh64::hash(bytes(head.body_at(), head.body_size), salt_) == head.body_hash;
   }
-  /// Whether some of the frame that begins at `from` was never written. A body that is as it was is all written, whatever
-  /// zeros are in it; the head before it may be mended. A write that was cut off anywhere lacks the last byte.
+  /// Whether some of the frame that begins at `from` was never written. A body that is as it was is all written,
+  /// whatever zeros are in it; the head before it may be mended. A write that was cut off anywhere lacks the last byte.
   bool has_unwritten(std::uint64_t from, std::uint64_t to, frame_head const* head) {
     bool const has_body_still = head != nullptr && head->body_size > 0 && has_body(*head);
     if (has_body_still) to = head->body_at();

@@ -34,11 +34,9 @@ struct storage_traits {
 
   /// Where a person finds the record of `k`; empty where the storage cannot say.
   static std::string where(Storage const& storage, key const& k) noexcept {
-    if constexpr (requires {
-                    { storage.where(k) } -> std::convertible_to<std::string>;
-                  }) {
+    if constexpr (requires { std::string(storage.where(k)); }) {
       try {
-        return storage.where(k);
+        return std::string(storage.where(k));
       } catch (...) {
       }
     }

@@ -66,7 +66,7 @@ struct optional_member_checks : conformance_base<Factory> {
   static void where_names_a_place(Factory& f) {
     auto s = f.fresh();
     if constexpr (base::has_where) {
-      text const before = std::as_const(s).where("k");
+      text const before(std::as_const(s).where("k"));
       base::put(s, "k", base::some("there"));
       base::equal("where(k) is empty", before.empty(), false);
       base::equal("where(k) is what it was before the put", text(s.where("k")) == before, true);
