@@ -93,7 +93,10 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// What a rollback would restore; null: nothing. Valid until destruction, after `commit()` too.
   T const* value() const noexcept { return key_.value(); }
   /// A copy of it; where there is nothing, `fallback`. Throws what copying a `T` throws.
-  T value_or(T fallback) const { return value() ? *value() : std::move(fallback); }
+  T value_or(T fallback) const {
+    if (auto const* const found = value()) return *found;
+    return fallback;
+  }
   /// Where `value()` came from; as it was when the guard was made.
   stash::origin origin() const noexcept { return key_.origin(); }
   /// How old an adopted record was when it was adopted; else nullopt.

@@ -100,8 +100,8 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   T const* value(key const& k) const { return at(k, "value").value(); }
   /// As `delete_guard::value_or` of `k`. Throws as `value`.
   T value_or(key const& k, T fallback) const {
-    auto const* const found = value(k);
-    return found ? *found : std::move(fallback);
+    if (auto const* const found = value(k)) return *found;
+    return fallback;
   }
   /// As `delete_guard::origin` of `k`. Throws as `value`.
   stash::origin origin(key const& k) const { return at(k, "origin").origin(); }

@@ -61,6 +61,11 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
   return "unknown";
 }
 
+/// What `silent` is.
+struct silent_observer {
+  /// Does nothing.
+  void operator()(event const&) const noexcept {}
+};
 /// An observer that says nothing.
 ///
 /// Without an observer, guards and `recover` write these events to standard error, a line each: `corrupt`,
@@ -68,9 +73,7 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
 /// `save_failed` that `best_effort` forgave. For some of them nobody would hear of otherwise.
 ///
 ///     stash::delete_guard guard{store, "orders", live, restore, {.observer = stash::silent}};
-inline constexpr struct silent_observer {
-  void operator()(event const&) const noexcept {}
-} silent;
+inline constexpr silent_observer silent;
 
 namespace detail {
 

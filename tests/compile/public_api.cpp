@@ -227,7 +227,11 @@ concept has_path = requires(S const& s, key const& k) {
   { s.path(k) } -> same_as<fs::path>;
   { s.path("orders") } -> same_as<fs::path>;
 };
-static_assert(has_path<files>);
+template <class S>
+concept has_where = requires(S const& s, key const& k) {
+  { s.where(k) } -> same_as<std::string>;
+};
+static_assert(has_path<files> && has_where<files>);
 static_assert(default_initializable<stash::memory_storage> && std::movable<stash::memory_storage>);
 
 using journal = stash::journal_storage;
@@ -235,7 +239,7 @@ static_assert(stash::storage_policy<journal> && same_as<journal, stash::basic_jo
 static_assert(stash::journal_options{}.durability == stash::durability::power_loss);
 static_assert(stash::journal_options{}.max_bytes == std::uint64_t{64} << 20);
 static_assert(default_initializable<journal> && constructible_from<journal, char const*> &&
-              constructible_from<journal, fs::path, stash::journal_options> && has_path<journal>);
+              constructible_from<journal, fs::path, stash::journal_options> && has_where<journal>);
 static_assert(constructible_from<stash::basic_stash<journal>, char const*, stash::journal_options>);
 
 struct other_file_ops : stash::posix_file_ops {};

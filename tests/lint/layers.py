@@ -5,7 +5,8 @@ import re
 LAYERS = [
     "version.hpp",
     "detail/text/",
-    "error.hpp key.hpp record.hpp event.hpp clock.hpp concepts.hpp fwd.hpp file_options.hpp guard_options.hpp",
+    "error.hpp key.hpp record.hpp event.hpp clock.hpp concepts.hpp fwd.hpp file_options.hpp guard_options.hpp"
+    " recover_options.hpp",
     "detail/system/ detail/values/",
     "detail/",
     # What a storage of one's own needs, and what the storages are told.

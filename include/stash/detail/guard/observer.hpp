@@ -32,7 +32,7 @@ inline void tell(observer const& to, event_kind kind, key const& k, event_detail
   try {
     event const e{kind, k, d.age, d.where, d.error};
     if (to) return to(e);
-    if (!is_heard_by_default(kind)) return;
+    if (!detail::is_heard_by_default(kind)) return;
     detail::write_to_standard_error(detail::line_of(e) + '\n');
   } catch (...) {
   }
