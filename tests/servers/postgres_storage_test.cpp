@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(reading_makes_nothing_and_the_first_put_makes_a_table_that_
   BOOST_TEST(query("SELECT key || ' ' || saved_at || ' ' || payload FROM " + table() + " WHERE key = 'orders'") ==
              "orders 1970-01-01T00:00:01.000000Z {\"label\":\"N\u00b0\"}");
   BOOST_TEST(query("SELECT encode(payload_bytes, 'hex') FROM " + table() + " WHERE key = 'bytes'") == "00ff");
-  BOOST_TEST(s.path("orders").native() == name + ".stash: orders");
+  BOOST_TEST(s.where("orders") == name + ".stash: orders");
   BOOST_TEST(s.entries().at(0).where == name + ".stash: bytes");
   auto const where = s.set_aside("orders", "superseded");
   BOOST_TEST(where == name + ".stash: " + query("SELECT set_aside FROM " + table() + " WHERE key = 'orders'"));
