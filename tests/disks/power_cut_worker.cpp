@@ -176,7 +176,7 @@ struct in_sqlite {
   static bool is_known(std::string const& name) { return name == ".lock" || name.starts_with("stash.sqlite"); }
   template <class Storage>
   static std::string payload_aside(Storage const& s, stash::entry const& e) {
-    stash::detail::sqlite_connection db{s.path(e.key).native()};
+    stash::detail::sqlite_connection db{s.where(e.key)};
     std::string const name = e.where.substr(e.where.find(": ") + 2);
     stash::detail::sqlite_statement row{db, "SELECT payload FROM stash WHERE set_aside = ?", "check", name};
     row.bind(name).step();
