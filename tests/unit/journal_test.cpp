@@ -1373,6 +1373,37 @@ BOOST_AUTO_TEST_CASE(doubt_ends_when_what_is_left_of_the_damage_is_purged) {
   BOOST_TEST(got(s, "z") == "absent");
 }
 
+BOOST_AUTO_TEST_CASE(doubt_lasts_as_long_as_anything_of_the_damage_is_kept) {
+  {
+    auto s = open();
+    for (auto const* const k : {"old", "x", "y", "new"}) s.put(k, some("the words of "s + k));
+  }
+  zero_x_and_y();
+  auto s = open();
+  s.set_aside("old", "corrupt");
+  s.set_aside("x", "corrupt");
+  std::this_thread::sleep_for(300ms);
+  auto const between = std::chrono::steady_clock::now();
+  std::this_thread::sleep_for(300ms);
+  s.set_aside("y", "corrupt");
+  using std::chrono::microseconds;
+  BOOST_TEST(s.purge(std::chrono::floor<microseconds>(std::chrono::steady_clock::now() - between)) == 2U);
+  BOOST_TEST(got(s, "z") == "corrupt");
+  BOOST_TEST(s.purge(0s) == 1U);
+  BOOST_TEST(got(s, "z") == "absent");
+}
+
+BOOST_AUTO_TEST_CASE(behind_a_frame_that_ends_where_the_zeros_did_are_zeros_again) {
+  crash_with([](auto& s) { s.put("a", first); });
+  auto const last = frames().back();
+  auto const left = fs::file_size(file) - (last.at + last.size);
+  auto const size = static_cast<std::size_t>(left) - frame_head::fixed_size - 2;  // its key and the one before
+  crash_with([&](auto& s) { s.put("b", some(std::string(size, 'b'))); });
+  auto s = open();  // without them, the file might have been cut there
+  BOOST_TEST(states(s) == "a intact b intact ");
+  BOOST_TEST(got(s, "never seen") == "absent");
+}
+
 BOOST_AUTO_TEST_CASE(of_a_file_that_was_cut_short_nobody_knows_what_else_was_in_it) {
   {
     auto s = open();
