@@ -49,7 +49,7 @@ class map_storage {
     std::lock_guard const only{state_->mutex};
     auto const found = state_->records.find(k);
     if (found == state_->records.end()) {
-      throw stash::error{{ENOENT, boost::system::system_category()}, "set_aside", std::string(k.str())};
+      throw stash::error{{ENOENT, boost::system::system_category()}, "set_aside", k.string()};
     }
     auto where = std::to_string(++state_->places) + ": " + std::string(reason);  // nothing went there before
     state_->aside.push_back({now(), listed(k, found->second, where), found->second});

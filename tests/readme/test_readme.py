@@ -371,5 +371,5 @@ def test_links_lead_somewhere():
 def test_sections_stand_in_the_order_in_which_they_are_needed():
     assert re.findall(r"^## (.*)$", README, re.M) == [
         "See it", "What you find after a crash", "Add it to a project", "Choose a storage",
-        "Recover, stages, many resources", "Options and events", "Errors", "Records set aside", "Headers", "Platforms",
+        "Guard, guards, recover", "Options and events", "Errors", "Records set aside", "Headers", "Platforms",
         "Changes"]
