@@ -486,6 +486,16 @@ BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_busy_key_or_a_lock_that_cannot
   BOOST_TEST(restored.empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_wrapper_that_says_of_anything_that_it_can_be_called_is_called_without_the_key) {
+  auto const wrapped = [](auto f) { return [f](auto&&... a) { return f(std::forward<decltype(a)>(a)...); }; };
+  std::string got;
+  {
+    stash::delete_guard const g{store, "orders", wrapped([] { return text("words"); }),
+                                wrapped([&](std::string const& saved) { got = saved; })};
+  }
+  BOOST_TEST(got == "words");
+}
+
 BOOST_AUTO_TEST_CASE(best_effort_never_forgives_a_storage_that_says_busy_though_its_lock_is_held) {
   struct busy_storage : stash::memory_storage {
     void put(stash::key const& k, stash::record const&) { throw stash::error{errc::busy, "put", k.string()}; }

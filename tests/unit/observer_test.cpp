@@ -106,6 +106,15 @@ BOOST_AUTO_TEST_CASE(without_one_a_record_that_cannot_be_removed_is_written_to_s
 
 BOOST_AUTO_TEST_CASE(what_is_thrown_or_goes_well_is_not_written) {
   BOOST_TEST(heard([&] { BOOST_CHECK_THROW(save_in_vain(false), stash::error); }) == "");
+  support::spoiled_ops ops;
+  stash::basic_stash<support::spoiled_storage> full{support::spoiled_storage{dir(), {}, ops}};
+  *ops.before = [](std::string_view call) { return call == "writev" ? ENOSPC : 0; };
+  BOOST_TEST(
+      heard([&] {
+        BOOST_CHECK_THROW(
+            (stash::delete_guard{full, "orders", [] { return words("x"); }, [](std::string const&) {}}.release()),
+            stash::error);
+      }) == "");
   BOOST_TEST(
       heard([&] {
         {
