@@ -70,7 +70,7 @@ struct silent_observer {
 ///
 /// Without an observer, guards and `recover` write these events to standard error, a line each: `corrupt`,
 /// `restore_failed`, `clear_failed` (of these two also where a `rollback` or a `commit` throws them), and a
-/// `save_failed` that `best_effort` forgave. For some of them nobody would hear of otherwise.
+/// `save_failed` that `best_effort` forgave. Otherwise nobody would hear of some of them.
 ///
 ///     stash::delete_guard guard{store, "orders", live, restore, {.observer = stash::silent}};
 inline constexpr silent_observer silent;

@@ -58,8 +58,8 @@ BRANCHES = [
 
 
 # Declarations, templates' parameters and concepts alone.
-WITHOUT_CODE = {"concepts.hpp", "detail/values/parts.hpp", "detail/storage/policy_checks.hpp", "file_options.hpp", "fwd.hpp",
-                "guard_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
+WITHOUT_CODE = {"concepts.hpp", "detail/guard/liveness.hpp", "detail/values/parts.hpp", "detail/storage/policy_checks.hpp",
+                "file_options.hpp", "fwd.hpp", "recover_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
                 "storage/sqlite_options.hpp", "version.hpp"}
 
 

@@ -122,7 +122,7 @@ class storage_conformance {
         {"check_agrees_with_put", "check: where put would refuse", optional_members::check_agrees_with_put,
          base::has_check, "check()"},
         {"where_names_a_place", "where: where a person finds it", optional_members::where_names_a_place,
-         base::has_where, "path()"},
+         base::has_where, "where()"},
         {"all_that_are_put_together_are_got", "put_all: put for each", optional_members::all_put_together,
          base::has_put_all, "put_all()"},
         {"all_that_are_erased_together_are_gone", "erase_all: erase for each", optional_members::all_erased,

@@ -10,7 +10,9 @@ namespace stash::inline v1::detail {
 template <callable<key_if_possible> IsLive>
 using liveness_of = std::remove_cvref_t<call_result_t<key_if_possible, IsLive&>>;
 
-/// What may tell whether a resource is live: yes or no; or, as the `live` of a guard, an optional value.
+// What may tell whether a resource is live is the `live` of a guard, which returns an optional (of a bool nobody could
+// tell whether it says no or has a value), or says yes or no. Without the key it says that with a bool and nothing
+// else: a number may be the value of a guard's `live`.
 template <class IsLive>
 concept is_guards_live =
     optional_like<liveness_of<IsLive>> && !std::same_as<std::remove_cv_t<held_by<liveness_of<IsLive>>>, bool>;
