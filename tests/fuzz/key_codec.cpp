@@ -1,6 +1,7 @@
 #include <chrono>
 #include <set>
 #include <stash/detail/record/names.hpp>
+#include <stash/record.hpp>
 #include <string>
 #include <utility>
 #include <vector>
