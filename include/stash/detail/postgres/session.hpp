@@ -44,7 +44,7 @@ class postgres_session {
   /// Calls `f(connection, until)`, alone; in another session again where that ended meanwhile.
   template <class F>
   auto read(operation const& op, F f) {
-    std::lock_guard const alone{mutex_};
+    turn const alone{*this};
     auto const until = end();
     return repeat(op, until, f);
   }
@@ -62,7 +62,7 @@ class postgres_session {
 
   /// In which session the lock was taken; nullopt: another has it, here or elsewhere.
   std::optional<generation> try_lock(key const& k, operation const& op) {
-    std::lock_guard const alone{mutex_};
+    turn const alone{*this};
     auto const until = end();
     if (!locks_.add(k)) return std::nullopt;  // now: afterwards a lack of memory would leave it locked
     try {
@@ -80,7 +80,7 @@ class postgres_session {
   }
   void unlock(key const& k, generation taken) noexcept {
     try {
-      std::lock_guard const alone{mutex_};
+      turn const alone{*this};
       auto const until = end();
       locks_.remove(k);
       if (!is_current(taken)) return;
@@ -95,7 +95,7 @@ class postgres_session {
   /// Asks the server, for a session that was ended shows only then.
   bool is_held(generation taken) noexcept {
     try {
-      std::lock_guard const alone{mutex_};
+      turn const alone{*this};
       auto const until = end();
       if (!is_current(taken)) return false;
       try {
@@ -118,7 +118,7 @@ class postgres_session {
   /// session lives on the server, it has the locks. If another changed a record meanwhile, `errc::busy`.
   template <class T, class Write>
   T change(operation const& op, std::vector<change_of> const& all, bool make, T nothing, Write write) {
-    std::lock_guard const alone{mutex_};
+    turn const alone{*this};
     auto const until = end();
     for (auto const& one : all) require_lock(one.k, op);
     auto& db = connected(op, until);
@@ -157,6 +157,18 @@ class postgres_session {
   std::string shown(std::string_view row) const { return table_.shown(row); }
 
  private:
+  /// Alone with the session. One that was lost meanwhile is ended then, and the locks that the server holds for it.
+  struct turn {
+    postgres_session& of;
+    std::lock_guard<std::mutex> const alone{of.mutex_};
+    explicit turn(postgres_session& session) : of(session) {}
+    ~turn() {
+      if (of.db_ && of.db_->is_lost() && of.owner_.is_current()) of.db_.reset();
+    }
+    turn(turn const&) = delete;
+    turn& operator=(turn const&) = delete;
+  };
+
   deadline end() const { return detail::deadline_in(options_.timeout); }
   static bool is_over(deadline until) { return std::chrono::steady_clock::now() >= until; }
 
@@ -180,7 +192,6 @@ class postgres_session {
 
   postgres_connection& connected(operation const& op, deadline until) {
     abandon_inherited();
-    if (db_ && db_->is_lost()) db_.reset();
     if (db_) return *db_;
     detail::connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
