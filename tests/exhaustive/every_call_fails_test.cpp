@@ -1529,12 +1529,12 @@ void on_each(F f) {
 }
 
 std::vector<int> const few_errors{EINTR, EIO, EACCES};
-#if defined(__SANITIZE_ADDRESS__)  // one errno of a kind: which one it is makes no difference to memory
-std::vector<int> const all_errors = few_errors, first_errors{EIO};
-#else
-std::vector<int> const all_errors{EINTR, EIO, ENOSPC, EDQUOT, EROFS, EACCES, EMFILE, ENFILE, ENOMEM, ESTALE};
-std::vector<int> const first_errors{EIO, ENOSPC, EMFILE};
-#endif
+// Under a sanitizer one errno of a kind: which one it is makes no difference to memory.
+std::vector<int> const all_errors =
+    support::has_address_sanitizer ? few_errors : std::vector<int>{EINTR,  EIO,    ENOSPC, EDQUOT, EROFS,
+                                                                   EACCES, EMFILE, ENFILE, ENOMEM, ESTALE};
+std::vector<int> const first_errors =
+    support::has_address_sanitizer ? std::vector<int>{EIO} : std::vector<int>{EIO, ENOSPC, EMFILE};
 
 std::vector<int> first_of(std::vector<int> const& errors, bool alone) {
   return alone ? std::vector{errors.front()} : errors;

@@ -38,6 +38,14 @@ namespace support {
 
 namespace fs = boost::filesystem;
 
+#if defined(__SANITIZE_ADDRESS__)  // as g++ says it
+inline constexpr bool has_address_sanitizer = true;
+#elif defined(__has_feature)
+inline constexpr bool has_address_sanitizer = __has_feature(address_sanitizer);
+#else
+inline constexpr bool has_address_sanitizer = false;
+#endif
+
 inline bool is_root() { return ::geteuid() == 0; }
 inline boost::test_tools::assertion_result as_root(boost::unit_test::test_unit_id) { return is_root(); }
 inline boost::test_tools::assertion_result without_root(boost::unit_test::test_unit_id) { return !is_root(); }

@@ -23,11 +23,6 @@ namespace {
 
 record const first{"first", time_point{1us}};
 constexpr std::array standard{0, 1, 2};
-#if defined(__has_feature)
-constexpr bool is_sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool is_sanitized = false;
-#endif
 
 void close_standard_descriptors() {
   for (int const fd : standard) ::close(fd);
@@ -67,7 +62,7 @@ struct fixture : support::scratch {
     return support::in_child([&] {
       close_standard_descriptors();
       // Clang's sanitizers look at memory through pipes of their own, which get these numbers while they are free.
-      if (is_sanitized) stash::detail::occupy_standard_descriptors();
+      if (support::has_address_sanitizer) stash::detail::occupy_standard_descriptors();
       noise lines;
       bool is_low = false;
       for (int i = 0; i < 40; ++i) {  // each opens all anew
