@@ -768,6 +768,25 @@ BOOST_AUTO_TEST_CASE(a_save_in_the_middle_of_which_memory_ran_out_is_written_aga
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_call_that_waited_for_its_turn_has_its_whole_time) {
+  auto one = other({.timeout = 1s});
+  BOOST_TEST(put(one, "k", "old") == "Success");
+  std::atomic<bool> has_turn{false};
+  bool is_sent = false, is_lost = false;
+  support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+    if (call == "PQflush" && !has_turn) {  // the first call takes longer than a call may
+      has_turn = true;
+      std::this_thread::sleep_for(1500ms);
+    }
+    is_sent = is_sent || sql.starts_with("INSERT");
+    return call == "PQgetResult" && is_sent && !std::exchange(is_lost, true);
+  }};
+  auto const slow = std::async(std::launch::async, [&] { return one.get("k"); });
+  while (!has_turn) std::this_thread::sleep_for(1ms);
+  BOOST_TEST(code_of([&] { one.put("k", some("new")); }).message() == "Success");  // in a new session, in its own time
+  BOOST_TEST(is_lost);
+}
+
 BOOST_AUTO_TEST_CASE(wherever_memory_runs_out_no_lock_stays_behind) {
   int nth = 1;
   for (bool has_thrown = true; has_thrown; ++nth) {

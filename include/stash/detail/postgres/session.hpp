@@ -242,8 +242,7 @@ class postgres_session {
         for (auto const& one : all) {
           constexpr std::chrono::milliseconds pause{50};
           while (!try_lock(db, one.k, op, until)) {
-            if (is_over(until - 2 * pause))
-              op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
+            if (is_over(until)) op.fail(errc::indeterminate, shown(one.k), "its lock could not be taken again");
             detail::sleep_for(pause);
           }
         }
