@@ -1,6 +1,6 @@
 #pragma once
 
-#if !defined(__unix__) && !defined(__APPLE__)
+#if !defined(__unix__)
 #error "stash needs a POSIX system: its promises rest on fsync, rename and advisory file locks"
 #endif
 

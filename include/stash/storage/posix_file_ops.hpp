@@ -8,9 +8,6 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
 
 #include <cerrno>
 #include <cstddef>
@@ -53,21 +50,9 @@ struct posix_file_ops {
   /// @}
 
   /// To the medium, not just to the drive's cache.
-  int fsync(int fd) const noexcept {
-#if defined(__APPLE__)
-    return ::fcntl(fd, F_FULLFSYNC);
-#else
-    return ::fsync(fd);
-#endif
-  }
+  int fsync(int fd) const noexcept { return ::fsync(fd); }
   /// As `fsync`, but for what is not needed to read the bytes again.
-  int fdatasync(int fd) const noexcept {
-#if defined(__APPLE__)
-    return fsync(fd);
-#else
-    return ::fdatasync(fd);
-#endif
-  }
+  int fdatasync(int fd) const noexcept { return ::fdatasync(fd); }
   /// A hint: what was written is about to be synced.
   void start_writeback(int fd) const noexcept {
 #if defined(SYNC_FILE_RANGE_WRITE)
