@@ -9,8 +9,9 @@ HERE = TOP / "tests" / "compile"
 each_compiler = pytest.mark.parametrize("compiler", COMPILERS)
 
 
-@each_compiler
-@pytest.mark.parametrize("header", HEADERS)
+# What a header forgot to include, the fastest compiler says as well; what people include, each compiler takes.
+@pytest.mark.parametrize("compiler, header", [(compiler, header) for header in HEADERS for compiler in COMPILERS
+                                              if compiler == COMPILERS[-1] or "/detail/" not in header])
 def test_header_compiles_alone_and_included_twice(compiler, header):
     succeed(compiler, *FLAGS, *package_flags("--cflags"), "-fsyntax-only", "-x", "c++", "-",
             input=includes([header] * 2))
