@@ -18,7 +18,7 @@ build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" tests -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args='-fprofile-instr-generate -Wl,--wrap=__gcov_fork' >/dev/null
-meson compile -C "$build" unit every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
+meson compile -C "$build" unit_core unit_rest every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
   cat "$build/compile.log"
   exit 1
 }
@@ -35,9 +35,11 @@ counting() { # WHO COMMAND...: runs it; another user cannot add to what we have 
   unset GCOV_PREFIX
   LLVM_PROFILE_FILE=/dev/null
 }
-counting us "$build/unit" --log_level=error
-[ "$(id -u)" != 0 ] ||
-  counting another sh tests/support/as_other_user.sh "$build/unit" "$build/other-user.xml"
+for part in core rest; do
+  counting us "$build/unit_$part" --log_level=error
+  [ "$(id -u)" != 0 ] ||
+    counting another sh tests/support/without_root.sh "$build/unit_$part" "$build/without-root.xml"
+done
 counting us "$build/every_call_fails" --log_level=error
 counting us python3 tests/servers/postgres_cluster.py "$build/postgres" --log_level=error
 # Standbys, poolers and servers that go down are there only.

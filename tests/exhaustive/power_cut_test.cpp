@@ -783,6 +783,8 @@ void explore(std::string const& of_what, std::uint64_t at_least) {
 
 using poor_kernels = std::tuple<without_proc, without_renameat2>;
 
+boost::unit_test::label const long_histories{"long_histories"};  // those that take minutes
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(power_cut)
@@ -791,7 +793,7 @@ BOOST_AUTO_TEST_CASE(no_history_loses_a_word_or_brings_a_record_back) {
   explore<model_ops>("", support::is_long() ? 300'000U : 30'000U);
 }
 
-BOOST_AUTO_TEST_CASE(where_a_file_must_have_a_name_from_the_start_nothing_is_lost_either) {
+BOOST_AUTO_TEST_CASE(where_a_file_must_have_a_name_from_the_start_nothing_is_lost_either, *long_histories) {
   explore<without_unnamed_files>("of files with names from the start ", support::is_long() ? 1'000'000U : 90'000U);
 }
 
@@ -818,7 +820,7 @@ std::uint64_t explore_a_journal(limits const& l, std::string const& what) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(no_history_of_a_journal_loses_a_word_or_brings_a_record_back) {
+BOOST_AUTO_TEST_CASE(no_history_of_a_journal_loses_a_word_or_brings_a_record_back, *long_histories) {
   if (!support::is_long()) {
     BOOST_TEST(explore_a_journal({.cuts_in_recovery = 0, .stop_at_first = true}, "one cut") >= 23'000U);
     return;
@@ -832,7 +834,7 @@ BOOST_AUTO_TEST_CASE(no_history_of_a_journal_loses_a_word_or_brings_a_record_bac
                                "no rollback among them, one cut") >= 150'000U);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_saved_or_committed_together_is_lost_no_more_than_alone) {
+BOOST_AUTO_TEST_CASE(what_is_saved_or_committed_together_is_lost_no_more_than_alone, *long_histories) {
   explorer<> files{{.cuts_in_recovery = 0, .which = of_many_keys}};
   files.explore();
   explorer<model_ops, stash::basic_journal_storage> journal{{.cuts_in_recovery = 0, .which = of_many_keys}};

@@ -230,6 +230,7 @@ def test_cmake_as_said(installed, tmp_path):
 ELSEWHERE = {
     "sh tests/demo.sh": "tests/compile/test_compile.py runs it",
     "sh tests/run.sh": "what runs this",
+    "sh tests/run.sh --all": "what runs this",
     "sh tests/run.sh --long": "a run of its own, which runs the next two",
     "sh tests/mutants.sh": "tests/run.sh --long",
     'sh tests/mutants.sh "part of its name"': "the same, of some",

@@ -21,7 +21,7 @@ for directory in directories:
         # Boost.Test copies what a test prints as it is; control bytes have no place in XML.
         text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "?", file.read_text(encoding="utf-8", errors="replace"))
         for case in ET.fromstring(text.encode()).iter("testcase"):
-            name = f'{directory.parent.name}/{file.stem}: {case.get("classname")}/{case.get("name")}'
+            name = f'{file.stem}: {case.get("classname")}/{case.get("name")}'
             if case.find("failure") is not None or case.find("error") is not None:
                 counts["failed"] += 1
                 failures.append(name)

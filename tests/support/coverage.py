@@ -102,8 +102,8 @@ def counted_branches(build, counts):
     """How often each condition was true and false."""
     merged = counts / "merged.profdata"
     run("llvm-profdata-19", "merge", "-o", merged, *counts.rglob("*.profraw"))
-    programs = [build / "unit"]
-    for name in ("every_call_fails", "postgres", "pusher", "postgres_worker"):
+    programs = [build / "unit_core"]
+    for name in ("unit_rest", "every_call_fails", "postgres", "pusher", "postgres_worker"):
         programs += ["-object", build / name]
     exported = json.loads(run("llvm-cov-19", "export", *programs, f"-instr-profile={merged}", INCLUDE))
     taken = defaultdict(lambda: [0, 0])

@@ -1,5 +1,5 @@
-# Sourced. need PACKAGE...: installs what is missing, through apt-get as root or with sudo; without either it says
-# what is missing and stops.
+# Sourced. need PACKAGE...: installs what is missing, through apt-get as root or with sudo, and says what, how much that
+# is, and what for (as $needed_for says); without either it says what is missing and stops.
 missing_packages() {
   for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf ' %s' "$package"
@@ -22,8 +22,10 @@ need() {
     echo "run as root: apt-get install$missing" >&2
     exit 2
   fi
-  echo "installing, which may take some minutes:$missing"
+  echo "installing, which may take some minutes, ${needed_for:-for this script}:$missing"
   $as_root apt-get update -q >/dev/null
+  # shellcheck disable=SC2086
+  LC_ALL=C apt-get install --assume-no --no-install-recommends $missing 2>/dev/null | grep -E '^(Need to get|After this)' || :
   # shellcheck disable=SC2086
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null
 }
