@@ -61,11 +61,21 @@ in_build() { # NAME ARGUMENT...: the tests of a build; meson prints a line for e
     [ ! -e "$report" ] || mv "$report" "$results/$name-${report##*/}"
   done
 }
+# COMMAND...: its tests make their files in memory: on a disk, which --all has them on too, they take three times as long.
+in_memory() {
+  if [ -w /dev/shm ]; then
+    export TMPDIR=/dev/shm
+    "$@"
+    unset TMPDIR
+  else
+    "$@"
+  fi
+}
 in_pytest() { # NAME ARGUMENT...
   report=$results/$(echo "$1" | tr -c 'a-z0-9\n' -).xml
   name=$1
   shift
-  step "$name" python3 -m pytest -q -n 2 -p no:cacheprovider --junitxml="$report" "$@"
+  step "$name" python3 -m pytest -q -n 2 --dist loadgroup -p no:cacheprovider --junitxml="$report" "$@"
 }
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
@@ -93,9 +103,9 @@ else
   results=$quick
   step "set up" setup gcc g++ -Dbuildtype=debug -Ddebug=false
   compile gcc unit_core pusher power_cut
-  in_build gcc --suite quick
-  STASH_COMPILERS=g++ in_pytest "what the compiler must refuse" tests/compile_fail
-  STASH_COMPILERS=g++ in_pytest "the examples" tests/examples/test_examples.py -k "not other_compiler"
+  in_memory in_build gcc --suite quick
+  STASH_COMPILERS=g++ in_pytest "what the compiler must refuse, and the examples" tests/compile_fail \
+    tests/examples/test_examples.py -k "not other_compiler"
   [ "$status" != 0 ] || echo "$now" >"$build/quick-passed"
 fi
 [ -n "$how" ] || finish
@@ -117,12 +127,9 @@ step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Doptimization=1 -Db
 if [ "$how" = --all ]; then
   compile clang unit_core unit_rest every_call_fails postgres pusher
   compile clang-tsan concurrency
-  compile gcc unit_rest postgres_worker power_cut_worker
-  # No disk where memory is what is looked at: it would take three times as long.
-  [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
-  in_build clang --suite all
+  compile gcc unit_rest postgres_worker power_cut_worker power_cut_variants
+  in_memory in_build clang --suite all
   in_build clang-tsan --timeout-multiplier 20 concurrency
-  unset TMPDIR
   in_build gcc --suite all
 else
   compile clang
