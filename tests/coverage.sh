@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shows that the tests run every line and take every branch of include/, but for those that coverage.py names with a
-# reason. Some 5 minutes on two cores. Lines are counted by gcov's instrumentation; branches by clang's own, which
+# reason. A quarter of an hour on two cores. Lines are counted by gcov's instrumentation; branches by clang's own, which
 # knows the conditions of the source: to gcov a branch is an edge of what the compiler made of them.
 # usage: coverage.sh [--junit FILE]
 set -eu

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes one protection of the library out at a time, and shows that the tests fail then. Some 20 minutes on two cores.
+# Takes one protection of the library out at a time, and shows that the tests fail then. Some two hours on two cores.
 # usage: mutants.sh [--list] [--equivalents] [--jobs N] [--junit FILE] [NAME...]
 # A NAME is a part of a mutant's name; FILE is taken from the repository's top.
 set -eu

@@ -59,8 +59,7 @@ BRANCHES = [
 
 # Declarations, templates' parameters and concepts alone.
 WITHOUT_CODE = {"concepts.hpp", "detail/guard/liveness.hpp", "detail/values/parts.hpp", "detail/storage/policy_checks.hpp",
-                "file_options.hpp", "fwd.hpp", "recover_options.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/postgres_options.hpp",
-                "storage/sqlite_options.hpp", "version.hpp"}
+                "file_options.hpp", "fwd.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/sqlite_options.hpp", "version.hpp"}
 
 
 def run(*command, **options):
@@ -173,11 +172,12 @@ def main():
         sys.exit("nothing was counted")
     unseen = {p.relative_to(INCLUDE / "stash").as_posix() for p in INCLUDE.rglob("*.hpp")} - {file for file, _ in ran}
     if unseen != WITHOUT_CODE:
-        sys.exit(f"headers of which nothing was counted, though they have code, or the other way round: "
-                 f"{' '.join(sorted(unseen ^ WITHOUT_CODE))}")
+        print("headers of which nothing was counted, though they have code, or the other way round:",
+              *sorted(unseen ^ WITHOUT_CODE))
     lines, branches = missing(ran, taken)
     suite = ET.Element("testsuite", name="coverage")
-    failed = report("lines", "gcov", len(ran), lines, LINES, suite)
+    failed = unseen != WITHOUT_CODE
+    failed |= report("lines", "gcov", len(ran), lines, LINES, suite)
     failed |= report("branches", "clang", 2 * len(taken), branches, BRANCHES, suite)
     if args.junit:
         ET.ElementTree(suite).write(args.junit, encoding="utf-8")
