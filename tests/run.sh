@@ -3,7 +3,7 @@
 #
 # usage: run.sh [--all | --long]
 #
-# Without an option: in some three minutes, with g++ alone, what shows most: the unit tests of what most people use, what
+# Without an option: in a few minutes, with g++ alone, what shows most: the unit tests of what most people use, what
 # the compiler must refuse, the examples, the pusher's main cases, and power cuts on a model file system.
 # --all adds clang++ 19 with the address, undefined behaviour and thread sanitizers, real power cuts, PostgreSQL, fuzzing,
 # the ways into a project, lint, and the tests without root's rights. What has just passed is not run again.
@@ -81,7 +81,7 @@ in_pytest() { # NAME ARGUMENT...
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
   echo "in $((($(date +%s) - began) / 60)) min $((($(date +%s) - began) % 60)) s"
-  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in a quarter of an hour"
+  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than an hour"
   python3 tests/support/count.py "$status" "$quick" ${how:+"$rest"}
   exit
 }
