@@ -30,7 +30,7 @@ PATH=/usr/bin:$PATH # the Python that the packages above are for
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:malloc_context_size=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 status=0
 
-# NAME COMMAND...: a line that says how it went and how long it took; all that it printed where it failed.
+# NAME COMMAND...: a line that says how it went and how long it took; the end of what it printed, where it failed.
 step() {
   name=$1 started=$(date +%s) went=ok
   shift
@@ -50,7 +50,7 @@ compile() { # NAME TARGET...
   name=$1
   shift
   step "build with $name" ninja -C "$build/$name" "$@" # which sees a target that is new in meson.build, unlike meson
-  [ "$status" = 0 ] || finish
+  [ "$went" = ok ] || finish
 }
 in_build() { # NAME ARGUMENT...: the tests of a build; meson prints a line for each suite
   name=$1
