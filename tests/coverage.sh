@@ -18,7 +18,7 @@ build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" tests -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args='-fprofile-instr-generate -Wl,--wrap=__gcov_fork' >/dev/null
-meson compile -C "$build" unit_core unit_rest every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
+ninja -C "$build" unit_core unit_rest every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
   cat "$build/compile.log"
   exit 1
 }
