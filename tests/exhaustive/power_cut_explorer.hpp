@@ -621,7 +621,7 @@ std::string guilt(limits l = {.cuts_in_recovery = 0}) {
 }
 inline bool says(std::string const& text, std::string_view part) { return text.find(part) != text.npos; }
 
-/// How many in a row: all that differs between `tests/run.sh` and its `--long`.
+/// How many in a row: one more where `tests/run.sh --long` runs it.
 inline int operations() { return is_long() ? 3 : 2; }
 
 template <class Ops>
