@@ -27,7 +27,7 @@ rounds=11
 [ -e "$build/build.ninja" ] || meson setup "$build" benchmarks -Dbuildtype=plain -Doptimization=2 \
   -Db_ndebug=true >/dev/null # as distributions build the neighbours
 echo "building"
-meson compile -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 || {
+ninja -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 || {
   grep -E 'error|FAILED' -A5 "$build/compile.log" | head -60
   exit 1
 }
