@@ -3,8 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
-need g++ pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost1.81-dev libsqlite3-dev libpq-dev libcsv-dev \
-  libcli11-dev libutfcpp-dev jq
+# shellcheck disable=SC2086
+need $pusher_packages jq
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

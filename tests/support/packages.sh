@@ -8,7 +8,7 @@ missing_packages() {
 
 need() {
   command -v dpkg-query >/dev/null 2>&1 || {
-    echo "this script sets itself up on Debian 12 only; elsewhere, install what stands for: $*" >&2
+    echo "this script sets itself up on Debian only; elsewhere, install what stands for: $*" >&2
     return 0
   }
   missing=$(missing_packages "$@")
@@ -30,15 +30,24 @@ need() {
   $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null
 }
 
+# Debian 12's default Boost, 1.74, is too old, but it has another. From 13 on the default will do; $STASH_BOOST picks another.
+release=$(sed -n 's/^VERSION_ID="\(.*\)"$/\1/p' /etc/os-release 2>/dev/null)
+case $release in # testing and sid have no number
+  12) boost=${STASH_BOOST-1.81} postgres=15 ;;
+  13) boost=${STASH_BOOST-} postgres=17 ;;
+  *) boost=${STASH_BOOST-} postgres=18 ;;
+esac
+
 # A server's programs, without the server that its package would start.
 need_postgres() {
-  [ -z "$(missing_packages postgresql-15)" ] || {
+  [ -z "$(missing_packages postgresql-$postgres)" ] || {
     need postgresql-common
     config=/etc/postgresql-common/createcluster.conf
     ! [ -w "$config" ] || grep -q '^create_main_cluster' "$config" || echo 'create_main_cluster = false' >>"$config"
-    need postgresql-15
+    need postgresql-$postgres
   }
 }
 
-build_packages='g++ meson ninja-build pkg-config libboost-json1.81-dev libboost-filesystem1.81-dev libboost-test1.81-dev
-libsqlite3-dev libpq-dev libcsv-dev libcli11-dev libutfcpp-dev libxxhash-dev python3'
+pusher_packages="g++ pkg-config libboost-json$boost-dev libboost-filesystem$boost-dev libboost$boost-dev libsqlite3-dev
+libpq-dev libcsv-dev libcli11-dev libutfcpp-dev"
+build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxxhash-dev python3"
