@@ -22,6 +22,17 @@ def sources_into(directory):
     return directory
 
 
+def repository_in(directory):
+    """The address of one that has these sources."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    sources_into(directory)
+    for command in [["init", "-q", "-b", "main"], ["add", "-A"],
+                    ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "all"]]:
+        succeed("git", "-C", directory, *command)
+    return f"file://{directory}"
+
+
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
     """Where the library was installed, to be found there by nobody who is not told."""
@@ -75,8 +86,9 @@ def consumer_with_subproject(tmp_path):
     return tmp_path / "consumer"
 
 
-def test_meson_subproject(tmp_path):
-    said = succeed("meson", "setup", tmp_path / "build", consumer_with_subproject(tmp_path), env_add={"CXX": COMPILER})
+def has_it_as_a_subproject(tmp_path, consumer):
+    """A Meson project that has the library as a part builds, runs, and installs nothing of it."""
+    said = succeed("meson", "setup", tmp_path / "build", consumer, env_add={"CXX": COMPILER})
     assert f"found stash {VERSION}\n" in said
     succeed("meson", "compile", "-C", tmp_path / "build")
     assert runs(tmp_path / "build/job", tmp_path / "records")
@@ -84,6 +96,22 @@ def test_meson_subproject(tmp_path):
     assert names_of_targets(tmp_path / "build") == {"job", "job_in_databases"}, "the library builds something of its own"
     installed = json.loads(succeed("meson", "introspect", "--installed", tmp_path / "build"))
     assert installed == {}, "the library installs itself with its user"
+
+
+def test_meson_subproject(tmp_path):
+    has_it_as_a_subproject(tmp_path, consumer_with_subproject(tmp_path))
+
+
+def test_meson_wrap(tmp_path):
+    """From a repository, as the README says."""
+    consumer = shutil.copytree(HERE, tmp_path / "consumer", ignore=shutil.ignore_patterns("__pycache__"))
+    (consumer / "subprojects").mkdir()
+    wrap = (TOP / ".meson/stash.wrap").read_text()
+    assert wrap.count("\nurl = ADDRESS\n") == 1
+    (consumer / "subprojects/stash.wrap").write_text(
+        wrap.replace("\nurl = ADDRESS\n", f"\nurl = {repository_in(tmp_path / 'stash')}\n"))
+    has_it_as_a_subproject(tmp_path, consumer)
+    assert (consumer / "subprojects/stash/include").exists(), "it was not fetched"
 
 
 def test_meson_subproject_needs_no_cmake_and_no_database(tmp_path):
@@ -157,13 +185,8 @@ def test_cmake_subdirectory(tmp_path):
 
 def test_cmake_fetch_content(tmp_path):
     """From a repository, as the README says."""
-    if shutil.which("git") is None:
-        pytest.skip("there is no git")
-    sources_into(tmp_path / "stash")
-    for command in [["init", "-q", "-b", "main"], ["add", "-A"],
-                    ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "all"]]:
-        succeed("git", "-C", tmp_path / "stash", *command)
-    lines = (f'include(FetchContent)\nFetchContent_Declare(stash GIT_REPOSITORY "file://{tmp_path}/stash" GIT_TAG main'
+    address = repository_in(tmp_path / "stash")
+    lines = (f'include(FetchContent)\nFetchContent_Declare(stash GIT_REPOSITORY "{address}" GIT_TAG main'
              ' SOURCE_SUBDIR .cmake)\nFetchContent_MakeAvailable(stash)')
     has_it_as_a_part(tmp_path, lines)
 
