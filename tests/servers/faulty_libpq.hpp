@@ -83,6 +83,9 @@ extern "C" {
 [[gnu::weak]] ConnStatusType PQstatus(PGconn const* c) {
   return support::faulty_libpq::fails("PQstatus") ? CONNECTION_BAD : REAL(PQstatus)(c);
 }
+[[gnu::weak]] char const* PQparameterStatus(PGconn const* c, char const* name) {
+  return support::faulty_libpq::fails("PQparameterStatus", name) ? nullptr : REAL(PQparameterStatus)(c, name);
+}
 [[gnu::weak]] char* PQescapeIdentifier(PGconn* c, char const* text, std::size_t size) {
   return support::faulty_libpq::fails("PQescapeIdentifier") ? nullptr : REAL(PQescapeIdentifier)(c, text, size);
 }

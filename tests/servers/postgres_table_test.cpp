@@ -7,6 +7,7 @@
 #include <stash/recover.hpp>
 #include <stash/storage/postgres.hpp>
 
+#include "faulty_libpq.hpp"
 #include "postgres.hpp"
 #include "support.hpp"
 
@@ -548,8 +549,49 @@ BOOST_AUTO_TEST_CASE(a_name_that_the_databases_encoding_cannot_hold_is_refused) 
   stash::postgres_storage held{place.info(), {.schema = "\u65e5", .table = "\u672c"}};
   held.put("k", some("words"));
   BOOST_TEST((held.get("k") == some("words")));
-  stash::postgres_storage other{place.info(), {.schema = "public", .table = "\u2014"}};
-  BOOST_TEST(bool(code_of([&] { other.put("k", some("words")); })));
+  for (char const* const odd : {"\u2014", "\u00a6", "\u20ac"}) {  // the server changes some, and refuses others
+    stash::postgres_storage other{place.info(), {.schema = "public", .table = odd}};
+    BOOST_TEST(code_of([&] { other.put("k", some("words")); }) == support::os(EINVAL), odd);
+    BOOST_TEST(has(message_of([&] { other.get("k"); }), "does not fit into the database's encoding"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(where_the_encoding_is_not_told_the_server_is_asked) {
+  support::faulty_libpq const libpq{[](std::string_view call, std::string_view name) {
+    return call == "PQparameterStatus" && name == "server_encoding";
+  }};
+  s.put("\u65e5", some("\u672c"));
+  BOOST_TEST((s.get("\u65e5") == some("\u672c")));
+}
+
+BOOST_AUTO_TEST_CASE(a_server_that_goes_while_it_is_asked_does_not_say_that_it_cannot_hold_a_key) {
+  database const place{"TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'EUC_JP'"};
+  namespace ckan = stash::ckan;
+  stash::postgres_storage one{place.info(), {.timeout = 2s}};
+  ckan::postgres_datastore d{place.info(), {.schema = "public", .timeout = 2s}};
+  one.put("\u65e5", some("words"));
+  support::faulty_libpq const libpq{[](std::string_view call, std::string_view sql) {
+    return call == "PQsendQueryParams" && sql == "SELECT $1::text";
+  }};
+  for (auto const& f : std::vector<std::function<void()>>{[&] { one.get("\u65e5"); },
+                                                          [&] {
+                                                            d.check("orders", {{"\u65e5", "text", {}, {}}});
+                                                          }}) {
+    auto const code = support::code_of_any(f);
+    BOOST_TEST((code && code != errc::invalid_key && code != errc::mismatch), code.message());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_is_said_to_be_there_and_never_is_ends_the_save) {
+  query("CREATE FUNCTION " + quoted() +
+        ".f() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE duplicate_table;"
+        " END $$");
+  std::string const trigger = "\"stash test " + std::to_string(::getpid()) + '"';
+  query("CREATE EVENT TRIGGER " + trigger + " ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION " +
+        quoted() + ".f()");
+  BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == sqlstate("42P07"));
+  query("DROP EVENT TRIGGER " + trigger);
+  s.put("k", some("words"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

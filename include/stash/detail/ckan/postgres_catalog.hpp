@@ -16,7 +16,6 @@
 #include <stash/detail/postgres/load_mark.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/error.hpp>
-#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -91,12 +90,7 @@ using type_names = std::map<std::string, std::string, std::less<>>;
 /// Throws `errc::mismatch` where the database's encoding lacks a character, or would change one.
 inline void require_held(datastore_session const& session, stash::detail::postgres_connection& db,
                          std::string const& text, stash::detail::operation const& op) {
-  if (stash::detail::is_held(db, text)) return;
-  try {
-    if (db.run("SELECT $1::text", {text}, op, session.end()).text(0, 0) == text) return;
-  } catch (error const& problem) {
-    if (problem.code() != stash::sqlstate("22P05")) throw;  // it lacks one; a transaction of ours is over then
-  }
+  if (stash::detail::comes_back(db, text, op, session.end())) return;
   detail::refuse(op, "the database's encoding " + std::string(stash::detail::encoding_of(db)) +
                          " would change a character of " + stash::detail::quoted(text));
 }

@@ -66,7 +66,7 @@ class postgres_table {
   void start(postgres_connection& db, operation const& op, deadline until) {
     has_old_ = is_default() ? std::nullopt : std::optional(false);
     for (auto const& name : {schema_, name_}) {
-      if (detail::is_held(db, name) || db.run("SELECT $1::name::text", {name}, op, until).text(0, 0) == name) continue;
+      if (detail::comes_back(db, name, op, until)) continue;
       throw error{{EINVAL, boost::system::system_category()},
                   std::string(op.name),
                   name,
@@ -76,12 +76,7 @@ class postgres_table {
 
   /// Throws `errc::invalid_key` where the database's encoding cannot hold `k`.
   static void require_held(postgres_connection& db, key const& k, operation const& op, deadline until) {
-    if (detail::is_held(db, k)) return;
-    try {
-      if (db.run("SELECT $1::text", {k.str()}, op, until).text(0, 0) == k.str()) return;
-    } catch (error const& problem) {
-      if (problem.code() != stash::sqlstate("22P05")) throw;
-    }
+    if (detail::comes_back(db, k.string(), op, until)) return;
     op.fail(errc::invalid_key, k,
             "the database's encoding " + std::string(detail::encoding_of(db)) + " cannot hold it");
   }
