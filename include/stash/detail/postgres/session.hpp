@@ -157,13 +157,14 @@ class postgres_session {
   std::string shown(std::string_view row) const { return table_.shown(row); }
 
  private:
-  /// Alone with the session. One that was lost meanwhile is ended then, and the locks that the server holds for it.
+  /// Alone with the session. One that was lost meanwhile is ended then, and the locks that the server holds for it: at
+  /// the beginning of a turn none is lost, and what a child inherits is none of these.
   struct turn {
     postgres_session& of;
     std::lock_guard<std::mutex> const alone{of.mutex_};
     explicit turn(postgres_session& session) : of(session) {}
     ~turn() {
-      if (of.db_ && of.db_->is_lost() && of.owner_.is_current()) of.db_.reset();
+      if (of.db_ && of.db_->is_lost()) of.db_.reset();
     }
     turn(turn const&) = delete;
     turn& operator=(turn const&) = delete;
@@ -173,7 +174,7 @@ class postgres_session {
   static bool is_over(deadline until) { return std::chrono::steady_clock::now() >= until; }
 
   /// Whether the session in which a lock was taken is the one that we have.
-  bool is_current(generation taken) const noexcept { return db_ && !db_->is_lost() && taken == generation_; }
+  bool is_current(generation taken) const noexcept { return db_ && taken == generation_; }
 
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
 
