@@ -134,9 +134,8 @@ inline std::optional<std::string> new_comment(field const& f) {
   return ' ' + json_serializer{}.serialize(all);
 }
 
-/// Whether the field's comment says what its info and beside say. An empty info says nothing.
+/// Whether the field's comment, which it has, says what its info and beside say. An empty info says nothing.
 inline bool says_the_same(field const& f) {
-  if (!f.comment) return false;
   auto const said = detail::read_comment(*f.comment);
   return said.info.value_or(boost::json::object{}) == f.info.value_or(boost::json::object{}) && said.beside == f.beside;
 }

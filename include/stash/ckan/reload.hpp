@@ -71,7 +71,7 @@ inline boost::json::object remarks_in(data_dictionary const& dictionary, std::st
 template <class Datastore>
 std::vector<std::string> remarks_without_place(boost::json::object const& remarks) {
   if (remarks.empty()) return {};
-  if (!keeps_remarks<Datastore>) return {table_key};
+  if constexpr (!keeps_remarks<Datastore>) return {table_key};
   std::vector<std::string> result;
   auto const* const columns = detail::remarks_on_columns(remarks);
   if (columns == nullptr) return result;

@@ -22,7 +22,7 @@ inline void write_to_standard_error(std::string_view line) noexcept {
   ::sigemptyset(&ours);
   ::sigpending(&pending);
   for (int const one : {SIGPIPE, SIGXFSZ, SIGTTOU}) ::sigaddset(&ours, one);
-  if (::pthread_sigmask(SIG_BLOCK, &ours, &masked) != 0) return;
+  ::pthread_sigmask(SIG_BLOCK, &ours, &masked);  // POSIX: fails for another first argument only
   pollfd room{STDERR_FILENO, POLLOUT, 0};
   if (::poll(&room, 1, patience) == 1 && (room.revents & POLLOUT) != 0) {
     static_cast<void>(::write(STDERR_FILENO, line.data(), line.size()) < 0);
