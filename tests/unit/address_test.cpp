@@ -30,6 +30,7 @@ constexpr char const* addresses[] = {
     "Host=db1;Password=S3cret",
     "Server=db1;Pwd=S3cret;",
     "pass=S3cret",
+    "{password=S3cret}",
     "etl passwd = S3cret",
     "password:S3cret host=db1",
     "jdbc:postgresql://etl:S3cret@db1/etl",
@@ -96,6 +97,8 @@ BOOST_AUTO_TEST_CASE(what_only_has_a_colon_or_an_equals_sign_is_a_path) {
                                  "./pass=x",
                                  "../etl:a@b",
                                  "compass:2",
+                                 "etl pass",
+                                 "etl pass b",
                                  "a@b",
                                  "a@b:c"}) {
     BOOST_TEST(!stash::detail::address_in(path), path);

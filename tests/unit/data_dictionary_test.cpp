@@ -262,6 +262,8 @@ BOOST_AUTO_TEST_CASE(what_python_reads_and_json_has_not_is_read_as_near_as_can_b
            {R"({"max":-1e400,"min":1e-400})", R"({"max":null,"min":0})"},
            {R"({"max":[1E999,NaN,-Infinity,2.50]})", R"({"max":[null,null,null,2.5E0]})"},
            {R"({"label":"\ud83d"})", "{\"label\":\"\uFFFD\"}"},
+           {R"({"label":"\uD83D"})", "{\"label\":\"\uFFFD\"}"},
+           {R"({"label":"\uD83D\uDE00"})", "{\"label\":\"\U0001F600\"}"},
            {R"({"label":"a\udE00b\ud83D"})", "{\"label\":\"a\uFFFDb\uFFFD\"}"},
            {R"({"label":"\ud83d\ude00 \\ud83d \u0041"})", "{\"label\":\"\U0001F600 \\\\ud83d A\"}"},
            {R"({"label":"1e400 NaN"})", R"({"label":"1e400 NaN"})"}}) {
@@ -288,6 +290,8 @@ BOOST_AUTO_TEST_CASE(a_remark_gives_way_to_no_info_that_does_not_have_it_in_its_
   for (char const* const remark : {"From SAP field VBELN", "[1]", "{half", "NaN", "\"text\""}) {
     BOOST_TEST(code(remark, R"({"label":"Order"})") == errc::mismatch, remark);
     BOOST_TEST(code(remark, R"({"notes":1})") == errc::mismatch, remark);
+    BOOST_TEST(code(remark, R"({"notes":"another"})") == errc::mismatch, remark);
+    BOOST_TEST(code_of([&] { ckan::detail::refuse_lost_remark(remark, std::nullopt); }) == errc::mismatch, remark);
     json::object const with{{"notes", "see: " + std::string(remark) + "."}};
     BOOST_TEST(code_of([&] { ckan::detail::refuse_lost_remark(remark, with); }) == boost::system::error_code{}, remark);
   }

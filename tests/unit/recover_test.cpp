@@ -334,6 +334,15 @@ BOOST_AUTO_TEST_CASE(temporaries_that_cannot_be_removed_are_in_the_report_and_st
   int lists = 0;
   *ops.before = [&](std::string_view call) { return call == "unlink" || (call == "list" && ++lists > 2) ? EIO : 0; };
   BOOST_TEST(run().failed.size() == 1U);
+  lists = 0;
+  *ops.before = [&](std::string_view call) {  // another job begins to save meanwhile: that is no failure of ours
+    if (call == "list" && ++lists == 3) support::write(dir() / ".z.0123456789abcdef.tmp", "half");
+    return call == "unlink" ? EIO : 0;
+  };
+  report = run();
+  BOOST_REQUIRE(report.failed.size() == 1U);
+  BOOST_TEST(report.failed[0].first == "b");
+  fs::remove(dir() / ".z.0123456789abcdef.tmp");
   *ops.before = [](std::string_view call) { return call == "open_lock" ? EACCES : 0; };
   BOOST_TEST(run().failed.size() == 4U);  // three records, and the temporary
 }
