@@ -1,15 +1,12 @@
 // What may be wrong with an SQLite file, its table or the place where it lies (see sqlite_storage_test.cpp).
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 #include <map>
-#include <memory>
 #include <optional>
 #include <stash/storage/sqlite.hpp>
+#include <utility>
 
+#include "sqlite_file_fixture.hpp"
 #include "support.hpp"
 
 using namespace std::chrono_literals;
@@ -21,42 +18,16 @@ using support::message_of;
 
 namespace {
 
+using sqlite_file_test::fixture;
+using sqlite_file_test::has;
+using sqlite_file_test::some;
+
 namespace is = boost::system::errc;
 
-record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
-bool has(std::string const& text, std::string_view part) { return text.find(part) != text.npos; }
 boost::system::error_code sqlite(int code) { return {code, stash::detail::sqlite_category()}; }
 
 /// Asked before the next call of that name; what it returns but 0 is the errno that it fails with.
 std::function<int()> before_rename, before_fsync;
-/// Called whenever one looks for a rollback journal.
-std::function<void()> before_journal;
-
-struct fixture : support::scratch {
-  support::fs::path file = dir() / "stash.sqlite";
-  stash::sqlite_storage s{file};
-
-  fixture() { support::make_private(dir()); }
-  void change(std::string const& sql) const {
-    stash::detail::sqlite_connection{file.native()}.execute(sql, "test", {});
-  }
-  std::string query(std::string const& sql) const {
-    stash::detail::sqlite_connection db{file.native()};
-    stash::detail::sqlite_statement row{db, sql, "query", {}};
-    return row.step() ? row.text(0).value_or("NULL") : "";
-  }
-  std::string others() const {
-    std::string found;
-    for (auto const& name : support::names(dir())) {
-      if (name != "stash.sqlite" && name != ".lock") found += name + ' ';
-    }
-    return found;
-  }
-  /// What each of the calls that change something says.
-  std::vector<std::function<void()>> changes() {
-    return {[&] { s.put("k", some("new")); }, [&] { s.erase("k"); }, [&] { s.set_aside("k", "x"); }};
-  }
-};
 
 std::string const table =
     "CREATE TABLE stash (key TEXT NOT NULL, set_aside TEXT NOT NULL DEFAULT '', set_aside_at TEXT,"
@@ -77,11 +48,6 @@ extern "C" int fsync(int fd) {
     return -1;
   }
   return reinterpret_cast<decltype(&::fsync)>(::dlsym(RTLD_NEXT, "fsync"))(fd);
-}
-
-extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) noexcept {
-  if (before_journal && std::string_view(name).ends_with("-journal")) before_journal();
-  return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, "fstatat"))(at, name, found, flags);
 }
 
 BOOST_FIXTURE_TEST_SUITE(sqlite_file, fixture)
@@ -181,6 +147,16 @@ BOOST_AUTO_TEST_CASE(what_is_no_table_or_one_in_which_a_key_could_stand_twice_is
   support::fs::permissions(file, support::fs::owner_read | support::fs::owner_write);
   BOOST_TEST(code_of([&] { s.put("k", some("0012")); }) == is::operation_not_supported);
   BOOST_TEST(s.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_a_trigger_undoes_of_a_batch_is_not_acknowledged) {
+  s.put("k", some("words"));
+  change("CREATE TRIGGER keep_one AFTER INSERT ON stash BEGIN DELETE FROM stash WHERE rowid < new.rowid; END");
+  std::vector<std::pair<stash::key, record>> all;
+  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some("words"));
+  BOOST_TEST(code_of([&] { s.put_all(all); }) == boost::system::errc::operation_not_supported);
+  BOOST_TEST((s.get("k") == some("words")));
+  BOOST_TEST(s.entries().size() == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(in_a_file_of_utf16_every_payload_comes_back_and_a_key_that_would_change_is_refused) {
@@ -363,183 +339,6 @@ BOOST_AUTO_TEST_CASE(a_file_of_more_than_64_mib_is_not_looked_through) {
   s.put("k", some("words"));
   change("CREATE TABLE big (a); INSERT INTO big VALUES (zeroblob(70000000))");
   BOOST_TEST(!stash::sqlite_storage{file}.get("none"));
-}
-
-namespace {
-
-/// In a child where `dir` cannot be written to: by a mount of its own for root, by its permissions for others.
-template <class F>
-int where_nothing_can_be_written(support::fs::path const& dir, F f) {
-  if (!support::is_root()) {
-    support::fs::permissions(dir, support::fs::owner_read | support::fs::owner_exe);
-    int const result = support::in_child(f);
-    support::fs::permissions(dir, support::fs::owner_all);
-    return result;
-  }
-  return support::in_child([&] {
-    char const* const path = dir.c_str();
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount(path, path, nullptr, MS_BIND, nullptr) != 0 ||
-        ::mount(nullptr, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
-      return -1;
-    }
-    return f();
-  });
-}
-boost::test_tools::assertion_result may_be_kept_from_writing(boost::unit_test::test_unit_id) {
-  return !support::is_root() || support::may_unshare(CLONE_NEWNS);
-}
-
-}  // namespace
-
-BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written,
-                     *boost::unit_test::precondition(may_be_kept_from_writing)) {
-  for (char const* const name : {"stash.sqlite", "odd % ?name#.sqlite"}) {
-    support::fs::path const there = dir() / name;
-    for (bool const was_killed : {false, true}) {
-      stash::sqlite_storage{there}.put("k", some("words"));
-      BOOST_TEST(support::in_child([&] {
-                   stash::sqlite_storage last{there};
-                   last.put("k", some("newest"));
-                   last.put("gone", some("x"));
-                   last.set_aside("gone", "superseded");
-                   if (was_killed) ::_exit(0);
-                   return 0;
-                 }) == 0);
-      BOOST_TEST(support::fs::exists(there.native() + "-wal") == was_killed);
-      auto const before = support::names(dir());
-      auto const look = [&] {
-        stash::sqlite_storage const one{there};
-        stash::sqlite_storage two{there};
-        bool const is_read = one.get("k") == some("newest") && !one.get("none") && one.entries().size() == 1 &&
-                             !one.set_aside_entries().empty() && one.get("k") == some("newest") && one.exists();
-        auto const code = code_of([&] { two.put("k", some("x")); });
-        bool const is_refused = code == support::os(EROFS) || code == support::os(EACCES);
-        return (is_read ? 0 : 1) + (is_refused ? 0 : 2);
-      };
-      int const result = where_nothing_can_be_written(dir(), look);
-      BOOST_TEST_INFO(name << (was_killed ? " of one that was killed" : ""));
-      BOOST_TEST(result == 0);
-      BOOST_TEST(support::names(dir()) == before, boost::test_tools::per_element());
-      if (!was_killed) continue;
-      // A log that nothing can read without writing.
-      support::fs::remove(there.native() + "-shm");
-      BOOST_TEST(where_nothing_can_be_written(dir(), [&] {
-                   stash::sqlite_storage const one{there};
-                   bool const is_error = code_of([&] { one.get("k"); }) == support::os(EROFS) &&
-                                         code_of([&] { one.entries(); }) == support::os(EROFS);
-                   return is_error && has(message_of([&] { one.get("k"); }), "-wal") ? 0 : 1;
-                 }) == 0);
-      stash::sqlite_storage{there}.put("k", some("the log goes into the file"));
-    }
-  }
-}
-
-BOOST_AUTO_TEST_CASE(what_a_trigger_undoes_of_a_batch_is_not_acknowledged) {
-  s.put("k", some("words"));
-  change("CREATE TRIGGER keep_one AFTER INSERT ON stash BEGIN DELETE FROM stash WHERE rowid < new.rowid; END");
-  std::vector<std::pair<stash::key, record>> all;
-  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some("words"));
-  BOOST_TEST(code_of([&] { s.put_all(all); }) == boost::system::errc::operation_not_supported);
-  BOOST_TEST((s.get("k") == some("words")));
-  BOOST_TEST(s.entries().size() == 1U);
-}
-
-BOOST_AUTO_TEST_CASE(what_changes_while_it_is_read_without_a_lock_is_read_again) {
-  s.put("k", some("words"));
-  s = stash::sqlite_storage{file};  // its log goes into the file
-  // A mount would not let the time be changed; another user's directory does, for root.
-  if (support::is_root()) {
-    for (auto const& path : {dir(), file}) BOOST_REQUIRE(::chown(path.c_str(), 65534, 65534) == 0);
-  } else {
-    support::fs::permissions(dir(), support::fs::owner_read | support::fs::owner_exe);
-  }
-  for (int const changes : {0, 1, 3, 100}) {
-    int looks = 0, left = changes;
-    before_journal = [&] {
-      if (++looks; left-- <= 0) return;  // before it is read
-      timespec const times[2]{{looks + 100 * changes, 0}, {looks + 100 * changes, 0}};
-      ::utimensat(AT_FDCWD, file.c_str(), times, 0);
-    };
-    std::optional<record> found;
-    auto const code = code_of([&] { found = s.get("k"); });
-    before_journal = nullptr;
-    BOOST_TEST_INFO(changes << " changes");
-    BOOST_TEST((changes == 100 ? code == errc::busy : found == some("words")));
-    BOOST_TEST(looks == (changes == 100 ? 11 : changes + 2));
-  }
-}
-
-namespace {
-
-/// Runs `f` as another user in a child, which then waits, with what it has open, while `meanwhile` runs here.
-template <class F, class G>
-void beside_another_user(bool is_killed, F f, G meanwhile) {
-  int there[2], back[2];
-  BOOST_REQUIRE(::pipe(there) == 0);
-  BOOST_REQUIRE(::pipe(back) == 0);
-  ::fflush(nullptr);
-  pid_t const child = ::fork();
-  if (child == 0) {
-    char byte = 0;
-    ::close(back[1]);
-    bool const is_another = ::setgid(65534) == 0 && ::setuid(65534) == 0;
-    auto const kept = f();
-    bool const is_told = is_another && ::write(there[1], "x", 1) == 1;
-    if (!is_killed && ::read(back[0], &byte, 1) != 0) ::_exit(2);
-    ::_exit(is_told ? 0 : 1);
-  }
-  ::close(there[1]);
-  char byte = 0;
-  int status = -1;
-  BOOST_TEST(::read(there[0], &byte, 1) == 1);
-  if (is_killed) BOOST_TEST(::waitpid(child, &status, 0) == child);
-  meanwhile();
-  ::close(back[1]);
-  if (!is_killed) BOOST_TEST(::waitpid(child, &status, 0) == child);
-  BOOST_TEST(status == 0);
-  for (int const fd : {there[0], back[0]}) ::close(fd);
-}
-
-}  // namespace
-
-BOOST_AUTO_TEST_CASE(root_reads_what_is_another_users_and_leaves_nothing_of_its_own_there,
-                     *boost::unit_test::precondition(support::as_root)) {
-  support::fs::permissions(root, support::fs::owner_all | support::fs::others_exe | support::fs::group_exe);
-  for (bool const is_killed : {true, false}) {
-    for (bool const is_in_log : {true, false}) {
-      support::fs::remove_all(dir());
-      support::fs::create_directory(dir());
-      support::fs::permissions(dir(), support::fs::owner_all);
-      BOOST_REQUIRE(::chown(dir().c_str(), 65534, 65534) == 0);
-      auto const theirs = [&] {
-        auto one = std::make_unique<stash::sqlite_storage>(file);
-        one->put("k", some("words"));
-        if (!is_in_log) one = std::make_unique<stash::sqlite_storage>(file);
-        return one;
-      };
-      auto const look = [&] {
-        BOOST_TEST_INFO((is_killed ? "killed" : "alive") << (is_in_log ? ", in its log" : ""));
-        auto const before = support::names(dir());
-        BOOST_TEST((s.get("k") == some("words")));
-        BOOST_TEST(!s.get("none"));
-        BOOST_TEST(s.entries().size() == 1U);
-        BOOST_TEST(s.set_aside_entries().empty());
-        BOOST_TEST(s.exists());
-        for (auto const& f : changes()) {
-          BOOST_TEST(code_of(f) == errc::unsafe_directory);
-          BOOST_TEST(has(message_of(f), "sudo -u "), message_of(f));
-        }
-        BOOST_TEST(support::names(dir()) == before, boost::test_tools::per_element());
-        for (auto const& name : before) {
-          struct stat found;
-          BOOST_TEST(::lstat((dir() / name).c_str(), &found) == 0);
-          BOOST_TEST(found.st_uid == 65534U);
-        }
-      };
-      beside_another_user(is_killed, theirs, look);
-    }
-  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
