@@ -1,14 +1,8 @@
-#include <pthread.h>
-#include <unistd.h>
-
-#include <atomic>
 #include <boost/describe.hpp>
-#include <csignal>
-#include <functional>
 #include <map>
-#include <stash/storage/journal.hpp>
-#include <thread>
+#include <utility>
 
+#include "basic_stash_fixture.hpp"
 #include "support.hpp"
 
 using namespace std::string_literals;
@@ -20,6 +14,12 @@ using support::code_of;
 using support::names;
 namespace fs = boost::filesystem;
 namespace json = boost::json;
+
+namespace {
+
+using basic_stash_test::fixture;
+
+}  // namespace
 
 namespace user {
 struct note {
@@ -55,18 +55,6 @@ struct renamed {
   friend auto end(renamed const& r) { return r.values.end(); }
 };
 }  // namespace user
-
-namespace {
-
-struct fixture : support::scratch {
-  stash::manual_clock clock{time_point{1000s}};
-  stash::basic_stash<stash::atomic_file_storage, stash::json_serializer, stash::manual_clock> store{
-      stash::atomic_file_storage{dir()}, {}, clock};
-  json::value const dictionary =
-      json::parse(R"({"id":{"label":"Number","notes":"typed by hand"},"day":{"type_override":"date"}})");
-};
-
-}  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(basic_stash, fixture)
 
@@ -322,8 +310,6 @@ BOOST_AUTO_TEST_CASE(a_clock_of_any_resolution_will_do) {
   BOOST_TEST((s.look_up<int>("k").saved_at == time_point{5s}));
 }
 
-// Threads and processes
-
 // Many at once
 
 BOOST_AUTO_TEST_CASE(many_are_saved_at_once_in_place_of_what_was_there) {
@@ -394,210 +380,6 @@ BOOST_AUTO_TEST_CASE(where_a_save_of_many_breaks_off_each_key_has_its_old_or_its
     BOOST_TEST(spoiled.storage().temporaries().empty());
     if (left > 0) break;
   }
-}
-
-BOOST_AUTO_TEST_CASE(many_threads_on_one_key_and_on_many_leave_whole_records) {
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
-      for (int i = 0; i < 30; ++i) {
-        store.save("shared", t);
-        store.save("own" + std::to_string(t), i);
-        static_cast<void>(store.load<int>("shared"));
-      }
-    });
-  }
-  for (auto& t : threads) t.join();
-  auto const shared = store.load<int>("shared");
-  BOOST_TEST((shared && *shared >= 0 && *shared < 4));
-  for (int t = 0; t < 4; ++t) BOOST_TEST((store.load<int>("own" + std::to_string(t)) == 29));
-  BOOST_TEST(names(dir()).size() == 6U);
-}
-
-BOOST_AUTO_TEST_CASE(a_process_killed_anywhere_leaves_the_old_or_the_new_state_and_recover_sweeps_behind_it) {
-  using killed_stash = stash::basic_stash<support::spoiled_storage>;
-  using state = std::optional<int>;
-  struct job {
-    char const* name;
-    state before, after;
-    std::function<void(killed_stash&)> run;
-  };
-  auto const guard = [](killed_stash& s, state live, bool commit) {
-    stash::delete_guard g{s, "k", [live] { return live; }, [](int) {}, {.clear_after_restore = true}};
-    if (commit) g.commit();
-  };
-  std::vector<job> const jobs{
-      {"first save", std::nullopt, 2, [](killed_stash& s) { s.save("k", 2); }},
-      {"overwrite", 1, 2, [](killed_stash& s) { s.save("k", 2); }},
-      {"clear", 1, std::nullopt, [](killed_stash& s) { s.clear("k"); }},
-      {"set aside", 1, std::nullopt, [](killed_stash& s) { s.storage().set_aside("k", "x"); }},
-      {"adopt and commit", 1, std::nullopt, [&](killed_stash& s) { guard(s, std::nullopt, true); }},
-      {"adopt and roll back", 1, std::nullopt, [&](killed_stash& s) { guard(s, std::nullopt, false); }},
-      {"recover", 1, std::nullopt, [](killed_stash& s) {
-         stash::recover<int>(
-             s, [](auto const&) { return false; }, [](auto const&, int) {});
-       }}};
-  for (auto const& j : jobs) {
-    for (int n = 1;; ++n) {
-      fs::remove_all(dir());
-      if (j.before) store.save("k", *j.before);
-      int const status = support::in_child([&] {
-        support::spoiled_ops ops;
-        int left = n;
-        *ops.before = [&](std::string_view) {
-          if (--left == 0) ::raise(SIGKILL);
-          return 0;
-        };
-        killed_stash s{dir(), stash::file_options{}, ops};
-        j.run(s);
-        return 0;
-      });
-      auto const found = store.load<int>("k");
-      BOOST_TEST((found == j.before || found == j.after), j.name << ", call " << n);
-      if (!found && j.name == "set aside"s) BOOST_TEST(store.set_aside_entries().size() == 1U);
-      stash::recover<int>(
-          store, [](auto const&) { return true; }, [](auto const&, int) {});
-      BOOST_TEST(store.storage().temporaries().empty(), j.name << ", call " << n);
-      BOOST_TEST((status == 0 || status == 256 + SIGKILL));
-      if (status != 0) continue;
-      BOOST_TEST((found == j.after), j.name);
-      break;
-    }
-  }
-}
-
-BOOST_AUTO_TEST_CASE(a_storm_of_signals_disturbs_nothing) {
-  std::signal(SIGALRM, [](int) {});
-  struct sigaction without_restart = {};
-  without_restart.sa_handler = [](int) {};
-  ::sigaction(SIGALRM, &without_restart, nullptr);
-  itimerval const fast{{0, 200}, {0, 200}}, off{};
-  ::setitimer(ITIMER_REAL, &fast, nullptr);
-  for (int i = 0; i < 200; ++i) store.save("k", i);
-  auto const found = store.load<int>("k");
-  ::setitimer(ITIMER_REAL, &off, nullptr);
-  std::signal(SIGALRM, SIG_DFL);
-  BOOST_TEST((found == 199));
-}
-
-BOOST_AUTO_TEST_SUITE_END()
-
-namespace {
-
-/// Runs `f(store)` in a thread that is cancelled in the n-th call of the system that it makes, in a child: cancellation
-/// that comes amid our functions ends a program. 0: the thread ended by it, after `f` had returned; 1: `f` makes no
-/// so many calls.
-template <class F>
-int cancelled_at(int n, boost::filesystem::path const& dir, F f) {
-  return support::in_child([&] {
-    ::alarm(60);
-    support::spoiled_ops ops;
-    int calls = 0;
-    *ops.before = [&](std::string_view) { return ++calls == n ? (::pthread_cancel(::pthread_self()), 0) : 0; };
-    struct work {
-      std::function<void()> f;
-      bool has_returned = false;
-      static void* run(void* p) {
-        auto& self = *static_cast<work*>(p);
-        self.f();
-        self.has_returned = true;
-        ::pthread_testcancel();
-        return nullptr;
-      }
-    } all{[&] { f(dir, ops); }};
-    pthread_t thread{};
-    if (::pthread_create(&thread, nullptr, work::run, &all) != 0) return 2;
-    void* result = nullptr;
-    if (::pthread_join(thread, &result) != 0 || !all.has_returned) return 3;
-    if (calls < n) return 1;
-    return result == PTHREAD_CANCELED ? 0 : 4;
-  });
-}
-
-template <class F>
-void never_cancel_amid(char const* what, F f) {
-  int n = 1;
-  for (int status = 0; status == 0; ++n) {
-    support::scratch place;
-    status = cancelled_at(n, place.dir(), f);
-    BOOST_TEST(status <= 1, what << ", call " << n << ": " << status);
-  }
-  BOOST_TEST(n > 2, what << " makes calls");
-}
-
-using spoiled_stash = stash::basic_stash<support::spoiled_storage>;
-stash::file_options const without_syncs{.durability = stash::durability::process_crash};  // they take their time
-using spoiled_journal = stash::basic_stash<stash::basic_journal_storage<support::spoiled_ops>>;
-
-}  // namespace
-
-BOOST_AUTO_TEST_SUITE(cancellation)
-
-BOOST_AUTO_TEST_CASE(waits_for_the_end_of_each_call_of_a_stash) {
-  never_cancel_amid("all", [](auto const& dir, auto const& ops) {
-    spoiled_stash store{support::spoiled_storage{dir, without_syncs, ops}};
-    store.save("k", 1);
-    store.save_all(std::map<std::string, int>{{"a", 1}, {"b", 2}});
-    static_cast<void>(store.load<int>("k"));
-    static_cast<void>(store.age("k"));
-    static_cast<void>(store.entries());
-    static_cast<void>(store.set_aside_entries());
-    store.purge(std::chrono::microseconds{0});
-    store.clear("k");
-    stash::recover<int>(
-        store, [](auto const&) { return false; }, [](auto const&, int) {});
-  });
-}
-
-BOOST_AUTO_TEST_CASE(waits_for_the_end_of_each_call_of_a_guard_and_of_its_destructor) {
-  for (int const end : {0, 1, 2, 3}) {
-    never_cancel_amid("guard", [end](auto const& dir, auto const& ops) {
-      spoiled_stash store{support::spoiled_storage{dir, without_syncs, ops}};
-      stash::delete_guard g{store, "k", [] { return 1; }, [](int) { ::usleep(1); },
-                            stash::guard_options{.clear_after_restore = true}};
-      if (end == 1) g.commit();
-      if (end == 2) g.rollback();
-      if (end == 3) g.release();
-    });
-    never_cancel_amid("guards", [end](auto const& dir, auto const& ops) {
-      spoiled_stash store{support::spoiled_storage{dir, without_syncs, ops}};
-      stash::delete_guards g{store, std::vector<std::string>{"a", "b"}, [](auto const&) { return 1; },
-                             [](auto const&, int) { ::usleep(1); }, stash::guard_options{.clear_after_restore = true}};
-      if (end == 1) g.commit();
-      if (end == 2) static_cast<void>(g.rollback());
-      if (end == 3) g.release();
-    });
-  }
-}
-
-BOOST_AUTO_TEST_CASE(waits_for_a_journal_to_be_closed) {
-  never_cancel_amid("journal", [](auto const& dir, auto const& ops) {
-    spoiled_journal store{dir, stash::journal_options{}, ops};
-    store.save("k", 1);
-    store.clear("k");
-  });
-}
-
-BOOST_AUTO_TEST_CASE(amid_what_a_guard_stands_around_restores) {
-  support::scratch place;
-  int const status = support::in_child([&] {
-    ::alarm(60);
-    struct work {
-      stash::file_stash store;
-      int restored = 0;
-      static void* run(void* p) {
-        auto& self = *static_cast<work*>(p);
-        stash::delete_guard const g{self.store, "k", [] { return 1; }, [&](int) { self.restored += 1; }};
-        ::pthread_cancel(::pthread_self());
-        for (;;) ::pause();
-      }
-    } job{stash::file_stash{place.dir()}};
-    pthread_t thread{};
-    if (::pthread_create(&thread, nullptr, work::run, &job) != 0) return 2;
-    ::pthread_join(thread, nullptr);
-    return job.restored == 1 && job.store.storage().try_lock("k") ? 0 : 3;
-  });
-  BOOST_TEST(status == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
