@@ -98,7 +98,9 @@ BOOST_AUTO_TEST_CASE(no_keys_are_no_trouble) {
 }
 BOOST_AUTO_TEST_CASE(of_a_key_that_is_not_the_guards_nothing_is_told) {
   auto g = guard();
-  BOOST_TEST(code_of([&] { static_cast<void>(g.value("z")); }) == os(EINVAL));
+  for (char const* const k : {"0", "aa", "z"}) {
+    BOOST_TEST(code_of([&] { static_cast<void>(g.value(k)); }) == os(EINVAL), k);
+  }
   BOOST_TEST(code_of([&] { static_cast<void>(g.origin("z")); }) == os(EINVAL));
   BOOST_TEST(code_of([&] { static_cast<void>(g.age("z")); }) == os(EINVAL));
   g.release();

@@ -363,4 +363,28 @@ BOOST_AUTO_TEST_CASE(many_who_come_and_go_lose_nothing_and_are_never_told_of_eac
   BOOST_TEST(atomic_file_storage{where}.entries().size() == 4U);
 }
 
+BOOST_AUTO_TEST_CASE(one_that_is_removed_whenever_it_was_made_is_an_error) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  *ops.before = [&](std::string_view call) {
+    if (call == "open_lock") fs::remove_all(dir());
+    return 0;
+  };
+  BOOST_TEST(code_of([&] { static_cast<void>(s.try_lock("k")); }) == support::os(ENOENT));
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_told_from_anothers_stays) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  auto lock = s.try_lock("k");
+  bool is_locked = false;
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_bytes") is_locked = true;
+    return call == "fstat" && is_locked ? EIO : 0;
+  };
+  lock.reset();
+  BOOST_TEST(is_locked);
+  BOOST_TEST(fs::exists(dir() / ".lock"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

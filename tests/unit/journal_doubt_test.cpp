@@ -21,6 +21,7 @@ namespace {
 
 using journal_test::first;
 using journal_test::fixture;
+using journal_test::frame_seen;
 using journal_test::got;
 using journal_test::second;
 using journal_test::some;
@@ -316,6 +317,120 @@ BOOST_AUTO_TEST_CASE(of_a_file_that_was_cut_short_nobody_knows_what_else_was_in_
     s.put("a", second);
     BOOST_REQUIRE(got(s, "a") == "second");
   }
+}
+
+BOOST_AUTO_TEST_CASE(where_nothing_is_synced_a_torn_end_is_cut_too) {
+  stash::journal_options const unsynced{.durability = stash::durability::process_crash};
+  crash_with(
+      [](auto& s) {
+        s.put("a", first);
+        s.put("torn", some(std::string(300, 'x')));
+      },
+      unsynced);
+  auto const torn = frame_of("torn");
+  overwrite(torn.at + torn.size - 128, std::string(128, '\0'));
+  BOOST_TEST(states(open(unsynced)) == "a intact ");
+  open(unsynced).put("later", second);
+  BOOST_TEST(states(open(unsynced)) == "a intact later intact ");
+}
+
+// More than one byte of it, so that it cannot be mended. Nothing says whether it was synced.
+BOOST_AUTO_TEST_CASE(a_head_that_was_overwritten_where_nothing_is_synced_is_damage_of_its_key) {
+  stash::journal_options const unsynced{.durability = stash::durability::process_crash};
+  crash_with(
+      [](auto& s) {
+        for (auto const* const k : {"a", "b", "c"}) s.put(k, some(std::string(200, *k)));
+      },
+      unsynced);
+  overwrite(frame_of("b").at, std::string(64, '\xff'));
+  BOOST_TEST(states(open(unsynced)) == "a intact b corrupt c intact ");
+  BOOST_TEST(got(open(unsynced), "never seen") == "absent");
+}
+
+BOOST_AUTO_TEST_CASE(a_head_that_was_overwritten_of_a_frame_about_no_record_makes_nothing_doubtful) {
+  crash_with([](auto& s) {
+    s.put("a", first);
+    s.set_aside("a", "superseded");
+    s.purge(0s);
+    s.put("b", second);
+  });
+  auto const all = frames();
+  auto const purge = std::ranges::find(all, frame_kind::purge, &frame_seen::kind);
+  BOOST_REQUIRE((purge != all.end()));
+  overwrite(purge->at, std::string(64, '\xff'));
+  auto const s = open();
+  BOOST_TEST(states(s) == "b intact ");
+  BOOST_TEST(got(s, "never seen") == "absent");
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_note_of_damage_about_unknown_keys_is_such_damage_still) {
+  {
+    auto s = open();
+    for (auto const* const k : {"old", "x", "y", "new"}) s.put(k, some("the words of "s + k));
+  }
+  zero_x_and_y();
+  {
+    auto s = open({.chunk = 4096});
+    for (int i = 0; i < 100; ++i) s.put("busy", some(std::string(1000, 'b'), i));  // until it is written anew
+  }
+  auto const all = frames();
+  auto const note = std::ranges::find(all, frame_kind::damage, &frame_seen::kind);
+  BOOST_REQUIRE((note != all.end()));
+  overwrite(note->at, std::string(64, '\xff'));
+  auto const s = open();
+  for (auto const* const k : {"old", "x", "y", "never seen"}) BOOST_TEST(got(s, k) == "corrupt", k);
+}
+
+// As a power cut may leave a sector that was never written: what the disk had there before.
+BOOST_AUTO_TEST_CASE(of_what_is_behind_the_end_only_the_beginning_of_a_head_is_torn) {
+  for (std::uint64_t const key_size : {std::uint64_t{100}, std::uint64_t{1} + stash::key::max_size}) {
+    fs::remove_all(dir());
+    crash_with([](auto& s) { s.put("a", first); });
+    auto const end = frames().back().at + frames().back().size;
+    std::string front(80, 'x');
+    stash::detail::append_little_endian(front, key_size | frames().back().key.size() << 32);
+    overwrite(end, front + "the key");
+    bool const may_be_a_head = key_size <= stash::key::max_size;
+    BOOST_TEST(got(open(), "a") == (may_be_a_head ? "first" : "corrupt"));
+    BOOST_TEST(got(open(), "never seen") == (may_be_a_head ? "absent" : "corrupt"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_whole_frame_within_a_damaged_one_is_read) {
+  crash_with([](auto& s) {
+    s.put("a", first);
+    s.put("b", some(std::string(2000, 'b')));
+  });
+  auto const whole = bytes();
+  auto const a = frame_of("a"), b = frame_of("b");
+  auto const salt = stash::detail::journal_head::decode(std::string_view(whole).substr(0, 64))->salt;
+  auto const head_of_a = *frame_head::decode(std::string_view(whole).substr(a.at), a.at, salt);
+  auto within = head_of_a;
+  within.sequence += 2;
+  within.offset = (b.body_at + 800) / 8 * 8;
+  within.synced = within.offset;
+  within.key = "c";
+  auto const frame = within.encode(salt) + "first";
+  overwrite(within.offset, frame + std::string(b.at + b.size - within.offset - frame.size(), '\0'));
+  BOOST_TEST(states(open()) == "a intact b corrupt c intact ");
+}
+
+BOOST_AUTO_TEST_CASE(what_else_is_set_aside_does_not_keep_doubt_from_ending) {
+  {
+    auto s = open();
+    for (auto const* const k : {"old", "x", "y", "new"}) s.put(k, some("the words of "s + k));
+  }
+  zero_x_and_y();
+  auto s = open();
+  for (auto const* const k : {"old", "x", "y"}) s.set_aside(k, "corrupt");
+  std::this_thread::sleep_for(300ms);
+  auto const between = std::chrono::steady_clock::now();
+  std::this_thread::sleep_for(300ms);
+  s.set_aside("new", "superseded");
+  using std::chrono::microseconds;
+  BOOST_TEST(s.purge(std::chrono::floor<microseconds>(std::chrono::steady_clock::now() - between)) == 3U);
+  BOOST_TEST(got(s, "z") == "absent");
+  BOOST_TEST(s.purge(0s) == 1U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -21,6 +21,7 @@ namespace {
 using journal_test::first;
 using journal_test::fixture;
 using journal_test::got;
+using journal_test::record;
 using journal_test::second;
 using journal_test::some;
 using journal_test::third;
@@ -267,6 +268,31 @@ BOOST_AUTO_TEST_CASE(after_a_change_that_could_not_be_made_what_is_there_is_seen
   for (int i = 0; i < 2; ++i) {
     BOOST_TEST(code_of([&] { s.try_lock("k"); }) == errc::corrupt);
     BOOST_TEST(code_of([&] { s.entries(); }) == errc::corrupt);
+  }
+}
+
+namespace {
+
+/// As where others put a new journal in the place of the old one all the time: it is gone whenever it is opened.
+struct replaced_journal : stash::posix_file_ops {
+  static inline int times = 0;
+  int open(int d, char const* n, int flags, mode_t m = 0) const {
+    if (std::string_view(n) != "stash.journal" || times-- <= 0) return stash::posix_file_ops::open(d, n, flags, m);
+    errno = ENOENT;
+    return -1;
+  }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_replaced_again_and_again_while_it_is_read_is_busy) {
+  open().put("k", first);
+  for (int const times : {3, 100}) {
+    replaced_journal::times = times;
+    stash::basic_journal_storage<replaced_journal> const s{dir()};
+    std::optional<record> found;
+    auto const code = code_of([&] { found = s.get("k"); });
+    BOOST_TEST((times == 3 ? !code && found == first : code == errc::busy));
   }
 }
 

@@ -279,4 +279,38 @@ BOOST_AUTO_TEST_CASE(a_lock_that_is_released_is_free_though_a_copy_of_its_descri
   ::close(copy);
 }
 
+BOOST_AUTO_TEST_CASE(a_descriptor_that_was_used_again_is_left_alone_where_another_has_the_lock) {
+  support::spoiled_ops ops;
+  support::spoiled_storage spoiled{dir(), {}, ops};
+  int number = -1;
+  *ops.before = [&](std::string_view call) {
+    if (call != "lock_byte") return 0;
+    if (number >= 0) return EAGAIN;
+    number = descriptor_of(lock_file);
+    int const null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    BOOST_REQUIRE(::dup2(null, number) == number);
+    ::close(null);
+    return EAGAIN;
+  };
+  BOOST_TEST(!spoiled.try_lock("k").has_value());
+  BOOST_TEST(::close(number) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_file_that_is_deleted_again_and_again_stops_who_only_reads_too) {
+  store.save("k", 1);
+  support::spoiled_ops ops;
+  stash::detail::operation const op{"get", "k"};
+  auto const path = dir();
+  auto const there = stash::detail::directory<support::spoiled_ops>::open(ops, path, op);
+  *ops.before = [&](std::string_view call) {
+    if (call == "lock_byte") fs::remove(lock_file);
+    if (call == "open_lock") support::write(lock_file, "");
+    return 0;
+  };
+  int failed = 0;
+  BOOST_TEST(code_of([&] {
+               stash::detail::file_lock<support::spoiled_ops>::try_take_existing(ops, *there, "x", failed, op);
+             }) == support::os(ESTALE));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

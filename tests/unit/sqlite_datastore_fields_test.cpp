@@ -323,11 +323,12 @@ BOOST_AUTO_TEST_CASE(what_the_encoding_of_a_utf16_file_would_change_is_refused) 
   {
     ckan::sqlite_datastore::loader rows{wide, "orders", good};
     rows.add(std::array<std::optional<std::string_view>, 1>{plain});
+    rows.add(std::array<std::optional<std::string_view>, 1>{std::nullopt});
     BOOST_TEST(code_of([&] { rows.add(std::array<std::optional<std::string_view>, 1>{odd}); }) == errc::mismatch);
     rows.finish();
   }
   wide.finish("orders");
-  BOOST_TEST(wide.rows("orders") == 1U);
+  BOOST_TEST(wide.rows("orders") == 2U);
   BOOST_TEST(code_of([&] { wide.annotate("orders", {{plain, {{"label", odd}}}}); }) == errc::mismatch);
   wide.annotate("orders", {{plain, {{"label", plain}}}});
   BOOST_TEST(wide.describe("orders")->at(0).info->at("label").as_string() == plain);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "huge_text.hpp"
+#include "read_only.hpp"
 #include "sqlite_datastore_fixture.hpp"
 #include "support.hpp"
 
@@ -22,6 +23,11 @@ namespace json = boost::json;
 namespace {
 
 using sqlite_datastore_test::fixture;
+
+/// Where a mount can make it read-only: what permissions forbid another user is another error.
+boost::test_tools::assertion_result may_mount_read_only(boost::unit_test::test_unit_id unit) {
+  return support::is_root() && !!support::may_be_kept_from_writing(unit);
+}
 
 }  // namespace
 
@@ -320,6 +326,21 @@ BOOST_AUTO_TEST_CASE(a_forked_child_that_destroys_an_inherited_one_spoils_no_tra
   BOOST_TEST(run("COMMIT") == SQLITE_OK);
   BOOST_TEST(shared->rows("orders") == 20'000U);
   BOOST_TEST((query("PRAGMA integrity_check") == std::vector{"ok"s}));
+}
+
+BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_a_resource_is_described_and_not_changed,
+                     *boost::unit_test::precondition(may_mount_read_only)) {
+  d.create("orders", columns);
+  d.finish("orders");
+  int const result = support::where_nothing_can_be_written(root, [&] {
+    ckan::sqlite_datastore there{file};
+    bool const is_read = there.describe("orders") == columns && there.rows("orders") == 0;
+    bool const is_refused = code_of([&] { there.drop("orders"); }) ==
+                            boost::system::error_code(SQLITE_READONLY, stash::detail::sqlite_category());
+    return (is_read ? 0 : 1) + (is_refused ? 0 : 2);
+  });
+  BOOST_TEST(result == 0);
+  BOOST_TEST((d.describe("orders") == columns));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,14 +1,13 @@
 // Reading an SQLite file where nothing can be written, where it changes meanwhile, and where it is another user's.
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <memory>
 #include <optional>
 #include <stash/storage/sqlite.hpp>
 
+#include "read_only.hpp"
 #include "sqlite_file_fixture.hpp"
 #include "support.hpp"
 
@@ -25,45 +24,21 @@ using sqlite_file_test::some;
 
 /// Called whenever one looks for a rollback journal.
 std::function<void()> before_journal;
+/// Called whenever one looks for the file.
+std::function<void()> before_file;
 
 }  // namespace
 
 extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) noexcept {
   if (before_journal && std::string_view(name).ends_with("-journal")) before_journal();
+  if (before_file && std::string_view(name) == "stash.sqlite") before_file();
   return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, "fstatat"))(at, name, found, flags);
 }
 
 BOOST_FIXTURE_TEST_SUITE(sqlite_file, fixture)
 
-namespace {
-
-/// In a child where `dir` cannot be written to: by a mount of its own for root, by its permissions for others.
-template <class F>
-int where_nothing_can_be_written(support::fs::path const& dir, F f) {
-  if (!support::is_root()) {
-    support::fs::permissions(dir, support::fs::owner_read | support::fs::owner_exe);
-    int const result = support::in_child(f);
-    support::fs::permissions(dir, support::fs::owner_all);
-    return result;
-  }
-  return support::in_child([&] {
-    char const* const path = dir.c_str();
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount(path, path, nullptr, MS_BIND, nullptr) != 0 ||
-        ::mount(nullptr, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
-      return -1;
-    }
-    return f();
-  });
-}
-boost::test_tools::assertion_result may_be_kept_from_writing(boost::unit_test::test_unit_id) {
-  return !support::is_root() || support::may_unshare(CLONE_NEWNS);
-}
-
-}  // namespace
-
 BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written,
-                     *boost::unit_test::precondition(may_be_kept_from_writing)) {
+                     *boost::unit_test::precondition(support::may_be_kept_from_writing)) {
   for (char const* const name : {"stash.sqlite", "odd % ?name#.sqlite"}) {
     support::fs::path const there = dir() / name;
     for (bool const was_killed : {false, true}) {
@@ -87,14 +62,14 @@ BOOST_AUTO_TEST_CASE(what_only_reads_works_where_nothing_can_be_written,
         bool const is_refused = code == support::os(EROFS) || code == support::os(EACCES);
         return (is_read ? 0 : 1) + (is_refused ? 0 : 2);
       };
-      int const result = where_nothing_can_be_written(dir(), look);
+      int const result = support::where_nothing_can_be_written(dir(), look);
       BOOST_TEST_INFO(name << (was_killed ? " of one that was killed" : ""));
       BOOST_TEST(result == 0);
       BOOST_TEST(support::names(dir()) == before, boost::test_tools::per_element());
       if (!was_killed) continue;
       // A log that nothing can read without writing.
       support::fs::remove(there.native() + "-shm");
-      BOOST_TEST(where_nothing_can_be_written(dir(), [&] {
+      BOOST_TEST(support::where_nothing_can_be_written(dir(), [&] {
                    stash::sqlite_storage const one{there};
                    bool const is_error = code_of([&] { one.get("k"); }) == support::os(EROFS) &&
                                          code_of([&] { one.entries(); }) == support::os(EROFS);
@@ -200,6 +175,63 @@ BOOST_AUTO_TEST_CASE(root_reads_what_is_another_users_and_leaves_nothing_of_its_
       beside_another_user(is_killed, theirs, look);
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_removed_or_gets_a_journal_while_it_is_read_without_a_lock_is_read_again) {
+  s.put("k", some("words"));
+  s = stash::sqlite_storage{file};  // its log goes into the file
+  if (support::is_root()) {
+    for (auto const& path : {dir(), file}) BOOST_REQUIRE(::chown(path.c_str(), 65534, 65534) == 0);
+  } else {
+    support::fs::permissions(dir(), support::fs::owner_read | support::fs::owner_exe);
+  }
+  auto const change = [&](auto f) {
+    support::fs::permissions(dir(), support::fs::owner_all);
+    f();
+    if (!support::is_root()) support::fs::permissions(dir(), support::fs::owner_read | support::fs::owner_exe);
+  };
+  support::fs::path const journal = file.native() + "-journal";
+  int looks = 0;
+  before_journal = [&] {
+    ++looks;
+    if (looks == 2) change([&] { support::write(journal, "half"); });
+    if (looks == 3) change([&] { support::fs::remove(journal); });
+  };
+  auto found = s.get("k");
+  before_journal = nullptr;
+  BOOST_TEST((found == some("words")));
+  BOOST_TEST(looks == 4);
+  looks = 0;
+  before_file = [&] {
+    if (++looks == 2) change([&] { support::fs::remove(file); });
+  };
+  found = s.get("k");
+  before_file = nullptr;
+  BOOST_TEST(!found);
+  BOOST_TEST(looks == 3);
+  support::fs::permissions(dir(), support::fs::owner_all);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_removed_as_soon_as_it_was_made_is_an_error) {
+  int looks = 0;
+  before_file = [&] {
+    if (++looks == 2) support::fs::remove(file);
+  };
+  BOOST_TEST(code_of([&] { s.put("k", some("words")); }) == support::os(ENOENT));
+  before_file = nullptr;
+}
+
+BOOST_AUTO_TEST_CASE(beside_a_journal_a_file_is_not_read_as_if_it_were_alone) {
+  s.put("k", some("words"));
+  s = stash::sqlite_storage{file};
+  stash::detail::operation const op{"get", "k"};
+  auto const alone = stash::detail::sqlite_view_of(file, op);
+  BOOST_TEST((alone.is_alone && alone.uri.ends_with("?immutable=1")));
+  support::write(file.native() + "-journal", "half");
+  auto const beside = stash::detail::sqlite_view_of(file, op);
+  BOOST_TEST((!beside.is_alone && beside.uri.ends_with("?readonly_shm=1")));
+  auto const long_name = dir() / std::string(253, 'x');
+  BOOST_TEST(code_of([&] { stash::detail::sqlite_view_of(long_name, op); }) == support::os(ENAMETOOLONG));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
