@@ -313,4 +313,27 @@ BOOST_AUTO_TEST_CASE(a_lock_file_that_is_deleted_again_and_again_stops_who_only_
              }) == support::os(ESTALE));
 }
 
+BOOST_AUTO_TEST_CASE(what_got_the_number_of_a_descriptor_that_locks_share_keeps_its_own_locks) {
+  stash::posix_file_ops const ops;
+  std::vector<stash::key> const all{"a", "b"};
+  std::vector<stash::atomic_file_storage::lock_type> locks;
+  store.storage().try_lock_all(all, locks);
+  BOOST_REQUIRE(locks.size() == 2U);
+  int const number = descriptor_of(lock_file);
+  auto const open_theirs = [&] {
+    return ops.open_lock(AT_FDCWD, (root / "theirs").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  };
+  int const theirs = open_theirs();
+  BOOST_REQUIRE(ops.lock_bytes(theirs, 0, 0) == 0);
+  BOOST_REQUIRE(::dup2(theirs, number) == number);
+  ::close(theirs);
+  locks.pop_back();
+  int const other = open_theirs();
+  off_t start = 0, count = 0;
+  BOOST_TEST((ops.find_lock(other, start, count) && start == 0 && count == 0));  // all of it still
+  locks.clear();
+  BOOST_TEST(::close(number) == 0);
+  ::close(other);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

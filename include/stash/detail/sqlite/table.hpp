@@ -79,7 +79,8 @@ inline void require_whole(sqlite_connection const& db, bool has_table, operation
 inline bool is_held(sqlite_connection const& db, std::string_view text, operation const& op) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) return true;
   sqlite_statement row{db, "SELECT ?", op.name, op.subject};
-  return row.bind(text).step() && row.text(0) == text;
+  row.bind(text).step();
+  return row.text(0) == text;
 }
 
 /// Throws `errc::invalid_key` where the file's encoding would make another key of `k`.
