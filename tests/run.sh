@@ -155,6 +155,8 @@ in_pytest "fuzzing" tests/fuzz
 if [ "$how" = --long ]; then
   step "coverage" sh tests/coverage.sh --junit "$results/coverage.xml"
   step "mutants" sh tests/mutants.sh --junit "$results/mutants.xml"
+  need debootstrap
+  in_pytest "other releases of Debian" tests/releases
   echo
   echo "On $(date -u +%F), sh tests/run.sh --long:"
   echo

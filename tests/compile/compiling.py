@@ -9,7 +9,8 @@ HEADERS = sorted(path.relative_to(INCLUDE).as_posix() for path in (INCLUDE / "st
 assert HEADERS, f"no headers under {INCLUDE}"  # nothing to test would count as passed
 
 COMPILERS = os.environ.get("STASH_COMPILERS", "").split() or ["g++", "clang++-19"]
-WARNINGS = ["-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Werror"]
+STANDARD = os.environ.get("STASH_STANDARD", "c++20")
+WARNINGS = [f"-std={STANDARD}", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Werror"]
 FLAGS = [*WARNINGS, f"-I{INCLUDE}"]
 CORE_LIBRARIES = ["-lboost_json", "-lboost_filesystem"]
 
