@@ -17,6 +17,7 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include"
 
 # (file, what stands there, why no test can reach it). Of a line, its whole text or its beginning; of a branch,
 # "condition is true" or "... is false".
+BY_CHANCE = "by chance: "  # some runs reach it
 NO_MEMORY = "only the C library's lack of memory makes it fail, and its allocations are not ours to fail"
 SINGLE_PIECE = "basic_parser asks for it at compile time; it gets all bytes at once, and comments are off"
 NOT_RUN = "a check that does not apply is not run; the compiler wants a body all the same"
@@ -45,9 +46,9 @@ BRANCHES = [
     ("storage/default_directory.hpp", "found->pw_dir != nullptr is false", "no user database is known that has such a row"),
     ("detail/files/owner.hpp", "found->pw_name != nullptr is false", "no user database is known that has such a row"),
     ("detail/system/standard_descriptors.hpp", "placeholder > STDERR_FILENO is true",
-     "another thread puts something there in the same instant"),
+     f"{BY_CHANCE}another thread puts something there in the same instant"),
     ("storage/posix_file_ops.hpp", "::lstat(path, &s) == 0 is false",
-     "a directory that is gone in the instant in which it was made, within one call of the seam"),
+     f"{BY_CHANCE}a directory that is gone in the instant in which it was made, within one call of the seam"),
     ("storage/posix_file_ops.hpp", "stream == nullptr is true", NO_MEMORY),
     ("detail/fork.hpp", "page == MAP_FAILED is true", NO_MEMORY),
     ("detail/journal/open_journal.hpp", "lock_ is false", "who asks has locked it"),
@@ -138,12 +139,12 @@ def missing(ran, taken):
 
 
 def left_over(found, exceptions):
-    """What no exception is for, and the exceptions that are not for exactly one place."""
+    """What no exception is for, and the exceptions that are not for exactly one place, or at most one by chance."""
     def is_for(exception, one):
         return exception[0] == one[0] and one[2].startswith(exception[1])
 
     return ([one for one in found if not any(is_for(e, one) for e in exceptions)],
-            [e for e in exceptions if sum(is_for(e, one) for one in found) != 1])
+            [e for e in exceptions if sum(is_for(e, one) for one in found) not in (1, 0 if e[2].startswith(BY_CHANCE) else 1)])
 
 
 def report(kind, instrument, total, found, exceptions, suite):
