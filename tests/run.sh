@@ -3,7 +3,7 @@
 #
 # usage: run.sh [--all | --long]
 #
-# Without an option: in a few minutes, with g++ alone, what shows most: the unit tests of what most people use, what
+# Without an option: in three minutes, with g++ alone, what shows most: the unit tests of what most people use, what
 # the compiler must refuse, the examples, the pusher's main cases, and power cuts on a model file system.
 # --all adds clang++ 19 with the address, undefined behaviour and thread sanitizers, real power cuts, PostgreSQL, fuzzing,
 # the ways into a project, lint, and the tests without root's rights. What has just passed is not run again.
