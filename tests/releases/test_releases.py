@@ -1,4 +1,4 @@
-"""The library on a fresh machine and on newer releases of Debian, each in a root that debootstrap makes. An hour; for root."""
+"""The library on a fresh machine and on newer releases of Debian, each in a root that debootstrap makes. Takes long; for root."""
 import os
 import pathlib
 import re

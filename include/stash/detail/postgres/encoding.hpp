@@ -26,7 +26,8 @@ inline bool is_held(postgres_connection const& db, std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-/// The same, by asking the server where only it can tell. A transaction is over then if it lacks a character.
+/// The same, by asking the server where only it can tell. If it lacks a character, a transaction is over then. Throws
+/// what the server or the connection says besides.
 inline bool comes_back(postgres_connection& db, std::string const& text, operation const& op, deadline until) {
   if (detail::is_held(db, text)) return true;
   try {

@@ -79,7 +79,7 @@ inline void require_whole(sqlite_connection const& db, bool has_table, operation
 inline bool is_held(sqlite_connection const& db, std::string_view text, operation const& op) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) return true;
   sqlite_statement row{db, "SELECT ?", op.name, op.subject};
-  row.bind(text).step();
+  row.bind(text).step();  // there is always one
   return row.text(0) == text;
 }
 
