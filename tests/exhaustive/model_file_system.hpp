@@ -273,9 +273,34 @@ class model_file_system {
   std::string stale_;  // the bytes of the file that was freed last, which an unwritten block may show
 };
 
+/// What puts the library's steps together in another way, and is found guilty.
+enum class protocol {
+  ours,
+  writes_in_place,
+  syncs_after_rename,
+  /// As the library once did it: a rename, which the next save may overtake.
+  sets_aside_by_rename,
+  /// A rename and a flush less for a record that has no predecessor; torn, it would count as absent.
+  writes_first_in_place,
+  /// A flush less for a record that has no predecessor, which a reader never sees torn: it has its name when it is
+  /// whole, but not yet on the disk.
+  syncs_after_link
+};
+
+/// What is tried instead of what the library does on Linux.
+struct variant {
+  // A kernel that lacks a call: what the library does then is not guilty either.
+  bool has_unnamed_files = true, has_proc = true, has_renameat2 = true;
+  // What lacks one of these is.
+  bool syncs_files = true, syncs_directories = true;
+  bool believes_a_second_sync = false;  ///< syncs once more where that fails, and believes what it is told then
+  support::protocol protocol = protocol::ours;
+};
+
 /// A machine that runs one process at a time on such a file system.
 struct model_machine {
   model_file_system files;
+  support::variant variant{};
   /// Called after each system call that changed something, or synced.
   std::function<void(char const* call)> after_step = [](char const*) {};
   int syncs_until_failure = -1;  // 0: the next one fails; negative: none does
@@ -350,14 +375,11 @@ class model_ops {
   }
   int fdatasync(int fd) const { return fsync(fd); }
   int fsync(int fd) const {
-    bool const fails = machine_->syncs_until_failure >= 0 && machine_->syncs_until_failure-- == 0;
-    if (fails) {
-      files().fail_sync(file(fd).inode);
-    } else {
-      files().sync(file(fd).inode);
-    }
-    step(fails ? "fsync that fails" : "fsync");
-    return fails ? fail(EIO) : 0;
+    auto const& variant = machine_->variant;
+    bool const is_directory = files().at(file(fd).inode).is_directory;
+    if (!(is_directory ? variant.syncs_directories : variant.syncs_files)) return 0;
+    int const result = sync(fd);
+    return result != 0 && variant.believes_a_second_sync ? sync(fd) : result;
   }
   void start_writeback(int) const {}
   int syncfs(int) const { return fail(ENOSYS); }  // only for parents that may not be read
@@ -395,6 +417,7 @@ class model_ops {
     return 0;
   }
   int rename_noreplace(int directory, char const* from, char const* to) const {
+    if (!machine_->variant.has_renameat2) return fail(ENOSYS);
     if (find(directory, to) != nothing) return fail(EEXIST);
     return rename(directory, from, to);
   }
@@ -406,11 +429,13 @@ class model_ops {
     return 0;
   }
   int open_unnamed(int) const {
+    if (!machine_->variant.has_unnamed_files) return fail(EOPNOTSUPP);
     machine_->open_files.push_back({files().add_file(), 0});
     step("open_unnamed");
     return static_cast<int>(machine_->open_files.size()) - 1;
   }
   int link_unnamed(int fd, int directory, char const* name) const {
+    if (!machine_->variant.has_proc) return fail(ENOENT);
     if (find(directory, name) != nothing) return fail(EEXIST);
     files().change(inode_of(directory), {{name, file(fd).inode}});
     step("link_unnamed");
@@ -443,6 +468,7 @@ class model_ops {
     return 0;
   }
   uid_t user() const { return owner; }
+  support::protocol protocol() const { return machine_->variant.protocol; }
 
  private:
   static constexpr int nothing = model_file_system::nothing;
@@ -453,6 +479,16 @@ class model_ops {
     return -1;
   }
   void step(char const* call) const { machine_->after_step(call); }
+  int sync(int fd) const {
+    bool const fails = machine_->syncs_until_failure >= 0 && machine_->syncs_until_failure-- == 0;
+    if (fails) {
+      files().fail_sync(file(fd).inode);
+    } else {
+      files().sync(file(fd).inode);
+    }
+    step(fails ? "fsync that fails" : "fsync");
+    return fails ? fail(EIO) : 0;
+  }
   model_file_system& files() const { return machine_->files; }
   model_machine::open_file& file(int fd) const { return machine_->open_files.at(static_cast<std::size_t>(fd)); }
   int inode_of(int directory) const { return directory == AT_FDCWD ? nothing : file(directory).inode; }

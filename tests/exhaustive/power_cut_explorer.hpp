@@ -109,8 +109,7 @@ template <class Storage>
 struct traits {
   static constexpr bool is_open_between_calls = false;
   static constexpr std::string_view unread = {};
-  template <class Ops>
-  static Storage make(Ops ops, stash::durability d = stash::durability::power_loss) {
+  static Storage make(model_ops ops, stash::durability d = stash::durability::power_loss) {
     return Storage{directory, {.durability = d}, ops};
   }
   static bool has_temporaries(Storage const& s) { return !s.temporaries().empty(); }
@@ -120,12 +119,12 @@ struct traits {
   }
 };
 
-template <class Ops>
-struct traits<stash::basic_journal_storage<Ops>> {
-  using storage = stash::basic_journal_storage<Ops>;
+template <>
+struct traits<stash::basic_journal_storage<model_ops>> {
+  using storage = stash::basic_journal_storage<model_ops>;
   static constexpr bool is_open_between_calls = true;  // by one object at a time
   static constexpr std::string_view unread = ".stash.journal.tmp";
-  static storage make(Ops ops, stash::durability d = stash::durability::power_loss) {
+  static storage make(model_ops ops, stash::durability d = stash::durability::power_loss) {
     return storage{directory, {.durability = d, .chunk = 128}, ops};  // small: so that it grows and is compacted
   }
   static bool has_temporaries(storage const&) { return false; }  // one, which no reader looks at
@@ -135,11 +134,12 @@ struct traits<stash::basic_journal_storage<Ops>> {
 };
 
 /// One process: runs an operation from a world on, and notes the world after each step.
-template <class Ops, template <class> class Storage>
+template <class Storage>
 class process {
  public:
-  explicit process(world const& start, int syncs_until_failure = -1) : now_(start) {
+  process(world const& start, variant const& v, int syncs_until_failure = -1) : now_(start) {
     machine_.files = start.files;
+    machine_.variant = v;
     machine_.syncs_until_failure = syncs_until_failure;
     machine_.after_step = [this](char const* call) {
       if (is_running_) step(call);
@@ -191,10 +191,10 @@ class process {
   stash::recovery_report const& report() const { return report_; }
 
  private:
-  using kind = traits<Storage<Ops>>;
-  using stash_type = stash::basic_stash<Storage<Ops>, stash::json_serializer, stash::manual_clock>;
+  using kind = traits<Storage>;
+  using stash_type = stash::basic_stash<Storage, stash::json_serializer, stash::manual_clock>;
   stash_type& store() {
-    if (!store_) store_.emplace(kind::make(Ops{machine_}));
+    if (!store_) store_.emplace(kind::make(model_ops{machine_}));
     return *store_;
   }
   oracle& promised() { return now_.promised; }
@@ -256,7 +256,7 @@ class process {
     promised().release_record();
     auto const words = new_words();
     changing({anything}, {anything},
-             [&] { stash_type{kind::make(Ops{machine_}, stash::durability::process_crash)}.save(key, words); });
+             [&] { stash_type{kind::make(model_ops{machine_}, stash::durability::process_crash)}.save(key, words); });
     require(found() == words, "a save without sync is not to be had");
   }
   /// With a record of another resource, before or behind it.
@@ -384,9 +384,13 @@ struct limits {
   bool stop_at_first = false;
   std::vector<operation> which = every_operation;
   beginning start = beginning::any;
+  support::variant variant{};
 };
 
-template <class Ops = model_ops, template <class> class Storage = stash::basic_atomic_file_storage>
+using model_files = stash::basic_atomic_file_storage<model_ops>;
+using model_journal = stash::basic_journal_storage<model_ops>;
+
+template <class Storage>
 class explorer {
  public:
   explicit explorer(limits l) : limits_(l) {}
@@ -403,7 +407,7 @@ class explorer {
   std::uint64_t bad_states() const { return bad_states_; }
 
  private:
-  using run = process<Ops, Storage>;
+  using run = process<Storage>;
 
   static world bare() {
     world w;
@@ -428,8 +432,7 @@ class explorer {
     {
       model_machine m;
       m.files = bare.files;
-      stash::basic_stash<Storage<model_ops>, stash::json_serializer, stash::manual_clock> s{
-          traits<Storage<model_ops>>::make(model_ops{m})};
+      stash::basic_stash<Storage, stash::json_serializer, stash::manual_clock> s{traits<Storage>::make(model_ops{m})};
       s.save(bystander, std::string("of another key"));
       live.files = m.files;
       live.has_bystander = true;
@@ -451,7 +454,7 @@ class explorer {
     for (operation const o : limits_.which) {
       if (limits_.stop_at_first && bad_states_ > 0) return;
       for (int failing = -1; failing < (faults > 0 && limits_.syncs_fail ? 20 : 0); ++failing) {
-        run r{start, failing};
+        run r{start, limits_.variant, failing};
         if (!attempt(start, [&] { r.run(o); })) break;
         if (failing >= 0 && !r.fault_happened()) break;  // it has no more syncs
         ++histories_;
@@ -477,7 +480,7 @@ class explorer {
             visit(w, files, table, further_cuts);
           }
         },
-        traits<Storage<Ops>>::unread);
+        traits<Storage>::unread);
   }
 
   void visit(world const& before, model_file_system const& files, std::optional<std::string> const& table,
@@ -491,7 +494,7 @@ class explorer {
     w.history += " CUT";
     if (!attempt(w, [&] { settle(w); })) return;
     for (operation const next : {operation::recover, operation::commit}) {
-      run r{w};
+      run r{w, limits_.variant};
       attempt(w, [&] {
         r.run(next);
         check_end(r, next);
@@ -503,7 +506,7 @@ class explorer {
 
   /// Checks what the cut has left; from here on that is what there is.
   void settle(world& w) {
-    run look{w};
+    run look{w, limits_.variant};
     auto const found = look.found();
     bool const torn_first = limits_.torn_is_absent && found == corrupt && w.promised.record.contains(absent);
     require(torn_first || w.promised.record.contains(found) || w.promised.record.contains(anything),
@@ -600,22 +603,12 @@ class explorer {
   std::vector<std::string> violations_;
 };
 
-/// Each protocol that lacks something is found guilty, which is how we know that the explorer sees.
-template <bool of_directories>
-struct without_sync : model_ops {
-  using model_ops::model_ops;
-  int fsync(int fd) const {
-    struct stat s;
-    model_ops::fstat(fd, &s);
-    return S_ISDIR(s.st_mode) == of_directories ? 0 : model_ops::fsync(fd);
-  }
-};
-
 /// What the explorer says first of a storage that it finds guilty.
-template <class Ops, template <class> class Storage = stash::basic_atomic_file_storage>
-std::string guilt(limits l = {.cuts_in_recovery = 0}) {
+template <class Storage>
+std::string guilt(limits l) {
+  l.cuts_in_recovery = 0;
   l.stop_at_first = true;
-  explorer<Ops, Storage> e{l};
+  explorer<Storage> e{l};
   e.explore();
   return e.violations().empty() ? "" : e.violations().front();
 }
@@ -624,9 +617,8 @@ inline bool says(std::string const& text, std::string_view part) { return text.f
 /// How many in a row: one more where `tests/run.sh --long` runs it.
 inline int operations() { return is_long() ? 3 : 2; }
 
-template <class Ops>
-void explore(std::string const& of_what, std::uint64_t at_least) {
-  explorer<Ops> e{{.operations = operations()}};
+inline void explore_files(variant const& tried, std::string const& of_what, std::uint64_t at_least) {
+  explorer<model_files> e{{.operations = operations(), .variant = tried}};
   e.explore();
   for (auto const& v : e.violations()) BOOST_ERROR(v);
   BOOST_TEST(e.bad_states() == 0U);

@@ -7,7 +7,7 @@ using namespace support;
 BOOST_AUTO_TEST_SUITE(power_cut)
 
 BOOST_AUTO_TEST_CASE(no_history_loses_a_word_or_brings_a_record_back) {
-  explore<model_ops>("", support::is_long() ? 300'000U : 30'000U);
+  explore_files({}, "", support::is_long() ? 300'000U : 30'000U);
 }
 
 /// What nobody can help: a change whose sync failed, and whose maker died, so that nobody knows that it must be made
@@ -18,9 +18,10 @@ static bool is_too_much(std::string const& history) {
 }
 
 BOOST_AUTO_TEST_CASE(of_two_faults_only_a_kill_and_a_failed_sync_of_the_same_change_are_too_much) {
-  explorer<> any{{.faults = 2, .cuts_in_recovery = 0}};
+  explorer<model_files> any{{.faults = 2, .cuts_in_recovery = 0}};
   any.explore();
-  explorer<> saves{{.operations = 3, .faults = 2, .cuts_in_recovery = 0, .which = {operation::save, operation::clear}}};
+  explorer<model_files> saves{
+      {.operations = 3, .faults = 2, .cuts_in_recovery = 0, .which = {operation::save, operation::clear}}};
   saves.explore();
   for (auto const* const e : {&any, &saves}) {
     BOOST_TEST(e->violations().size() == e->bad_states());
@@ -29,29 +30,29 @@ BOOST_AUTO_TEST_CASE(of_two_faults_only_a_kill_and_a_failed_sync_of_the_same_cha
 }
 
 BOOST_AUTO_TEST_CASE(a_directory_that_somebody_else_made_is_made_durable_however_many_die_over_it) {
-  explorer<> e{{.operations = 3,
-                .faults = 2,
-                .cuts_in_recovery = 0,
-                .syncs_fail = false,
-                .which = {operation::save, operation::clear},
-                .start = beginning::unsynced_directories}};
+  explorer<model_files> e{{.operations = 3,
+                           .faults = 2,
+                           .cuts_in_recovery = 0,
+                           .syncs_fail = false,
+                           .which = {operation::save, operation::clear},
+                           .start = beginning::unsynced_directories}};
   e.explore();
   for (auto const& v : e.violations()) BOOST_ERROR(v);
   BOOST_TEST(e.bad_states() == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(a_sync_that_fails_of_a_directory_that_somebody_else_made_is_not_believed_later) {
-  explorer<> e{{.operations = 3,
-                .cuts_in_recovery = 0,
-                .which = {operation::save, operation::clear},
-                .start = beginning::unsynced_directory}};
+  explorer<model_files> e{{.operations = 3,
+                           .cuts_in_recovery = 0,
+                           .which = {operation::save, operation::clear},
+                           .start = beginning::unsynced_directory}};
   e.explore();
   for (auto const& v : e.violations()) BOOST_ERROR(v);
   BOOST_TEST(e.bad_states() == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_is_not_synced_is_found_torn) {
-  BOOST_TEST(says(guilt<without_sync<false>>(), "the record is corrupt"));
+  BOOST_TEST(says(guilt<model_files>({.variant = {.syncs_files = false}}), "the record is corrupt"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,53 +5,63 @@ using namespace support;
 
 namespace {
 
-// Not guilty, but another way: what the library does where there are no files without a name, and where it cannot
-// give them one, and where there is no renameat2.
-struct without_unnamed_files : model_ops {
-  using model_ops::model_ops;
-  int open_unnamed(int) const {
-    errno = EOPNOTSUPP;
-    return -1;
-  }
-};
-struct without_proc : model_ops {
-  using model_ops::model_ops;
-  int link_unnamed(int, int, char const*) const {
-    errno = ENOENT;
-    return -1;
-  }
-};
-struct without_renameat2 : without_unnamed_files {
-  using without_unnamed_files::without_unnamed_files;
-  int rename_noreplace(int, char const*, char const*) const {
-    errno = ENOSYS;
-    return -1;
-  }
-};
+/// The steps of the library, put together as the machine's variant says.
+class loose_storage : public model_files {
+ public:
+  loose_storage(char const* d, stash::file_options options, model_ops ops)
+      : model_files(d, options, ops), ops_(ops), is_durable_(options.durability == stash::durability::power_loss) {}
 
-/// Syncs once more where that fails, and believes what it is told then.
-struct believing : model_ops {
-  using model_ops::model_ops;
-  int fsync(int fd) const { return model_ops::fsync(fd) == 0 ? 0 : model_ops::fsync(fd); }
-};
+  void put(stash::key const& k, stash::record const& r) {
+    auto const path = this->path(k).native();
+    switch (ops_.protocol()) {
+      case protocol::writes_in_place:
+        write(path, O_TRUNC, k, r, true);
+        return sync(directory);
+      case protocol::syncs_after_rename: {
+        auto const temporary = std::string(directory) + "/" + stash::detail::temporary_name(k, "put", 1);
+        write(temporary, O_TRUNC, k, r, false);
+        rename(temporary, path);
+        sync(path);
+        return sync(directory);
+      }
+      case protocol::writes_first_in_place:
+        if (has_record(k)) return model_files::put(k, r);
+        write(path, O_EXCL, k, r, true);
+        return sync(directory);
+      case protocol::syncs_after_link:
+        if (!is_linked(k, r)) return model_files::put(k, r);
+        sync(path);
+        return sync(directory);
+      default:
+        return model_files::put(k, r);
+    }
+  }
+  std::string set_aside(stash::key const& k, std::string_view reason) {
+    if (ops_.protocol() != protocol::sets_aside_by_rename) return model_files::set_aside(k, reason);
+    auto const path = this->path(k).native();
+    auto const to = std::string(directory) + "/" + stash::detail::set_aside_name(k, "set_aside", reason, {}, 1);
+    sync(path);
+    rename(path, to);
+    sync(directory);
+    return to;
+  }
 
-/// The steps that those below put together in other ways.
-template <class Ops>
-struct loose_storage : stash::basic_atomic_file_storage<Ops> {
-  using base = stash::basic_atomic_file_storage<Ops>;
-  loose_storage(char const* d, stash::file_options options, Ops ops)
-      : base(d, options, ops), ops_(ops), is_durable_(options.durability == stash::durability::power_loss) {}
-
- protected:
+ private:
+  auto prepared(stash::key const& k) {
+    return stash::detail::directory_maker<model_ops>::make(ops_, directory_path, true, {"put", k});
+  }
   void write(std::string const& path, int flags, stash::key const& k, stash::record const& r, bool syncs) {
-    prepare();
+    prepared(k);
     int const fd = ops_.open(AT_FDCWD, path.c_str(), O_WRONLY | O_CREAT | flags);
-    std::string bytes = stash::detail::header_line(k, r) + r.payload + '\n';
-    iovec const part{bytes.data(), bytes.size()};
-    ops_.writev(fd, &part, 1);
+    write(fd, k, r);
     bool const synced = !syncs || !is_durable_ || ops_.fsync(fd) == 0;
     ops_.close(fd);
     if (!synced) nobody_knows();
+  }
+  void write(int fd, stash::key const& k, stash::record const& r) {
+    std::string bytes = stash::detail::header_line(k, r) + r.payload + '\n';
+    iovec const part{bytes.data(), bytes.size()};
+    ops_.writev(fd, &part, 1);
   }
   void sync(std::string const& path) {
     if (!is_durable_) return;
@@ -66,106 +76,54 @@ struct loose_storage : stash::basic_atomic_file_storage<Ops> {
     ops_.rename(d, name(from).c_str(), name(to).c_str());
     ops_.close(d);
   }
-  Ops const& ops() const { return ops_; }
+  bool has_record(stash::key const& k) {
+    auto const names = prepared(k).names();
+    return std::find(names.begin(), names.end(), stash::detail::record_name(k, "put")) != names.end();
+  }
+  /// Whether it has its name now; not where another had it.
+  bool is_linked(stash::key const& k, stash::record const& r) {
+    auto const dir = prepared(k);
+    int const fd = ops_.open_unnamed(dir.get());
+    write(fd, k, r);
+    bool const is_new = ops_.link_unnamed(fd, dir.get(), stash::detail::record_name(k, "put").c_str()) == 0;
+    ops_.close(fd);
+    return is_new;
+  }
   static void nobody_knows() { throw stash::error{errc::indeterminate, "put", key, directory}; }
 
- private:
-  void prepare() { stash::detail::directory_maker<Ops>::make(ops_, directory_path, true, {"put", key}); }
-  Ops ops_;
+  model_ops ops_;
   bool is_durable_;
 };
 
-template <class Ops>
-struct writes_in_place : loose_storage<Ops> {
-  using loose_storage<Ops>::loose_storage;
-  void put(stash::key const& k, stash::record const& r) {
-    this->write(this->path(k).native(), O_TRUNC, k, r, true);
-    this->sync(directory);
-  }
-};
-
-template <class Ops>
-struct syncs_after_rename : loose_storage<Ops> {
-  using loose_storage<Ops>::loose_storage;
-  void put(stash::key const& k, stash::record const& r) {
-    auto const path = this->path(k).native();
-    auto const temporary = std::string(directory) + "/" + stash::detail::temporary_name(k, "put", 1);
-    this->write(temporary, O_TRUNC, k, r, false);
-    this->rename(temporary, path);
-    this->sync(path);
-    this->sync(directory);
-  }
-};
-
-/// As the library once did it: a rename, which the next save may overtake.
-template <class Ops>
-struct sets_aside_by_rename : loose_storage<Ops> {
-  using loose_storage<Ops>::loose_storage;
-  std::string set_aside(stash::key const& k, std::string_view reason) {
-    auto const path = this->path(k).native();
-    auto const to = std::string(directory) + "/" + stash::detail::set_aside_name(k, "set_aside", reason, {}, 1);
-    this->sync(path);
-    this->rename(path, to);
-    this->sync(directory);
-    return to;
-  }
-};
-
-/// A rename and a flush less for a record that has no predecessor; torn, it would count as absent.
-template <class Ops>
-struct writes_first_in_place : loose_storage<Ops> {
-  using loose_storage<Ops>::loose_storage;
-  void put(stash::key const& k, stash::record const& r) {
-    auto const names =
-        stash::detail::directory_maker<Ops>::make(this->ops(), directory_path, true, {"put", key}).names();
-    if (std::find(names.begin(), names.end(), stash::detail::record_name(k, "put")) != names.end()) {
-      return loose_storage<Ops>::put(k, r);
-    }
-    this->write(this->path(k).native(), O_EXCL, k, r, true);
-    this->sync(directory);
-  }
-};
-
-/// A flush less for a record that has no predecessor, which a reader never sees torn: it has its name when it is whole,
-/// but not yet on the disk.
-template <class Ops>
-struct syncs_after_link : loose_storage<Ops> {
-  using loose_storage<Ops>::loose_storage;
-  void put(stash::key const& k, stash::record const& r) {
-    auto const dir = stash::detail::directory_maker<Ops>::make(this->ops(), directory_path, true, {"put", k});
-    int const fd = this->ops().open_unnamed(dir.get());
-    std::string bytes = stash::detail::header_line(k, r) + r.payload + '\n';
-    iovec const part{bytes.data(), bytes.size()};
-    this->ops().writev(fd, &part, 1);
-    bool const is_new = this->ops().link_unnamed(fd, dir.get(), stash::detail::record_name(k, "put").c_str()) == 0;
-    this->ops().close(fd);
-    if (!is_new) return loose_storage<Ops>::put(k, r);
-    this->sync(this->path(k).native());
-    this->sync(directory);
-  }
-};
-
-using poor_kernels = std::tuple<without_proc, without_renameat2>;
+std::string guilt_of(protocol p, limits l = {.torn_is_absent = true}) {
+  l.variant.protocol = p;
+  return guilt<loose_storage>(l);
+}
 
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(power_cut_variants)
 
+// Not guilty, but another way: what the library does where there are no files without a name, and where it cannot
+// give them one, and where there is no renameat2.
 BOOST_AUTO_TEST_CASE(where_a_file_must_have_a_name_from_the_start_nothing_is_lost_either) {
-  explore<without_unnamed_files>("of files with names from the start ", support::is_long() ? 1'000'000U : 90'000U);
+  explore_files({.has_unnamed_files = false}, "of files with names from the start ",
+                support::is_long() ? 1'000'000U : 90'000U);
 }
 
-BOOST_AUTO_TEST_CASE_TEMPLATE(where_a_kernel_lacks_a_call_nothing_is_lost_either, Ops, poor_kernels) {
-  explorer<Ops> e{{.cuts_in_recovery = 0}};
-  e.explore();
-  for (auto const& v : e.violations()) BOOST_ERROR(v);
-  BOOST_TEST(e.bad_states() == 0U);
+BOOST_AUTO_TEST_CASE(where_a_kernel_lacks_a_call_nothing_is_lost_either) {
+  for (variant const v : {variant{.has_proc = false}, variant{.has_unnamed_files = false, .has_renameat2 = false}}) {
+    explorer<model_files> e{{.cuts_in_recovery = 0, .variant = v}};
+    e.explore();
+    for (auto const& each : e.violations()) BOOST_ERROR(each);
+    BOOST_TEST(e.bad_states() == 0U);
+  }
 }
 
 namespace {
 
 std::uint64_t explore_a_journal(limits const& l, std::string const& what) {
-  explorer<model_ops, stash::basic_journal_storage> e{l};
+  explorer<model_journal> e{l};
   e.explore();
   for (auto const& v : e.violations()) BOOST_ERROR(v);
   BOOST_TEST(e.bad_states() == 0U);
@@ -193,45 +151,46 @@ BOOST_AUTO_TEST_CASE(no_history_of_a_journal_loses_a_word_or_brings_a_record_bac
 }
 
 BOOST_AUTO_TEST_CASE(what_is_saved_or_committed_together_is_lost_no_more_than_alone) {
-  explorer<> files{{.cuts_in_recovery = 0, .which = of_many_keys}};
-  files.explore();
-  explorer<model_ops, stash::basic_journal_storage> journal{{.cuts_in_recovery = 0, .which = of_many_keys}};
-  journal.explore();
-  for (auto const& v : files.violations()) BOOST_ERROR(v);
-  for (auto const& v : journal.violations()) BOOST_ERROR(v);
-  BOOST_TEST(files.bad_states() + journal.bad_states() == 0U);
+  explorer<model_files> in_files{{.cuts_in_recovery = 0, .which = of_many_keys}};
+  in_files.explore();
+  explorer<model_journal> in_a_journal{{.cuts_in_recovery = 0, .which = of_many_keys}};
+  in_a_journal.explore();
+  for (auto const& v : in_files.violations()) BOOST_ERROR(v);
+  for (auto const& v : in_a_journal.violations()) BOOST_ERROR(v);
+  BOOST_TEST(in_files.bad_states() + in_a_journal.bad_states() == 0U);
   support::figure("power cut, on a model", "distinct states of many keys that are saved or committed together",
-                  files.distinct_states() + journal.distinct_states(), files.bad_states() + journal.bad_states());
+                  in_files.distinct_states() + in_a_journal.distinct_states(),
+                  in_files.bad_states() + in_a_journal.bad_states());
 }
 
 BOOST_AUTO_TEST_CASE(a_directory_that_is_not_synced_is_found_without_the_record) {
-  auto const found = guilt<without_sync<true>>();
+  auto const found = guilt<model_files>({.variant = {.syncs_directories = false}});
   BOOST_TEST(says(found, "save [return] CUT: the record is absent"), found);
 }
 BOOST_AUTO_TEST_CASE(a_second_sync_that_is_believed_is_found_to_lie) {
-  auto const found = guilt<believing>();
+  auto const found = guilt<model_files>({.variant = {.believes_a_second_sync = true}});
   BOOST_TEST(says(found, "fails)"), found);
 }
 BOOST_AUTO_TEST_CASE(writing_in_place_is_found_to_tear_the_old_record) {
-  auto const found = guilt<model_ops, writes_in_place>({.cuts_in_recovery = 0, .torn_is_absent = true});
+  auto const found = guilt_of(protocol::writes_in_place);
   BOOST_TEST(says(found, "the record is corrupt"), found);
 }
 BOOST_AUTO_TEST_CASE(a_sync_after_the_rename_is_found_to_tear_the_old_record) {
-  auto const found = guilt<model_ops, syncs_after_rename>({.cuts_in_recovery = 0, .torn_is_absent = true});
+  auto const found = guilt_of(protocol::syncs_after_rename);
   BOOST_TEST(says(found, "the record is corrupt"), found);
 }
 BOOST_AUTO_TEST_CASE(setting_aside_by_rename_is_found_to_be_overtaken_by_the_next_save) {
-  auto const found = guilt<model_ops, sets_aside_by_rename>({.cuts_in_recovery = 0, .syncs_fail = false});
+  auto const found = guilt_of(protocol::sets_aside_by_rename, {.syncs_fail = false});
   BOOST_TEST(says(found, "[rename] SIGKILL, "), found);
   BOOST_TEST(says(found, "lost: typed by hand"), found);
 }
 // Where a new file may show stale blocks, these may be a whole record: one that was committed or cleared.
 BOOST_AUTO_TEST_CASE(a_first_record_written_in_place_is_found_to_bring_a_cleared_one_back) {
-  auto const found = guilt<model_ops, writes_first_in_place>({.cuts_in_recovery = 0, .torn_is_absent = true});
+  auto const found = guilt_of(protocol::writes_first_in_place);
   BOOST_TEST(says(found, "orphan, clear [return], save [writev] CUT: the record is typed by hand, number 1"), found);
 }
 BOOST_AUTO_TEST_CASE(a_first_record_linked_before_its_sync_is_found_to_bring_a_cleared_one_back) {
-  auto const found = guilt<model_ops, syncs_after_link>({.cuts_in_recovery = 0, .torn_is_absent = true});
+  auto const found = guilt_of(protocol::syncs_after_link);
   BOOST_TEST(says(found, "save [link_unnamed] CUT: the record is typed by hand, number 1"), found);
 }
 
