@@ -313,6 +313,20 @@ BOOST_AUTO_TEST_CASE(all_busy_keys_are_waited_for_together_after_the_others) {
   BOOST_TEST((run().restored == 5U && store.entries().empty()));
 }
 
+BOOST_AUTO_TEST_CASE(while_a_busy_key_is_waited_for_no_other_is_kept_locked) {
+  for (char const* const k : {"a", "b"}) store.save(k, "x"s);
+  auto const held = store.storage().try_lock("b");
+  std::chrono::steady_clock::time_point a_was_removed{};
+  *ops.before = [&](std::string_view call) {
+    if (call == "unlink") a_was_removed = std::chrono::steady_clock::now();
+    return 0;
+  };
+  auto const start = std::chrono::steady_clock::now();
+  auto const report = run();
+  BOOST_TEST((report.busy == 1U && report.restored == 1U));
+  BOOST_TEST((a_was_removed - start < 450ms));  // and not half a second after it was restored
+}
+
 BOOST_AUTO_TEST_CASE(temporaries_that_cannot_be_removed_are_in_the_report_and_stop_no_other) {
   for (char const* const k : {"a", "b", "c"}) {
     store.save(k, "x"s);
