@@ -96,6 +96,14 @@ struct frame_head {
     return out.replace(0, 8, front);
   }
 
+  /// Whether `decode` may find one at the front of `bytes` when one byte of them is mended.
+  static bool may_be_one(std::string_view bytes) noexcept {
+    if (bytes.size() < fixed_size) return false;
+    std::uint64_t wrong = detail::number_at(bytes, 8) ^ magic;
+    while (wrong != 0 && (wrong & 0xff) == 0) wrong >>= 8;
+    return wrong <= 0xff;
+  }
+
   /// The head at the front of `bytes`, which stand at `at`; nullopt: none stands there, or a part of it is missing.
   static std::optional<frame_head> decode(std::string_view bytes, std::uint64_t at, std::uint64_t salt) {
     if (bytes.size() < fixed_size || detail::number_at(bytes, 8) != magic || detail::number_at(bytes, 32) != at)
