@@ -127,13 +127,21 @@ export LOCPATH="$build/locale"
 step "set up" setup clang clang++-19 -Dbuildtype=debug -Ddebug=false -Db_sanitize=address,undefined -Db_lundef=false
 step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Ddebug=false -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 if [ "$how" = --all ]; then
-  export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-20}"
+  export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-15}" STASH_COMPILERS="clang++-19 g++"
   compile clang unit_core unit_rest every_call_fails postgres
   compile clang-tsan concurrency
-  compile gcc unit_rest postgres_worker power_cut_worker power_cut_variants
+  compile gcc postgres_worker power_cut_worker power_cut_variants
+  # At once: threads wait for one another most of the time.
+  (
+    in_memory in_build clang-tsan --timeout-multiplier 20 concurrency
+    exit "$status"
+  ) >"$build/clang-tsan.log" 2>&1 &
+  threads=$!
   in_memory in_build clang --suite all
-  in_build clang-tsan --timeout-multiplier 20 concurrency
+  wait "$threads" || status=1
+  cat "$build/clang-tsan.log"
   in_build gcc --suite all
+  in_pytest "headers, and ways into a project" tests/compile tests/compile_fail tests/consumers -k "not (compile_fail and g++)"
 else
   compile clang
   compile clang-tsan concurrency
@@ -142,17 +150,11 @@ else
   in_build clang-tsan --timeout-multiplier 20 concurrency
   rm -f "$build/figures.tsv"
   export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=180
-  STASH_LONG=1 in_build gcc --timeout-multiplier 20
+  export STASH_LONG=1 STASH_COMPILERS="g++ clang++-19"
+  in_build gcc --timeout-multiplier 20
+  in_pytest "headers, and ways into a project" tests/compile tests/compile_fail tests/consumers tests/examples/test_examples.py
 fi
-
-export STASH_COMPILERS="g++ clang++-19"
-in_pytest "the headers" tests/compile
-STASH_COMPILERS=clang++-19 in_pytest "what the other compiler must refuse" tests/compile_fail
-in_pytest "the examples with the other compiler" tests/examples/test_examples.py -k other_compiler
-in_pytest "the ways into a project" tests/consumers
-in_pytest "the READMEs" tests/readme
-in_pytest "lint" tests/lint
-in_pytest "fuzzing" tests/fuzz
+in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 
 if [ "$how" = --long ]; then
   step "coverage" sh tests/coverage.sh --junit "$results/coverage.xml"

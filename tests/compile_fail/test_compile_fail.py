@@ -60,15 +60,18 @@ def test_the_right_twins_compile(compiler):
 
 @functools.cache
 def said_of_each(compiler):
-    """What the compiler says of all the wrong ones, by case: from where it names a case to where it names the next. That
-    is g++'s order: clang names the case behind the error."""
-    if compiler != "g++":
-        return {}
+    """What the compiler says of all the wrong ones, by case. g++ names a case ahead of its errors; clang names it behind
+    or in each."""
+    named = re.compile(re.escape(str(HERE)) + r"/(\w+)\.cpp")
+    if compiler == "g++":
+        parts = compiled_together(compiler, "-DWRONG").stderr.splitlines(True)
+    else:
+        parts = re.split(r"^(?=.*\berror: )", compiled_together(compiler, "-DWRONG", "-ferror-limit=0").stderr, flags=re.M)
     said, case = {}, None
-    for line in compiled_together(compiler, "-DWRONG").stderr.splitlines():
-        named = re.search(re.escape(str(HERE)) + r"/(\w+)\.cpp", line)
-        case = named[1] if named else case
-        said[case] = said.get(case, "") + line + "\n"
+    for part in parts:
+        found = named.search(part)
+        case = found[1] if found else case
+        said[case] = said.get(case, "") + part
     return said
 
 

@@ -1536,6 +1536,12 @@ std::vector<int> const all_errors =
 std::vector<int> const first_errors =
     support::has_address_sanitizer ? std::vector<int>{EIO} : std::vector<int>{EIO, ENOSPC, EMFILE};
 
+/// The first call that fails: with a stride, another one for each operation, so that none is left out by all of them.
+int first_call() {
+  static int turn = 0;
+  return 1 + turn++ % support::stride();
+}
+
 std::vector<int> first_of(std::vector<int> const& errors, bool alone) {
   return alone ? std::vector{errors.front()} : errors;
 }
@@ -1612,7 +1618,7 @@ BOOST_AUTO_TEST_CASE(whichever_system_call_fails_with_whichever_error) {
     for (auto const& op : operations<W>()) {
       auto const ref = reference_of(op);
       for (int const error : is_shortened<W>() ? few_errors : all_errors) {
-        for (int n = 1;; ++n) {
+        for (int n = first_call();; n += support::stride()) {
           fault const f{"call " + std::to_string(n) + " fails with errno " + std::to_string(error), {error}};
           if (!run_in_trouble(op, ref, {.at = n, .error = error}, f, counted)) break;
         }
@@ -1628,7 +1634,7 @@ BOOST_AUTO_TEST_CASE(from_whichever_system_call_on_all_fail_and_the_first_error_
     for (auto const& op : operations<W>()) {
       auto const ref = reference_of(op);
       for (int const error : first_of(first_errors, is_shortened<W>())) {
-        for (int n = 1;; ++n) {
+        for (int n = first_call();; n += support::stride()) {
           auto const once = run_in_trouble(op, ref, {.at = n, .error = error}, {"", {error}}, alone);
           if (!once) break;
           fault const f{"from call " + std::to_string(n) + " on all fail", {error, EROFS}, false, false, true};
@@ -1653,7 +1659,7 @@ BOOST_AUTO_TEST_CASE(a_write_is_short_by_whatever_length_once_or_always_or_becau
   on_each_durable([&]<class W>() {
     for (auto const& op : operations<W>()) {
       auto const ref = reference_of(op);
-      std::size_t const step = is_shortened<W>() ? 61 : 1;
+      std::size_t const step = is_shortened<W>() ? 61 : static_cast<std::size_t>(support::stride());
       for (std::size_t length = 0; length < ref.longest_write; length += step) {
         std::string const text = "writes of " + std::to_string(length) + " bytes";
         run_in_trouble(op, ref, {.short_writes = 1, .length = length}, {text, {EIO}}, counted);
@@ -1678,7 +1684,7 @@ BOOST_AUTO_TEST_CASE(a_failed_sync_is_never_believed_later) {
       auto const ref = reference_of(op);
       for (int const error : first_of({EIO, ENOSPC}, is_shortened<W>())) {
         for (int const later : {0, EIO}) {
-          for (int n = 1;; ++n) {
+          for (int n = first_call();; n += support::stride()) {
             fault const f{"sync " + std::to_string(n) + (later == 0 ? " fails" : " and all later ones fail"),
                           {error, EIO}};
             trouble const t{.at = n, .error = error, .later = later, .only = "fsync"};
@@ -1698,7 +1704,7 @@ BOOST_AUTO_TEST_CASE(whichever_allocation_fails) {
       BOOST_TEST_CHECKPOINT(W::place_type::name() << ": " << op.name);
       auto const ref = reference_of(op);
       for (bool const later : {false, true}) {
-        for (long n = 1; run_without_memory(op, ref, n, later, counted); ++n) {
+        for (long n = first_call(); run_without_memory(op, ref, n, later, counted); n += support::stride()) {
         }
       }
     }
@@ -1711,7 +1717,7 @@ BOOST_AUTO_TEST_CASE(whichever_system_call_kills_the_process) {
   on_each_with_system_calls([&]<class W>() {
     for (auto const& op : operations<W>()) {
       auto const ref = reference_of(op);
-      for (int n = 1;; ++n) {
+      for (int n = first_call();; n += support::stride()) {
         fault const f{"killed at call " + std::to_string(n), {}, false, true, true};
         auto const descriptors = open_descriptors();
         {

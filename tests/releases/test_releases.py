@@ -106,7 +106,7 @@ def test_headers_compile_and_what_uses_them_runs(root, boost, standard):
     set_up(root, boost)
     root.run("python3 -m pytest -q -n 2 -p no:cacheprovider tests/compile"
              " -k 'translation_units or copies or one_line or public_api_is'",
-             STASH_COMPILERS="g++ clang++-19", STASH_STANDARD=standard)
+             STASH_COMPILERS="g++ clang++-19", STASH_STANDARD=standard, STASH_LONG="1")
 
 
 @pytest.mark.parametrize("compiler, standard", [("g++", "c++20"), ("clang++-19", "c++26")])

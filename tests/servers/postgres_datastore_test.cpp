@@ -590,7 +590,8 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_a_step_is_done_whole_or_not_a
   annotated[1].info = json::object{{"label", "Day"}};
   using standing = std::pair<std::optional<ckan::fields>, std::string>;
   std::size_t tried = 0, failed = 0, unknown = 0, bad = 0;
-  for (bool has_failed = true; has_failed; ++tried) {
+  auto const stride = static_cast<std::size_t>(support::stride());
+  for (bool has_failed = true; has_failed; tried += stride) {
     d.drop("orders");
     standing expected{std::nullopt, "-"}, other = expected;
     boost::system::error_code problem;
@@ -634,9 +635,9 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_a_step_is_done_whole_or_not_a
     bad += !is_whole;
     failed += bool(problem);
   }
-  BOOST_TEST(failed > 100U);
-  BOOST_TEST(unknown > 50U);
-  support::figure("every call fails", "each call of libpq by the datastore", tried, bad);
+  BOOST_TEST(failed * stride > 100U);
+  BOOST_TEST(unknown * stride > 50U);
+  support::figure("every call fails", "each call of libpq by the datastore", tried / stride, bad);
 }
 
 BOOST_AUTO_TEST_CASE(a_comment_that_is_no_utf8_in_a_database_without_an_encoding_is_an_error) {

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "support.hpp"
+
 namespace support {
 
 /// Notes how much a test tried, and how many of these failed, in the file that $STASH_FIGURES names; without it,
@@ -20,5 +22,9 @@ inline void figure(std::string const& test, std::string const& tried, std::uint6
 
 /// Whether to try as much as `tests/run.sh --long` does.
 inline bool is_long() { return std::getenv("STASH_LONG") != nullptr; }
+
+/// From one call that fails to the next that does: each is tried, but for a run with the address sanitizer that is not
+/// the long one. There a try takes five times as long, and what it does to memory the next call's does, too.
+inline int stride() { return has_address_sanitizer && !is_long() ? 3 : 1; }
 
 }  // namespace support
