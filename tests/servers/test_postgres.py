@@ -436,7 +436,7 @@ def roles(server):
     server.sql("CREATE ROLE limited LOGIN CONNECTION LIMIT 0")
 
 
-@pytest.mark.parametrize("option", ["datastore", "stash"])
+@pytest.mark.parametrize("option", ["datastore", "stash"] if IS_LONG else ["datastore"])
 @each("user, password, rest, state", BAD_SERVERS)
 def test_a_bad_server_is_told_with_its_sqlstate_and_touches_nothing(pg_annotated, roles, option, user, password, rest,
                                                                      state):
