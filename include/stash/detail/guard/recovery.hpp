@@ -54,12 +54,11 @@ class recovery {
     for (auto& e : records) {
       if (!is_done(e.key)) busy.push_back(&e.key);
     }
-    if (!busy.empty()) clear();  // another recovery may have these, and wait for ours
     // A second altogether: else many guards that work would keep a service from its start.
     detail::wait_for(short_wait, [&] {
       std::erase_if(busy, [&](key* k) { return is_done(*k); });
       if (busy.empty()) return true;
-      clear();
+      clear();  // another recovery may have these, and wait for ours
       return false;
     });
     report_.busy = busy.size();
