@@ -102,8 +102,6 @@ def calls_of(storage):
     return "all" if IS_LONG and storage == "files" else "changes"
 
 
-
-
 def is_tried(file_system, storage, kind, workload):
     on = (kind == KINDS[0]) + ((file_system, storage) == ("ext4", "files"))
     return IS_LONG or on == 2 or (on == 1 and workload in ["save", "overwrite", "set aside", "commit"])

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <map>
 #include <new>
+#include <random>
 #include <set>
 #include <stash/ckan/reload.hpp>
 #include <stash/storage/journal.hpp>
@@ -1536,10 +1537,10 @@ std::vector<int> const all_errors =
 std::vector<int> const first_errors =
     support::has_address_sanitizer ? std::vector<int>{EIO} : std::vector<int>{EIO, ENOSPC, EMFILE};
 
-/// The first call that fails: with a stride, another one for each operation, so that none is left out by all of them.
+/// The first call that fails: with a stride, any of the first, so that none is left out by all operations and errnos.
 int first_call() {
-  static int turn = 0;
-  return 1 + turn++ % support::stride();
+  static std::minstd_rand turns;  // the same in each run
+  return 1 + static_cast<int>(turns() % static_cast<unsigned>(support::stride()));
 }
 
 std::vector<int> first_of(std::vector<int> const& errors, bool alone) {

@@ -1,11 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
-
-#include "support.hpp"
 
 namespace support {
 
@@ -23,8 +22,11 @@ inline void figure(std::string const& test, std::string const& tried, std::uint6
 /// Whether to try as much as `tests/run.sh --long` does.
 inline bool is_long() { return std::getenv("STASH_LONG") != nullptr; }
 
-/// From one call that fails to the next that does: each is tried, but for a run with the address sanitizer that is not
-/// the long one. There a try takes five times as long, and what it does to memory the next call's does, too.
-inline int stride() { return has_address_sanitizer && !is_long() ? 3 : 1; }
+/// From one call that fails to the next that does: $STASH_STRIDE; without it each is tried. `tests/run.sh --all` tries
+/// one of three, for under the sanitizers a try takes five times as long.
+inline int stride() {
+  char const* const given = std::getenv("STASH_STRIDE");
+  return given != nullptr ? std::max(std::atoi(given), 1) : 1;
+}
 
 }  // namespace support
