@@ -81,7 +81,7 @@ in_pytest() { # NAME ARGUMENT...
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
   echo "in $((($(date +%s) - began) / 60)) min $((($(date +%s) - began) % 60)) s"
-  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than an hour"
+  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than half an hour"
   python3 tests/support/count.py "$status" "$quick" ${how:+"$rest"}
   exit
 }
