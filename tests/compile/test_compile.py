@@ -9,7 +9,7 @@ from compiling import (COMPILERS, CORE_LIBRARIES, FLAGS, HEADERS, INCLUDE, TOP, 
 HERE = TOP / "tests" / "compile"
 IS_LONG = "STASH_LONG" in os.environ
 each_compiler = pytest.mark.parametrize("compiler", COMPILERS)
-# With STASH_LONG by both.
+# What g++ alone compiles without STASH_LONG.
 one_compiler = pytest.mark.parametrize("compiler", COMPILERS if IS_LONG else ["g++"])
 # What users include; with STASH_LONG, what these include, too.
 INCLUDED = [header for header in HEADERS if IS_LONG or not re.search("/(detail|checks)/", header)]

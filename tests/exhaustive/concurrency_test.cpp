@@ -1149,8 +1149,8 @@ std::size_t leftovers(Stash const& store) {
   }
 }
 
-/// Where saves have temporaries, stops these processes at a moment when there is one. By chance a kill meets none for
-/// seconds where a sync takes no time.
+/// Where saves have temporaries, stops these processes at a moment when there is one; after a second without one they
+/// run on. A kill at a random moment meets none for seconds where a sync takes no time.
 template <class Stash>
 void hold_amid_a_save(Stash const& store, std::array<pid_t, 2> const& all, dice& d) {
   if constexpr (requires { store.storage().temporaries(); }) {
