@@ -9,6 +9,7 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 // A journal as bytes: twice the same 32 bytes of file header, then frames, then zeros. All numbers are little endian.
 // FORMAT.md, beside this in the repository, has the grammar and an example.
@@ -96,12 +97,16 @@ struct frame_head {
     return out.replace(0, 8, front);
   }
 
-  /// Whether `decode` may find one at the front of `bytes` when one byte of them is mended.
-  static bool may_be_one(std::string_view bytes) noexcept {
+  /// Whether a frame's head of which `sequence`, offset `at` and `previous` are known may be at the front of `bytes`,
+  /// with one byte of it changed.
+  static bool may_be_one(std::string_view bytes, std::uint64_t sequence, std::uint64_t at,
+                         std::uint64_t previous) noexcept {
     if (bytes.size() < fixed_size) return false;
-    std::uint64_t wrong = detail::number_at(bytes, 8) ^ magic;
-    while (wrong != 0 && (wrong & 0xff) == 0) wrong >>= 8;
-    return wrong <= 0xff;
+    int changed = 0;
+    for (auto const& [place, known] : {std::pair{8U, magic}, {24U, sequence}, {32U, at}, {48U, previous}}) {
+      for (auto rest = detail::number_at(bytes, place) ^ known; rest != 0; rest >>= 8) changed += (rest & 0xff) != 0;
+    }
+    return changed <= 1;
   }
 
   /// The head at the front of `bytes`, which stand at `at`; nullopt: none stands there, or a part of it is missing.

@@ -168,7 +168,8 @@ class journal_reader {
   /// mended then.
   std::optional<frame_head> next_head(std::string& front) const {
     std::uint64_t const at = last_.end;
-    if (!frame_head::may_be_one(front)) return std::nullopt;  // nor in any of the tries below, which are 33,000
+    if (!frame_head::may_be_one(front, last_.sequence + 1, at, last_.previous))
+      return std::nullopt;  // this saves 33,000 tries
     auto const is_next = [&](auto const& head) { return head && last_.is_before(*head); };
     auto head = frame_head::decode(front, at, salt_);
     auto const try_with = [&](std::size_t place, int change) {
