@@ -19,6 +19,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_connection_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -421,3 +423,5 @@ BOOST_AUTO_TEST_CASE(what_the_server_tells_on_the_way_is_not_written_to_stderr) 
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_connection_test

@@ -10,6 +10,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_datastore_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::sqlstate;
@@ -702,3 +704,5 @@ BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_datastore_test

@@ -9,6 +9,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_loader_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using stash::sqlstate;
@@ -339,3 +341,5 @@ BOOST_AUTO_TEST_CASE(a_size_that_an_int_does_not_hold_is_refused_before_anything
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_loader_test

@@ -10,6 +10,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_settings_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -351,3 +353,5 @@ BOOST_AUTO_TEST_CASE(a_role_that_shall_not_write_is_told_so_and_reads) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_settings_test

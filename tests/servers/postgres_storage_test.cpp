@@ -23,6 +23,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_storage_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -1013,3 +1015,5 @@ BOOST_AUTO_TEST_CASE(its_socket_is_no_standard_descriptor_where_these_are_closed
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_storage_test

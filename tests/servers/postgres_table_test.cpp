@@ -11,6 +11,8 @@
 #include "postgres.hpp"
 #include "support.hpp"
 
+namespace postgres_table_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -595,3 +597,5 @@ BOOST_AUTO_TEST_CASE(a_table_that_is_said_to_be_there_and_never_is_ends_the_save
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_table_test

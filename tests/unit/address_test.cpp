@@ -7,6 +7,8 @@
 
 #include "support.hpp"
 
+namespace address_test {
+
 namespace {
 
 constexpr char const* addresses[] = {
@@ -106,3 +108,5 @@ BOOST_AUTO_TEST_CASE(what_only_has_a_colon_or_an_equals_sign_is_a_path) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace address_test

@@ -7,6 +7,8 @@
 #include "atomic_file_fixture.hpp"
 #include "support.hpp"
 
+namespace atomic_file_directory_test {
+
 using namespace std::string_literals;
 using stash::atomic_file_storage;
 using stash::errc;
@@ -267,3 +269,5 @@ BOOST_AUTO_TEST_CASE(a_user_without_a_home_is_told_to_set_one, *as_root) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace atomic_file_directory_test

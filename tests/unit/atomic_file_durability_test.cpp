@@ -6,6 +6,8 @@
 #include "atomic_file_fixture.hpp"
 #include "support.hpp"
 
+namespace atomic_file_durability_test {
+
 using stash::atomic_file_storage;
 using stash::errc;
 using stash::record_state;
@@ -273,3 +275,5 @@ BOOST_AUTO_TEST_CASE(what_stands_already_is_synced_too_for_its_maker_may_have_di
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace atomic_file_durability_test

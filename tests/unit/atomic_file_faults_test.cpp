@@ -15,6 +15,8 @@
 #include "atomic_file_fixture.hpp"
 #include "support.hpp"
 
+namespace atomic_file_faults_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::atomic_file_storage;
@@ -431,3 +433,5 @@ BOOST_AUTO_TEST_CASE(a_purge_goes_on_after_an_error_and_tells_the_first) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace atomic_file_faults_test

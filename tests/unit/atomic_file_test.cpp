@@ -12,6 +12,8 @@
 #include "atomic_file_fixture.hpp"
 #include "support.hpp"
 
+namespace atomic_file_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::atomic_file_storage;
@@ -25,10 +27,6 @@ namespace utf = boost::unit_test;
 namespace fs = boost::filesystem;
 
 namespace {
-
-using atomic_file_test::first;
-using atomic_file_test::fixture;
-using atomic_file_test::second;
 
 auto const as_root = utf::precondition(support::as_root);
 auto const without_root = utf::precondition(support::without_root);
@@ -352,3 +350,5 @@ BOOST_AUTO_TEST_CASE(purge_removes_what_it_can_and_tells_what_it_cannot) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace atomic_file_test

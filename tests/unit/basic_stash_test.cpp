@@ -5,6 +5,8 @@
 #include "basic_stash_fixture.hpp"
 #include "support.hpp"
 
+namespace basic_stash_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -14,12 +16,6 @@ using support::code_of;
 using support::names;
 namespace fs = boost::filesystem;
 namespace json = boost::json;
-
-namespace {
-
-using basic_stash_test::fixture;
-
-}  // namespace
 
 namespace user {
 struct note {
@@ -383,3 +379,5 @@ BOOST_AUTO_TEST_CASE(where_a_save_of_many_breaks_off_each_key_has_its_old_or_its
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace basic_stash_test

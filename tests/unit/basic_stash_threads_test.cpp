@@ -13,6 +13,8 @@
 #include "figures.hpp"
 #include "support.hpp"
 
+namespace basic_stash_threads_test {
+
 using namespace std::string_literals;
 using support::names;
 namespace fs = boost::filesystem;
@@ -230,3 +232,5 @@ BOOST_AUTO_TEST_CASE(amid_what_a_guard_stands_around_restores) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace basic_stash_threads_test

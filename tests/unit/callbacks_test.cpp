@@ -5,6 +5,8 @@
 
 #include "support.hpp"
 
+namespace callbacks_test {
+
 using namespace std::string_literals;
 using support::code_of;
 using support::message_of;
@@ -177,3 +179,5 @@ BOOST_AUTO_TEST_CASE(value_or_gives_the_fallback_only_where_there_is_nothing) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace callbacks_test

@@ -7,6 +7,8 @@
 
 #include "support.hpp"
 
+namespace data_dictionary_test {
+
 using stash::errc;
 using support::code_of;
 namespace ckan = stash::ckan;
@@ -428,3 +430,5 @@ BOOST_AUTO_TEST_CASE(many_columns_take_no_more_than_their_share_of_time) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace data_dictionary_test

@@ -1,6 +1,8 @@
 #include "delete_guard_fixture.hpp"
 #include "support.hpp"
 
+namespace delete_guard_save_failures_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using stash::origin;
@@ -204,3 +206,5 @@ BOOST_AUTO_TEST_CASE(after_a_failed_save_of_what_stood_there_already_a_commit_st
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace delete_guard_save_failures_test

@@ -5,6 +5,8 @@
 #include "delete_guard_fixture.hpp"
 #include "support.hpp"
 
+namespace delete_guard_scope_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using stash::origin;
@@ -245,3 +247,5 @@ BOOST_AUTO_TEST_CASE(a_process_that_ends_without_its_destructors_leaves_an_orpha
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace delete_guard_scope_test

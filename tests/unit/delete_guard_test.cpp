@@ -13,6 +13,8 @@
 #include "delete_guard_fixture.hpp"
 #include "support.hpp"
 
+namespace delete_guard_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -24,10 +26,6 @@ using support::names;
 namespace json = boost::json;
 
 namespace {
-
-using delete_guard_test::file_stash;
-using delete_guard_test::fixture;
-using delete_guard_test::text;
 
 /// The resource's memory: what was in it is overwritten when the resource goes.
 struct arena {
@@ -389,3 +387,5 @@ BOOST_AUTO_TEST_CASE(memory_storage_guards_within_the_process) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace delete_guard_test

@@ -11,6 +11,8 @@
 #include "delete_guards_fixture.hpp"
 #include "support.hpp"
 
+namespace delete_guards_locks_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -285,3 +287,5 @@ BOOST_AUTO_TEST_CASE(of_locks_that_share_a_descriptor_each_is_released_by_itself
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace delete_guards_locks_test

@@ -6,18 +6,14 @@
 #include "delete_guards_fixture.hpp"
 #include "support.hpp"
 
+namespace delete_guards_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::origin;
 using support::code_of;
 using support::os;
-
-namespace {
-
-using delete_guards_test::fixture;
-
-}  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(delete_guards, fixture)
 
@@ -262,3 +258,5 @@ BOOST_AUTO_TEST_CASE(files_are_all_written_before_the_first_is_synced_and_cleare
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace delete_guards_test

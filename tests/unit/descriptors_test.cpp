@@ -13,6 +13,8 @@
 
 #include "support.hpp"
 
+namespace descriptors_test {
+
 using namespace std::chrono_literals;
 using stash::record;
 using stash::time_point;
@@ -255,3 +257,5 @@ BOOST_AUTO_TEST_CASE(what_is_given_the_records_name_is_compared_with_what_was_wr
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace descriptors_test

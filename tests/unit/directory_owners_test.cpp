@@ -12,6 +12,8 @@
 #include "directory_fixture.hpp"
 #include "support.hpp"
 
+namespace directory_owners_test {
+
 using namespace std::chrono_literals;
 using stash::atomic_file_storage;
 using stash::errc;
@@ -403,3 +405,5 @@ BOOST_AUTO_TEST_CASE(a_program_with_more_rights_than_its_user_asks_no_environmen
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace directory_owners_test

@@ -14,6 +14,8 @@
 #include "directory_fixture.hpp"
 #include "support.hpp"
 
+namespace directory_test {
+
 using namespace std::chrono_literals;
 using stash::atomic_file_storage;
 using stash::errc;
@@ -25,10 +27,6 @@ using support::os;
 namespace fs = boost::filesystem;
 
 namespace {
-
-using directory_test::contains;
-using directory_test::first;
-using directory_test::fixture;
 
 mode_t mode_of(fs::path const& p) {
   struct stat s;
@@ -388,3 +386,5 @@ BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_told_from_anothers_stays) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace directory_test

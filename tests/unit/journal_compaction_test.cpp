@@ -9,6 +9,8 @@
 #include "journal_fixture.hpp"
 #include "support.hpp"
 
+namespace journal_compaction_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -269,3 +271,5 @@ BOOST_AUTO_TEST_CASE(threads_go_on_while_the_file_is_written_anew) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace journal_compaction_test

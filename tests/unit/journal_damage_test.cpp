@@ -8,6 +8,8 @@
 #include "journal_fixture.hpp"
 #include "support.hpp"
 
+namespace journal_damage_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -361,3 +363,5 @@ BOOST_AUTO_TEST_CASE(a_large_damaged_record_takes_no_other_with_it) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace journal_damage_test

@@ -8,6 +8,8 @@
 #include "journal_fixture.hpp"
 #include "support.hpp"
 
+namespace journal_doubt_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::record;
@@ -434,3 +436,5 @@ BOOST_AUTO_TEST_CASE(what_else_is_set_aside_does_not_keep_doubt_from_ending) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace journal_doubt_test

@@ -7,6 +7,8 @@
 #include "journal_fixture.hpp"
 #include "support.hpp"
 
+namespace journal_faults_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -297,3 +299,5 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_replaced_again_and_again_while_it_is_read_is
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace journal_faults_test

@@ -11,6 +11,8 @@
 #include "journal_fixture.hpp"
 #include "support.hpp"
 
+namespace journal_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -24,14 +26,6 @@ using support::os;
 namespace fs = boost::filesystem;
 
 namespace {
-
-using journal_test::first;
-using journal_test::fixture;
-using journal_test::got;
-using journal_test::second;
-using journal_test::some;
-using journal_test::states;
-using journal_test::third;
 
 struct on_read_only_file_system : stash::posix_file_ops {
   static bool is_refused(int flags) {
@@ -408,3 +402,5 @@ BOOST_AUTO_TEST_CASE(two_that_purge_at_once_count_each_record_once) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace journal_test

@@ -24,6 +24,8 @@
 
 #include "support.hpp"
 
+namespace json_serializer_test {
+
 using namespace std::string_literals;
 namespace json = boost::json;
 using stash::errc;
@@ -431,3 +433,5 @@ BOOST_AUTO_TEST_CASE(a_view_that_is_none_of_the_standards_is_one) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace json_serializer_test

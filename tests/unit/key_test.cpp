@@ -5,6 +5,8 @@
 
 #include "support.hpp"
 
+namespace key_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using stash::key;
@@ -145,3 +147,5 @@ BOOST_AUTO_TEST_CASE(an_encoded_name_over_200_bytes_is_an_invalid_key_and_the_lo
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace key_test

@@ -11,6 +11,8 @@
 #include "locks_fixture.hpp"
 #include "support.hpp"
 
+namespace locks_forks_test {
+
 using stash::errc;
 using support::code_of;
 namespace fs = boost::filesystem;
@@ -213,3 +215,5 @@ BOOST_AUTO_TEST_CASE(no_process_is_taken_for_any_of_its_ancestors) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace locks_forks_test

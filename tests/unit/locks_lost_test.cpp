@@ -2,6 +2,8 @@
 #include "locks_fixture.hpp"
 #include "support.hpp"
 
+namespace locks_lost_test {
+
 using stash::errc;
 using support::code_of;
 namespace fs = boost::filesystem;
@@ -203,3 +205,5 @@ BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_during_the_save_no_delete_starts) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace locks_lost_test

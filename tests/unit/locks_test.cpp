@@ -15,18 +15,12 @@
 #include "locks_fixture.hpp"
 #include "support.hpp"
 
+namespace locks_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using support::code_of;
 namespace fs = boost::filesystem;
-
-namespace {
-
-using locks_test::descriptor_of;
-using locks_test::fixture;
-using locks_test::holder;
-
-}  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(locks, fixture)
 
@@ -337,3 +331,5 @@ BOOST_AUTO_TEST_CASE(what_got_the_number_of_a_descriptor_that_locks_share_keeps_
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace locks_test

@@ -7,6 +7,8 @@
 
 #include "support.hpp"
 
+namespace observer_test {
+
 using namespace std::string_literals;
 using stash::event_kind;
 using words = std::optional<std::string>;
@@ -212,3 +214,5 @@ BOOST_AUTO_TEST_CASE(a_signal_of_a_broken_pipe_that_was_there_before_stays) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace observer_test

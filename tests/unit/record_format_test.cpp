@@ -5,6 +5,8 @@
 
 #include "support.hpp"
 
+namespace record_format_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -175,3 +177,5 @@ BOOST_AUTO_TEST_CASE(an_error_names_operation_key_file_and_cause) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace record_format_test

@@ -7,6 +7,8 @@
 
 #include "support.hpp"
 
+namespace recover_test {
+
 using namespace std::string_literals;
 using namespace std::chrono_literals;
 using stash::errc;
@@ -417,3 +419,5 @@ BOOST_AUTO_TEST_CASE(memory_storage_can_be_recovered_too) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace recover_test

@@ -3,6 +3,8 @@
 
 #include "support.hpp"
 
+namespace reload_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using stash::origin;
@@ -436,3 +438,5 @@ BOOST_AUTO_TEST_CASE(recreate_is_the_restore_for_recover_and_can_run_twice) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace reload_test

@@ -13,6 +13,8 @@
 #include "sqlite_datastore_fixture.hpp"
 #include "support.hpp"
 
+namespace sqlite_datastore_fields_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using support::code_of;
@@ -369,3 +371,5 @@ BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_datastore_fields_test

@@ -14,6 +14,8 @@
 #include "sqlite_datastore_fixture.hpp"
 #include "support.hpp"
 
+namespace sqlite_datastore_test {
+
 using namespace std::string_literals;
 using stash::errc;
 using support::code_of;
@@ -21,8 +23,6 @@ namespace ckan = stash::ckan;
 namespace json = boost::json;
 
 namespace {
-
-using sqlite_datastore_test::fixture;
 
 /// Where a mount can make it read-only: what permissions forbid another user is another error.
 boost::test_tools::assertion_result may_mount_read_only(boost::unit_test::test_unit_id unit) {
@@ -344,3 +344,5 @@ BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_a_resource_is_described_and_not_
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_datastore_test

@@ -11,6 +11,8 @@
 #include "sqlite_file_fixture.hpp"
 #include "support.hpp"
 
+namespace sqlite_file_reading_test {
+
 using stash::errc;
 using stash::record;
 using support::code_of;
@@ -235,3 +237,5 @@ BOOST_AUTO_TEST_CASE(beside_a_journal_a_file_is_not_read_as_if_it_were_alone) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_file_reading_test

@@ -9,6 +9,8 @@
 #include "sqlite_file_fixture.hpp"
 #include "support.hpp"
 
+namespace sqlite_file_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -17,10 +19,6 @@ using support::code_of;
 using support::message_of;
 
 namespace {
-
-using sqlite_file_test::fixture;
-using sqlite_file_test::has;
-using sqlite_file_test::some;
 
 namespace is = boost::system::errc;
 
@@ -342,3 +340,5 @@ BOOST_AUTO_TEST_CASE(a_file_of_more_than_64_mib_is_not_looked_through) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_file_test

@@ -12,6 +12,8 @@
 #include "figures.hpp"
 #include "support.hpp"
 
+namespace sqlite_storage_test {
+
 using namespace std::chrono_literals;
 using stash::errc;
 using stash::record;
@@ -475,3 +477,5 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_sqlite_fails_the_old_or_the_new_record_st
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_storage_test

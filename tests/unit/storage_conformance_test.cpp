@@ -10,6 +10,8 @@
 #include "support.hpp"
 #include "wrong_storages.hpp"
 
+namespace storage_conformance_test {
+
 using stash::testing::outcome;
 using stash::testing::storage_conformance;
 using support::add_case;
@@ -192,3 +194,5 @@ BOOST_AUTO_TEST_CASE(a_check_that_does_not_apply_is_not_run_as_if_it_passed) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace storage_conformance_test
