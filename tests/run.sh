@@ -24,6 +24,8 @@ needed_for="to build and run the tests"
 # shellcheck disable=SC2086
 need $build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux
 
+trap 'trap - TERM; kill 0' INT # which what runs in the background does not hear
+
 build=$PWD/.build
 PATH=/usr/bin:$PATH # the Python that the packages above are for
 # Short stacks of allocations: they take a sixth of the time.
@@ -46,11 +48,20 @@ setup() { # NAME COMPILER OPTION...
   shift 2
   [ -e "$build/$name/build.ninja" ] || CXX=$compiler meson setup "$build/$name" tests "$@"
 }
-compile() { # NAME TARGET...
-  name=$1
-  shift
-  step "build with $name" ninja -C "$build/$name" "$@" # which sees a target that is new in meson.build, unlike meson
+compile() { # "NAME TARGET..."...: builds, all at once, for some end with a single long file
+  names=
+  for each in "$@"; do names="$names${names:+, }${each%% *}"; done
+  step "build with $names" at_once "$@"
   [ "$went" = ok ] || finish
+}
+at_once() {
+  builds=
+  for each in "$@"; do
+    # shellcheck disable=SC2086
+    ninja -C "$build/"$each & # which sees a target that is new in meson.build, unlike meson
+    builds="$builds $!"
+  done
+  for each in $builds; do wait "$each" || went=FAILED; done
 }
 in_build() { # NAME ARGUMENT...: the tests of a build; meson prints a line for each suite
   name=$1
@@ -81,7 +92,7 @@ in_pytest() { # NAME ARGUMENT...
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
   echo "in $((($(date +%s) - began) / 60)) min $((($(date +%s) - began) % 60)) s"
-  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than half an hour"
+  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than a quarter of an hour"
   python3 tests/support/count.py "$status" "$quick" ${how:+"$rest"}
   exit
 }
@@ -103,7 +114,7 @@ else
   mkdir -p "$quick"
   results=$quick
   step "set up" setup gcc g++ -Dbuildtype=debug -Ddebug=false
-  compile gcc unit_core pusher power_cut
+  compile "gcc unit_core pusher power_cut"
   in_memory in_build gcc --suite quick
   STASH_COMPILERS=g++ in_pytest "what the compiler must refuse, and the examples" tests/compile_fail \
     tests/examples/test_examples.py -k "not other_compiler"
@@ -122,33 +133,30 @@ results=$rest
 [ -e "$build/locale/de_DE.UTF-8" ] || localedef -i de_DE -f UTF-8 "$build/locale/de_DE.UTF-8"
 export LOCPATH="$build/locale"
 
-# clang's sanitizers: it compiles them in 8 s where g++ takes 20, and in a fifth less without debug information. A report
-# names the functions all the same; for lines, `meson configure -Ddebug=true` in .build/clang.
-step "set up" setup clang clang++-19 -Dbuildtype=debug -Ddebug=false -Db_sanitize=address,undefined -Db_lundef=false
+# clang's sanitizers: it compiles them in 8 s where g++ takes 20, in a fifth less without debug information (a report
+# names the functions all the same; for lines, `meson configure -Ddebug=true` in .build/clang), and in half of that where
+# several files are compiled as one.
+step "set up" setup clang clang++-19 -Dbuildtype=debug -Ddebug=false -Db_sanitize=address,undefined -Db_lundef=false \
+  -Dunity=on -Dunity_size=8
 step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Ddebug=false -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 if [ "$how" = --all ]; then
-  export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-15}" STASH_COMPILERS="clang++-19 g++"
-  compile clang unit_core unit_rest every_call_fails postgres
-  compile clang-tsan concurrency
-  compile gcc postgres_worker power_cut_worker power_cut_variants
+  export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-10}" STASH_COMPILERS="clang++-19 g++"
+  compile "clang-tsan concurrency" "gcc postgres_worker power_cut_worker power_cut_variants" \
+    "clang unit_core unit_rest every_call_fails postgres"
   # At once: threads wait for one another most of the time.
   (
     in_memory in_build clang-tsan --timeout-multiplier 20 concurrency
     exit "$status"
   ) >"$build/clang-tsan.log" 2>&1 &
   threads=$!
-  trap 'trap - TERM; kill 0' INT # which what runs in the background does not hear
   STASH_STRIDE=3 in_memory in_build clang --suite all
   wait "$threads" || status=1
-  trap - INT
   cat "$build/clang-tsan.log"
   in_build gcc --suite all
   in_pytest "headers, and ways into a project" tests/compile tests/consumers
   STASH_COMPILERS=clang++-19 in_pytest "what the other compiler must refuse" tests/compile_fail
 else
-  compile clang
-  compile clang-tsan concurrency
-  compile gcc
+  compile "clang-tsan concurrency" gcc clang
   in_build clang
   in_build clang-tsan --timeout-multiplier 20 concurrency
   rm -f "$build/figures.tsv"
