@@ -369,6 +369,28 @@ BOOST_AUTO_TEST_CASE(one_that_is_removed_whenever_it_was_made_is_an_error) {
     return 0;
   };
   BOOST_TEST(code_of([&] { static_cast<void>(s.try_lock("k")); }) == support::os(ENOENT));
+  BOOST_TEST(fs::exists(root));
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(what_was_there_before_stays_however_often_the_rest_is_removed_and_made, Stash,
+                              stashes_on_disk) {
+  fs::create_directories(root / "there" / "empty");
+  auto const where = root / "there" / "empty" / "out" / "stash";
+  {
+    Stash store{where};
+    for (auto const& removed : {where, where.parent_path(), where, where}) {
+      try {
+        auto const lock = store.storage().try_lock("k");
+        fs::remove_all(removed);
+      } catch (stash::error const&) {  // a journal's file is gone that it has open
+      }
+    }
+    try {
+      auto const lock = store.storage().try_lock("k");
+    } catch (stash::error const&) {
+    }
+  }
+  BOOST_TEST(fs::exists(root / "there" / "empty"));
 }
 
 BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_told_from_anothers_stays) {

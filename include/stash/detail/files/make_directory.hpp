@@ -22,7 +22,8 @@ namespace stash::inline v1::detail {
 
 inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
-/// How many levels of a directory were made for a lock, while nothing was saved in it. Null: nobody counts.
+/// How many levels of a directory, from the deepest up to the highest that was made for a lock, may be removed with it
+/// while nothing was saved in it. Null: nobody counts.
 using made_levels = std::shared_ptr<std::atomic<unsigned>>;
 
 /// Makes a stash directory, and removes one again that was made for a lock alone.
@@ -31,7 +32,7 @@ class directory_maker {
  public:
   /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
   /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
-  /// How many levels were made is added to `levels`; where it throws, they are removed again.
+  /// `levels` is raised up to the highest that was made; where it throws, all that were are removed again.
   static directory<Ops> make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
                              std::atomic<unsigned>* levels = nullptr) {
     for (int tries = 1;; ++tries) {
@@ -39,7 +40,7 @@ class directory_maker {
       try {
         directory<Ops> result = open_or_make(ops, path, durable, op, made);
         make_lock_file(ops, result, durable, op);
-        if (levels != nullptr) *levels += static_cast<unsigned>(made.size());
+        if (levels != nullptr && !made.empty()) raise(*levels, height(path, made.front()));
         return result;
       } catch (error const& problem) {
         if (!made.empty()) remove(ops, path, made);
@@ -62,12 +63,24 @@ class directory_maker {
       std::vector<boost::filesystem::path> made{path};
       while (made.size() < count) made.push_back(made.back().parent_path());
       std::ranges::reverse(made);
-      if (remove(ops, path, made)) levels -= count;
+      if (remove(ops, path, made)) levels = 0;
     } catch (...) {  // no memory: it stays
     }
   }
 
  private:
+  /// No sum: who makes it anew, because somebody removed it, has made no more levels.
+  static void raise(std::atomic<unsigned>& levels, unsigned made) noexcept {
+    for (unsigned known = levels; known < made && !levels.compare_exchange_weak(known, made);) {
+    }
+  }
+  /// 1 for `path` itself, 2 for its parent.
+  static unsigned height(boost::filesystem::path path, boost::filesystem::path const& top) {
+    unsigned result = 1;
+    for (; path != top; path = path.parent_path()) ++result;
+    return result;
+  }
+
   static directory<Ops> open_or_make(Ops const& ops, boost::filesystem::path const& path, bool durable,
                                      operation const& op, std::vector<boost::filesystem::path>& made) {
     if (auto found = directory<Ops>::open(ops, path, op)) return std::move(*found);
