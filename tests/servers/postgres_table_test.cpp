@@ -559,8 +559,8 @@ BOOST_AUTO_TEST_CASE(a_name_that_the_databases_encoding_cannot_hold_is_refused) 
 }
 
 BOOST_AUTO_TEST_CASE(where_the_encoding_is_not_told_the_server_is_asked) {
-  support::faulty_libpq const libpq{[](std::string_view call, std::string_view name) {
-    return call == "PQparameterStatus" && name == "server_encoding";
+  support::faulty_libpq const libpq{[](std::string_view call, std::string_view asked) {
+    return call == "PQparameterStatus" && asked == "server_encoding";
   }};
   s.put("\u65e5", some("\u672c"));
   BOOST_TEST((s.get("\u65e5") == some("\u672c")));
