@@ -15,9 +15,10 @@ from test_readme import PROGRAM, block, commands  # noqa: E402
 
 # With the versions of Boost to try; "" is the default one.
 NEWER = {"trixie": ["", "1.88"], "sid": [""]}
-# Within: /proc and /dev, and all that is started ends with the command.
+# Within: a / that can be mounted anew, /proc and /dev; and all that is started ends with the command.
 ENTER = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c",
-         'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" sh -ec "cd /stash; $1"']
+         'mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&'
+         ' exec chroot "$0" sh -ec "cd /stash; $1"']
 
 
 class Root:
