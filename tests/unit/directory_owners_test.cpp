@@ -182,6 +182,7 @@ BOOST_AUTO_TEST_CASE(what_a_link_leads_to_must_be_as_safe_and_be_there, *as_root
   fs::remove(target);
   fs::create_symlink("link", target);  // round and round
   BOOST_TEST(code_of([&] { s.get("k"); }) == os(ELOOP));
+  fs::remove(target);  // Boost 1.83 throws when it goes through the directory
 }
 
 BOOST_AUTO_TEST_CASE(a_link_that_cannot_be_looked_at_is_an_error_and_not_absence, *as_root) {
