@@ -31,11 +31,16 @@ std::function<void()> before_file;
 
 }  // namespace
 
-extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) noexcept {
+}  // namespace sqlite_file_reading_test
+
+extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) noexcept {  // here: g++ 14 sees another
+  using namespace sqlite_file_reading_test;                                                 // function in a namespace
   if (before_journal && std::string_view(name).ends_with("-journal")) before_journal();
   if (before_file && std::string_view(name) == "stash.sqlite") before_file();
   return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, "fstatat"))(at, name, found, flags);
 }
+
+namespace sqlite_file_reading_test {
 
 BOOST_FIXTURE_TEST_SUITE(sqlite_file, fixture)
 
