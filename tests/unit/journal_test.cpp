@@ -303,7 +303,7 @@ BOOST_AUTO_TEST_CASE(what_was_looked_at_and_is_gone_is_not_written_to) {
 BOOST_AUTO_TEST_CASE(a_newer_version_is_a_mismatch_and_stays_as_it_is) {
   open().put("k", first);
   std::string head = "stash journal 2\n"s + std::string(8, 's');
-  stash::detail::append_little_endian(head, stash::detail::xxh64::hash(head));
+  stash::detail::append_number(head, stash::detail::xxh64::hash(head));
   overwrite(0, head + head);
   auto const newer = bytes();
   auto s = open();

@@ -1,10 +1,10 @@
 #pragma once
 
+#include <boost/endian/conversion.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/text/little_endian.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/record.hpp>
 #include <string>
@@ -33,13 +33,18 @@ inline constexpr std::size_t journal_header_size = 64;
 inline constexpr std::string_view unknown_key = "/";  // no key; as `previous_key`: of damage
 
 inline std::uint64_t number_at(std::string_view bytes, std::size_t at) noexcept {
-  return detail::load_little_endian<std::uint64_t>(&bytes[at]);
+  return boost::endian::load_little_u64(reinterpret_cast<unsigned char const*>(&bytes[at]));
+}
+inline void append_number(std::string& out, std::uint64_t n) {
+  unsigned char bytes[sizeof n];
+  boost::endian::store_little_u64(bytes, n);
+  out.append(reinterpret_cast<char const*>(bytes), sizeof bytes);
 }
 
 inline std::string journal_header(std::uint64_t salt) {
   std::string one = std::string(journal_name).append(journal_version);
-  detail::append_little_endian(one, salt);
-  detail::append_little_endian(one, xxh64::hash(one));
+  detail::append_number(one, salt);
+  detail::append_number(one, xxh64::hash(one));
   return one + one;
 }
 
@@ -88,12 +93,12 @@ struct frame_head {
          {magic, static_cast<std::uint64_t>(kind), sequence, offset, synced | (is_synced ? 0U : 1U), previous,
           static_cast<std::uint64_t>(saved_at.time_since_epoch().count()), body_size, body_hash,
           std::uint64_t{key.size()} | std::uint64_t{previous_key.size()} << 32}) {
-      detail::append_little_endian(out, field);
+      detail::append_number(out, field);
     }
     out.append(key).append(previous_key);
     checksum = xxh64::hash(std::string_view(out).substr(8), salt);
     std::string front;
-    detail::append_little_endian(front, checksum);
+    detail::append_number(front, checksum);
     return out.replace(0, 8, front);
   }
 
@@ -142,7 +147,7 @@ struct kept_body {
 
   static std::string joined(time_point when, std::string_view name, std::string_view payload) {
     std::string body;
-    detail::append_little_endian(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
+    detail::append_number(body, static_cast<std::uint64_t>(when.time_since_epoch().count()));
     return body.append(name).append(1, '\n').append(payload);
   }
   static kept_body split(std::string_view body) {

@@ -1,10 +1,10 @@
 #pragma once
 
 #include <bit>
+#include <boost/endian/conversion.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <stash/detail/text/little_endian.hpp>
 #include <string_view>
 
 namespace stash::inline v1::detail {
@@ -20,20 +20,19 @@ class xxh64 {
     if (left >= 32) {
       std::uint64_t a = seed + prime1 + prime2, b = seed + prime2, c = seed, d = seed - prime1;
       for (; left >= 32; left -= 32, p += 32) {
-        a = round(a, load_little_endian<std::uint64_t>(p));
-        b = round(b, load_little_endian<std::uint64_t>(p + 8));
-        c = round(c, load_little_endian<std::uint64_t>(p + 16));
-        d = round(d, load_little_endian<std::uint64_t>(p + 24));
+        a = round(a, word(p));
+        b = round(b, word(p + 8));
+        c = round(c, word(p + 16));
+        d = round(d, word(p + 24));
       }
       h = std::rotl(a, 1) + std::rotl(b, 7) + std::rotl(c, 12) + std::rotl(d, 18);
       for (std::uint64_t const lane : {a, b, c, d}) h = (h ^ round(0, lane)) * prime1 + prime4;
     }
     h += bytes.size();
-    for (; left >= 8; left -= 8, p += 8)
-      h = std::rotl(h ^ round(0, load_little_endian<std::uint64_t>(p)), 27) * prime1 + prime4;
+    for (; left >= 8; left -= 8, p += 8) h = std::rotl(h ^ round(0, word(p)), 27) * prime1 + prime4;
     for (; left >= 4; left -= 4, p += 4)
-      h = std::rotl(h ^ (load_little_endian<std::uint32_t>(p) * prime1), 23) * prime2 + prime3;
-    for (; left > 0; --left, ++p) h = std::rotl(h ^ (load_little_endian<std::uint8_t>(p) * prime5), 11) * prime1;
+      h = std::rotl(h ^ (boost::endian::load_little_u32(as_bytes(p)) * prime1), 23) * prime2 + prime3;
+    for (; left > 0; --left, ++p) h = std::rotl(h ^ (*as_bytes(p) * prime5), 11) * prime1;
     h = (h ^ (h >> 33)) * prime2;
     h = (h ^ (h >> 29)) * prime3;
     return h ^ (h >> 32);
@@ -44,6 +43,8 @@ class xxh64 {
                                  prime3 = 0x165667B19E3779F9U, prime4 = 0x85EBCA77C2B2AE63U,
                                  prime5 = 0x27D4EB2F165667C5U;
 
+  static unsigned char const* as_bytes(char const* p) noexcept { return reinterpret_cast<unsigned char const*>(p); }
+  static std::uint64_t word(char const* p) noexcept { return boost::endian::load_little_u64(as_bytes(p)); }
   static std::uint64_t round(std::uint64_t lane, std::uint64_t input) noexcept {
     return std::rotl(lane + input * prime2, 31) * prime1;
   }
