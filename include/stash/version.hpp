@@ -1,7 +1,7 @@
 #pragma once
 
-#if !defined(__unix__)
-#error "stash needs a POSIX system: its promises rest on fsync, rename and advisory file locks"
+#if !defined(__linux__)
+#error "stash needs Linux: elsewhere nobody has tested what its promises rest on, fsync, rename and file locks"
 #endif
 
 #if !defined(__cpp_concepts) || !defined(__cpp_impl_three_way_comparison)

@@ -110,12 +110,12 @@ def test_32_bits_of_a_file_offset_are_refused_in_words(tmp_path):
     assert "stash: compile with -D_FILE_OFFSET_BITS=64" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("flag, words", [("-std=c++17", "stash needs C++20: -std=c++20"), ("-U__linux__", "stash needs Linux")])
 @each_compiler
-def test_an_older_standard_is_refused_in_words(compiler):
-    flags = [flag for flag in FLAGS if not flag.startswith("-std")]
-    done = run(compiler, *flags, "-std=c++17", "-fsyntax-only", "-x", "c++", "-", input=includes(["stash/stash.hpp"]))
+def test_an_older_standard_and_another_system_are_refused_in_words(compiler, flag, words):
+    done = run(compiler, *FLAGS, flag, "-fsyntax-only", "-x", "c++", "-", input=includes(["stash/stash.hpp"]))
     first = next(line for line in done.stderr.splitlines() if re.search(r"\berror: ", line))
-    assert "stash needs C++20: -std=c++20" in first, done.stderr
+    assert words in first, done.stderr
 
 
 def test_only_posix_file_ops_includes_fcntl():

@@ -119,13 +119,11 @@ class owned_by_process {
   }
 
   /// A page of memory, never unmapped. The kernel clears it in a child (Linux 4.14), for one that was not made by
-  /// fork(3) calls no handler. Elsewhere it is the handler that clears it.
+  /// fork(3) calls no handler. On an older kernel it is the handler that clears it.
   static atomic_word* zero_in_child() {
     void* const page = ::mmap(nullptr, sizeof(atomic_word), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) throw std::bad_alloc{};
-#if defined(MADV_WIPEONFORK)
     static_cast<void>(::madvise(page, sizeof(atomic_word), MADV_WIPEONFORK));
-#endif
     return new (page) atomic_word(0);
   }
 

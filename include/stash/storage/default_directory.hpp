@@ -26,11 +26,7 @@ namespace stash::inline v1 {
 /// there is none of these. Not to be called while another thread changes the environment.
 inline boost::filesystem::path default_directory() {
   auto const variable = [](char const* name) {
-#if defined(__linux__)
     char const* const value = ::secure_getenv(name);
-#else
-    char const* const value = ::issetugid() != 0 ? nullptr : std::getenv(name);
-#endif
     return std::string(value == nullptr ? "" : value);
   };
   if (auto given = variable("STASH_DIR"); !given.empty()) return given;

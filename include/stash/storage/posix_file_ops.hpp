@@ -55,22 +55,10 @@ struct posix_file_ops {
   int fdatasync(int fd) const noexcept { return ::fdatasync(fd); }
   /// A hint: what was written is about to be synced.
   void start_writeback(int fd) const noexcept {
-#if defined(SYNC_FILE_RANGE_WRITE)
     static_cast<void>(::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
-#else
-    (void)fd;
-#endif
   }
-  /// The whole file system of `fd`, for a directory that may not be opened. ENOSYS where there is no such call.
-  int syncfs(int fd) const noexcept {
-#if defined(__linux__)
-    return ::syncfs(fd);
-#else
-    (void)fd;
-    errno = ENOSYS;
-    return -1;
-#endif
-  }
+  /// The whole file system of `fd`, for a directory that may not be opened.
+  int syncfs(int fd) const noexcept { return ::syncfs(fd); }
 
   /// Of an open file, whatever its name is now.
   int fstat(int fd, struct stat* s) const noexcept { return ::fstat(fd, s); }
@@ -81,13 +69,8 @@ struct posix_file_ops {
   /// 0 where the directory is the effective user's, or a capability stands in for that; else EPERM. The kernel knows it
   /// also where no user has a number (user_namespaces(7)): only an owner may open with O_NOATIME.
   int require_owner(int directory) const noexcept {
-#if defined(O_NOATIME)
     int const fd = open(directory, ".", O_RDONLY | O_DIRECTORY | O_NOATIME);
     return fd < 0 ? -1 : ::close(fd);
-#else
-    (void)directory;
-    return 0;
-#endif
   }
   /// readlinkat(2): no NUL behind it.
   ssize_t read_link(int directory, char const* name, char* to, std::size_t size) const noexcept {
@@ -109,7 +92,7 @@ struct posix_file_ops {
   }
   /// EEXIST where `to` exists; ENOSYS or EINVAL where kernel or file system do not have it.
   int rename_noreplace(int directory, char const* from, char const* to) const noexcept {
-#if defined(__linux__) && defined(RENAME_NOREPLACE)
+#if defined(RENAME_NOREPLACE)  // which older C libraries lack
     return ::renameat2(directory, from, directory, to, RENAME_NOREPLACE);
 #else
     (void)directory, (void)from, (void)to;
@@ -124,13 +107,7 @@ struct posix_file_ops {
   /// A file without a name in `directory`, to be written: it is gone when it is closed, unless it was linked. Fails
   /// where there is no such thing, and where it could not be linked.
   int open_unnamed(int directory) const noexcept {
-#if defined(O_TMPFILE)
     return open(directory, ".", O_WRONLY | O_TMPFILE, 0600);
-#else
-    (void)directory;
-    errno = ENOSYS;
-    return -1;
-#endif
   }
   /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted. Which file gets the name must be
   /// looked at: a /proc that something else was mounted over may lie.
@@ -224,9 +201,6 @@ struct posix_file_ops {
     if (found != nullptr) *found = wanted;
     return result;
   }
-#if !defined(F_OFD_SETLK)
-#error "stash needs open-file-description locks (F_OFD_SETLK): Linux 3.15, macOS, POSIX.1-2024"
-#endif
 };
 
 }  // namespace stash::inline v1

@@ -120,7 +120,8 @@ class directory {
                                                                operation const& op) {
     auto const parent = path.parent_path();
     auto const name = path.filename();
-    int const fd = retried([&] { return ops.open(AT_FDCWD, parent.c_str(), open_to_look_through | O_DIRECTORY); });
+    // O_PATH: also where one may not list.
+    int const fd = retried([&] { return ops.open(AT_FDCWD, parent.c_str(), O_PATH | O_DIRECTORY); });
     if (fd < 0) return std::nullopt;
     descriptor<Ops> const above{ops, fd};  // nobody but root can exchange the link in it from here on
     struct stat in, link;
@@ -174,12 +175,6 @@ class directory {
     if (proved < 0 && errno != EPERM) fail("open");
     return proved == 0;
   }
-
-#if defined(O_PATH)
-  static constexpr int open_to_look_through = O_PATH;  // also where one may not list
-#else
-  static constexpr int open_to_look_through = O_RDONLY;
-#endif
 
   Ops const* ops_;
   descriptor<Ops> fd_;

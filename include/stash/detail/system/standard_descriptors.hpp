@@ -14,11 +14,7 @@ namespace stash::inline v1::detail {
 /// To be called before something is opened. Thread safe; leaves `errno` alone.
 inline void occupy_standard_descriptors() noexcept {
   int const before = errno;
-#if defined(O_PATH)
   constexpr int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-#else
-  constexpr int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-#endif
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
     int const placeholder = ::open("/", flags);
