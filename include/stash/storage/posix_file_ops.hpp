@@ -54,9 +54,7 @@ struct posix_file_ops {
   /// As `fsync`, but for what is not needed to read the bytes again.
   int fdatasync(int fd) const noexcept { return ::fdatasync(fd); }
   /// A hint: what was written is about to be synced.
-  void start_writeback(int fd) const noexcept {
-    static_cast<void>(::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
-  }
+  void start_writeback(int fd) const noexcept { static_cast<void>(::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE)); }
   /// The whole file system of `fd`, for a directory that may not be opened.
   int syncfs(int fd) const noexcept { return ::syncfs(fd); }
 
@@ -106,9 +104,7 @@ struct posix_file_ops {
   }
   /// A file without a name in `directory`, to be written: it is gone when it is closed, unless it was linked. Fails
   /// where there is no such thing, and where it could not be linked.
-  int open_unnamed(int directory) const noexcept {
-    return open(directory, ".", O_WRONLY | O_TMPFILE, 0600);
-  }
+  int open_unnamed(int directory) const noexcept { return open(directory, ".", O_WRONLY | O_TMPFILE, 0600); }
   /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted. Which file gets the name must be
   /// looked at: a /proc that something else was mounted over may lie.
   int link_unnamed(int fd, int directory, char const* name) const noexcept {
