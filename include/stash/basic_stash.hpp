@@ -226,11 +226,10 @@ class basic_stash {
  private:
   template <class T>
   static constexpr void check_type() {
-    static_assert(
-        serializer_policy<Serializer, T>,
-        "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
-        "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it: a struct needs "
-        "BOOST_DESCRIBE_STRUCT)");
+    static_assert(serializer_policy<Serializer, T>,
+                  "stash: the serializer cannot turn this type into bytes and back (see serializer_policy in "
+                  "concepts.hpp; for json_serializer, boost::json::value_from and value_to must know it and all "
+                  "that is in it: a struct needs BOOST_DESCRIBE_STRUCT)");
   }
 
   template <class T>

@@ -86,8 +86,26 @@ template <class T>
 inline constexpr bool json_converts_both_ways =
     std::conjunction_v<boost::json::has_value_from<T>, boost::json::has_value_to<T>>;
 
+/// A `tag_invoke` of the user's own; Boost has some for what may be absent and for variants.
 template <class T>
-concept json_convertible = json_native<T> ||(!looks_elsewhere<T> && json_converts_both_ways<T>);
+concept converts_itself = !nullable<T> && !is_variant<T> && requires(boost::json::value & to, T const& from) {
+  tag_invoke(boost::json::value_from_tag(), to, from);
+};
+/// What has no parts but itself (a path: its elements are paths) and that Boost.JSON does not know.
+template <class T>
+inline constexpr bool is_unknown_to_json =
+    std::same_as<parts_of<T>, types<T>> && !json_native<T> && !std::convertible_to<T, std::string_view> &&
+    (!json_converts_both_ways<T> || boost::json::is_sequence_like<T>::value);
+/// Of a container Boost.JSON says that it can be converted, whatever is in it. What is in one that converts itself is
+/// that one's own matter.
+template <class T>
+inline constexpr bool has_parts_unknown_to_json = []<class... Part>(types<Part...>) {
+  return !(converts_itself<Part> || ...) && (is_unknown_to_json<Part> || ...);
+}(parts_of<T>{});
+
+template <class T>
+concept json_convertible = json_native<T> ||
+    (!looks_elsewhere<T> && json_converts_both_ways<T> && !has_parts_unknown_to_json<T>);
 
 }  // namespace detail
 

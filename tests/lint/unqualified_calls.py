@@ -6,6 +6,9 @@ import re
 import sys
 
 
+MEANT_TO_BE = {"tag_invoke"}  # Boost.JSON's: a type's own conversion stands in the type's namespace
+
+
 class Finder:
     """`place` follows the tree in the order in which clang writes it, for it names a file only where that changes."""
 
@@ -49,7 +52,7 @@ class Finder:
             name = node["referencedDecl"].get("name")
         elif node["kind"] == "UnresolvedLookupExpr" and node.get("usesADL"):
             name = node.get("name")
-        if name is None or not re.fullmatch(r"[A-Za-z]\w*", name) or not file.startswith(self.include):
+        if name is None or name in MEANT_TO_BE or not re.fullmatch(r"[A-Za-z]\w*", name) or not file.startswith(self.include):
             return
         if file not in self.sources:
             self.sources[file] = open(file, "rb").read()

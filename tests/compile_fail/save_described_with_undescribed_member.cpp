@@ -1,0 +1,19 @@
+// expect: stash: the serializer cannot turn this type into bytes and back
+#include <boost/describe/class.hpp>
+#include <optional>
+#include <stash/basic_stash.hpp>
+#include <vector>
+
+struct part {
+  int size;
+};
+struct whole {
+#ifdef WRONG
+  std::vector<std::optional<part>> parts;
+#else
+  std::vector<std::optional<int>> parts;
+#endif
+};
+BOOST_DESCRIBE_STRUCT(whole, (), (parts))
+
+void f(stash::memory_stash& store) { store.save("orders", whole{}); }
