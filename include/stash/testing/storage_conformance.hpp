@@ -3,7 +3,7 @@
 #include <exception>
 #include <span>
 #include <stash/testing/checks/locks.hpp>
-#include <stash/testing/checks/optional.hpp>
+#include <stash/testing/checks/optional_members.hpp>
 #include <stash/testing/checks/processes.hpp>
 #include <stash/testing/checks/records.hpp>
 #include <stash/testing/checks/set_aside.hpp>

@@ -12,9 +12,9 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/check_session.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/found_records.hpp>
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/session_locks.hpp>
-#include <stash/detail/postgres/standing.hpp>
 #include <stash/detail/postgres/table.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
