@@ -393,6 +393,37 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(what_was_there_before_stays_however_often_the_rest
   BOOST_TEST(fs::exists(root / "there" / "empty"));
 }
 
+BOOST_AUTO_TEST_CASE(what_others_made_in_place_of_ours_stays) {
+  auto const out = root / "out";
+  atomic_file_storage s{out / "stash"};
+  {
+    auto const lock = s.try_lock("k");
+    fs::remove_all(out);
+    fs::create_directory(out);
+  }
+  BOOST_TEST(fs::exists(out));
+  s.try_lock("k");
+  BOOST_TEST(fs::exists(out));
+  BOOST_TEST(!fs::exists(out / "stash"));
+}
+
+BOOST_AUTO_TEST_CASE(one_that_is_made_anew_while_it_is_removed_is_removed_too) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{root / "out" / "stash", {}, ops};
+  std::optional<support::spoiled_storage::lock_type> second;
+  auto first = s.try_lock("k");
+  int removed = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call == "rmdir" && ++removed == 2) second = s.try_lock("other");  // the directory is gone, its parent not yet
+    return 0;
+  };
+  first.reset();
+  BOOST_REQUIRE(second.has_value());
+  BOOST_TEST(second->held());
+  second.reset();
+  BOOST_TEST(!fs::exists(root / "out" / "stash"));
+}
+
 BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_told_from_anothers_stays) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};

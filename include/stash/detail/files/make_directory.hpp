@@ -22,8 +22,8 @@ namespace stash::inline v1::detail {
 
 inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 
-/// How many levels of a directory, from the deepest up to the highest that was made for a lock, may be removed with it
-/// while nothing was saved in it. Null: nobody counts.
+/// How many levels of a directory, from the deepest up, were made for a lock while nothing was saved in it. Null:
+/// nobody counts.
 using made_levels = std::shared_ptr<std::atomic<unsigned>>;
 
 /// Makes a stash directory, and removes one again that was made for a lock alone.
@@ -32,7 +32,7 @@ class directory_maker {
  public:
   /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
   /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
-  /// `levels` is raised up to the highest that was made; where it throws, all that were are removed again.
+  /// Where the directory itself was made, `levels` is how many were with it; where it throws, they are removed again.
   static directory<Ops> make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
                              std::atomic<unsigned>* levels = nullptr) {
     for (int tries = 1;; ++tries) {
@@ -40,10 +40,10 @@ class directory_maker {
       try {
         directory<Ops> result = open_or_make(ops, path, durable, op, made);
         make_lock_file(ops, result, durable, op);
-        if (levels != nullptr && !made.empty()) raise(*levels, height(path, made.front()));
+        if (unsigned const n = levels_of(path, made); levels != nullptr && n > 0) *levels = n;
         return result;
       } catch (error const& problem) {
-        if (!made.empty()) remove(ops, path, made);
+        if (!made.empty()) remove(ops, path, made, true);
         // Whoever else had made it, or one above, may have removed it again, unused.
         bool const is_gone = problem.code() == boost::system::error_code(ENOENT, boost::system::system_category());
         if (!is_gone || tries == 100) throw;
@@ -56,28 +56,25 @@ class directory_maker {
   /// Removes the directory of `lock_file`, and what else of `levels` was made with it, where nobody has a lock in it
   /// and it has nothing but the lock file. Who opened that file meanwhile sees that it is deleted, and makes all anew.
   static void remove_unused(Ops const& ops, std::string const& lock_file, std::atomic<unsigned>& levels) noexcept {
-    unsigned const count = levels;
+    unsigned const count = levels.exchange(0);  // before: who makes it anew says how many it made
     if (count == 0) return;
     try {
       auto const path = boost::filesystem::path(lock_file).parent_path();
       std::vector<boost::filesystem::path> made{path};
       while (made.size() < count) made.push_back(made.back().parent_path());
       std::ranges::reverse(made);
-      if (remove(ops, path, made)) levels = 0;
+      unsigned none = 0;
+      if (!remove(ops, path, made, false)) levels.compare_exchange_strong(none, count);
     } catch (...) {  // no memory: it stays
     }
   }
 
  private:
-  /// No sum: who makes it anew, because somebody removed it, has made no more levels.
-  static void raise(std::atomic<unsigned>& levels, unsigned made) noexcept {
-    for (unsigned known = levels; known < made && !levels.compare_exchange_weak(known, made);) {
-    }
-  }
-  /// 1 for `path` itself, 2 for its parent.
-  static unsigned height(boost::filesystem::path path, boost::filesystem::path const& top) {
-    unsigned result = 1;
-    for (; path != top; path = path.parent_path()) ++result;
+  /// From `path` up to the first that another had made.
+  static unsigned levels_of(boost::filesystem::path path, std::vector<boost::filesystem::path> const& made) {
+    unsigned result = 0;
+    for (auto level = made.rbegin(); level != made.rend() && *level == path; ++level, ++result)
+      path = path.parent_path();
     return result;
   }
 
@@ -104,14 +101,16 @@ class directory_maker {
     sync_into_parent(ops, path, path, durable, op);
   }
 
-  /// Removes what was made, the deepest last, as far as it is unused; whether the deepest is gone.
+  /// Removes what was made, the deepest first, as far as it is unused; whether the deepest is gone. Where another has
+  /// removed that one, and it was not made `just_now`, what is above it may be another's, too.
   static bool remove(Ops const& ops, boost::filesystem::path const& path,
-                     std::vector<boost::filesystem::path> const& made) {
+                     std::vector<boost::filesystem::path> const& made, bool just_now) {
     try {
       if (auto const found = directory<Ops>::open(ops, path, {"release", {}})) remove_lock_file(ops, *found);
     } catch (error const&) {  // then it is not empty
     }
     bool const is_gone = ops.rmdir(made.back().c_str()) == 0;
+    if (!is_gone && !just_now) return false;
     for (auto level = std::next(made.rbegin()); level != made.rend(); ++level) ops.rmdir(level->c_str());
     return is_gone;
   }
