@@ -9,6 +9,7 @@
 #include <functional>
 #include <initializer_list>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <tuple>
@@ -156,32 +157,34 @@ concept is_complete = requires {
   sizeof(T);
 };  // a class whose name alone is known may be behind a pointer
 
-template <class T>
+/// What is not looked into.
+struct without_parts {
+  template <class T>
+  static constexpr bool has = json_native<T> || std::is_reference_v<T> || std::is_pointer_v<T> || !is_complete<T>;
+};
+
+template <class T, class Whole>
 struct visit {};
 
-template <class... Seen, class... T>
-constexpr auto operator|(types<Seen...> seen, types<T...>) {
-  return (seen | ... | visit<std::remove_cv_t<T>>{});
-}
 /// Adds T, and all that it is made of, to what was seen; each type once, so that a type may be a part of itself.
-template <class... Seen, class T>
-constexpr auto operator|(types<Seen...> seen, visit<T>) {
+template <class... Seen, class T, class Whole>
+constexpr auto operator|(types<Seen...> seen, visit<T, Whole>) {
   if constexpr ((std::same_as<T, Seen> || ...)) {
     return seen;
-  } else if constexpr (json_native<T> || std::is_reference_v<T> || std::is_pointer_v<T> || !is_complete<T>) {
+  } else if constexpr (Whole::template has<T>) {
     return types<Seen..., T>{};
   } else {
-    using elements = decltype(detail::elements<T>());
-    using tuple_elements = decltype(detail::tuple_elements<T>());
-    using described_members = decltype(detail::described_members<T>());
-    using described_bases = decltype(detail::described_bases<T>());
-    return types<Seen..., T>{} | elements{} | tuple_elements{} | described_members{} | described_bases{};
+    auto const all = []<class S, class... Part>(S with, types<Part...>) {
+      return (with | ... | visit<std::remove_cv_t<Part>, Whole>{});
+    };
+    using some = decltype(all(all(types<Seen..., T>{}, detail::elements<T>()), detail::tuple_elements<T>()));
+    return all(all(some{}, detail::described_members<T>()), detail::described_bases<T>());
   }
 }
 
 /// T and all that it is made of. A class that is not described has no parts but itself.
-template <class T>
-using parts_of = decltype(types<>{} | visit<std::remove_cv_t<T>>{});
+template <class T, class Whole = without_parts>
+using parts_of = decltype(types<>{} | visit<std::remove_cv_t<T>, Whole>{});
 
 template <class T>
 inline constexpr bool is_initializer_list = false;
@@ -207,8 +210,11 @@ inline constexpr bool is_view = false;
 template <class T>
 requires std::is_class_v<T> && is_complete<T>
 inline constexpr bool is_view<T> =
-    std::ranges::enable_view<T> || is_two_pointers<T> || is_initializer_list<T> || is_reference_wrapper<T> ||
-    (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T> && alignof(T) >= alignof(void*));
+    !optional_like<T> &&  // which is a view by its name, from C++26 on, and owns what is in it
+    (std::ranges::enable_view<T> || is_two_pointers<T> || is_initializer_list<T> || is_reference_wrapper<T> ||
+     (std::is_convertible_v<T, std::string_view> && std::is_trivially_copyable_v<T> && alignof(T) >= alignof(void*)));
+template <class T>
+inline constexpr bool is_view<std::optional<T&>> = true;
 template <class T>
 inline constexpr bool is_view<T&> = true;
 template <class T>
