@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <exception>
 #include <new>
+#include <optional>
 #include <stash/detail/text/nearest_double.hpp>
 #include <stash/detail/text/utf8.hpp>
 #include <stash/detail/values/parts.hpp>
@@ -21,6 +22,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace stash::inline v1 {
@@ -86,26 +88,52 @@ template <class T>
 inline constexpr bool json_converts_both_ways =
     std::conjunction_v<boost::json::has_value_from<T>, boost::json::has_value_to<T>>;
 
-/// A `tag_invoke` of the user's own; Boost has some for what may be absent and for variants.
+/// An optional or a variant, and P in it. Boost has a `tag_invoke` for these; of one of the user's own it is no more to
+/// be seen than that P need not be known then.
+template <class T, class P>
+inline constexpr bool may_hold = false;
 template <class T>
-concept converts_itself = !nullable<T> && !is_variant<T> && requires(boost::json::value & to, T const& from) {
+inline constexpr bool may_hold<std::optional<T>, T> = true;
+template <class P, class... T>
+inline constexpr bool may_hold<std::variant<T...>, P> = (std::same_as<T, P> || ...);
+
+template <class T>
+inline constexpr bool is_optional_or_variant = false;
+template <class T>
+inline constexpr bool is_optional_or_variant<std::optional<T>> = true;
+template <class... T>
+inline constexpr bool is_optional_or_variant<std::variant<T...>> = true;
+template <class T>
+concept converts_itself = !is_optional_or_variant<T> && requires(boost::json::value & to, T const& from) {
   tag_invoke(boost::json::value_from_tag(), to, from);
 };
-/// What has no parts but itself (a path: its elements are paths) and that Boost.JSON does not know.
 template <class T>
-inline constexpr bool is_unknown_to_json =
-    std::same_as<parts_of<T>, types<T>> && !json_native<T> && !std::convertible_to<T, std::string_view> &&
-    (!json_converts_both_ways<T> || boost::json::is_sequence_like<T>::value);
-/// Of a container Boost.JSON says that it can be converted, whatever is in it. What is in one that converts itself is
-/// that one's own matter.
+concept text_like =
+    std::convertible_to<T const&, boost::json::string_view> || std::convertible_to<T const&, std::string_view>;
+template <class B, class T>
+concept is_base_of_another = is_complete<T> && !std::same_as<B, T> && std::is_base_of_v<B, T>;
+
+/// What Boost.JSON does not look into, either.
+struct whole_for_json {
+  template <class T>
+  static constexpr bool has = without_parts::has<T> || converts_itself<T> || text_like<T>;
+};
+/// Of a container Boost.JSON says that it can be converted, whatever is in it. Of a base only the members matter.
 template <class T>
-inline constexpr bool has_parts_unknown_to_json = []<class... Part>(types<Part...>) {
-  return !(converts_itself<Part> || ...) && (is_unknown_to_json<Part> || ...);
-}(parts_of<T>{});
+inline constexpr bool json_knows_all_parts = []<class... Part>(types<Part...>) {
+  auto const is_known = []<class P>(types<P>) {
+    if constexpr (!is_complete<P> || text_like<P> || ((is_base_of_another<P, Part> || may_hold<Part, P>) || ...)) {
+      return true;
+    } else {
+      return json_converts_both_ways<P>;
+    }
+  };
+  return (is_known(types<Part>{}) && ...);
+}(parts_of<T, whole_for_json>{});
 
 template <class T>
 concept json_convertible = json_native<T> ||
-    (!looks_elsewhere<T> && json_converts_both_ways<T> && !has_parts_unknown_to_json<T>);
+    (!looks_elsewhere<T> && json_converts_both_ways<T> && json_knows_all_parts<T>);
 
 }  // namespace detail
 
@@ -163,7 +191,9 @@ struct json_serializer {
       } catch (std::bad_alloc const&) {
         throw;
       } catch (boost::system::system_error const& problem) {
-        fail(problem.code().message());
+        bool const is_of_another_size =
+            problem.code() == boost::json::error::size_mismatch;  // "array size", also of structs
+        fail(is_of_another_size ? "it has more or fewer members than the type" : problem.code().message());
       } catch (std::exception const& problem) {
         fail(problem.what());
       }

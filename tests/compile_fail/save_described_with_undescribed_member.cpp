@@ -1,6 +1,6 @@
 // expect: stash: the serializer cannot turn this type into bytes and back
 #include <boost/describe/class.hpp>
-#include <optional>
+#include <map>
 #include <stash/basic_stash.hpp>
 #include <vector>
 
@@ -9,9 +9,9 @@ struct part {
 };
 struct whole {
 #ifdef WRONG
-  std::vector<std::optional<part>> parts;
+  std::map<std::string, std::vector<part>> parts;
 #else
-  std::vector<std::optional<int>> parts;
+  std::map<std::string, std::vector<int>> parts;
 #endif
 };
 BOOST_DESCRIBE_STRUCT(whole, (), (parts))
