@@ -95,6 +95,11 @@ inline std::string line_of(event const& e) {
 
 }  // namespace detail
 
+/// Its name, whatever width, flags and locale are left on `out`. Throws what `out` throws.
+inline std::ostream& operator<<(std::ostream& out, event_kind kind) {
+  return detail::print(out, stash::to_string(kind));
+}
+
 /// One log line, without a newline: `stash: adopted "orders", age 93 s, at /var/lib/etl/stash/orders.stash`. It is the
 /// same whatever width, flags and locale are left on `out`. Throws what `out` throws.
 inline std::ostream& operator<<(std::ostream& out, event const& e) { return detail::print(out, detail::line_of(e)); }

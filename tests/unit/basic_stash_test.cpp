@@ -249,7 +249,7 @@ BOOST_AUTO_TEST_CASE(text_that_somebody_else_owns_is_saved_as_a_string) {
   BOOST_TEST(store.load("k").value() == json::value("a value"));
 }
 
-BOOST_AUTO_TEST_CASE(entries_states_and_origins_are_printed_the_same_on_any_stream) {
+BOOST_AUTO_TEST_CASE(entries_states_origins_and_kinds_of_events_are_printed_the_same_on_any_stream) {
   using stash::origin, stash::record_state;
   stash::entry const e{"orders", record_state::intact, time_point{1s}, 42, "/srv/orders.stash"};
   BOOST_TEST(support::printed_on_a_bent_stream(e) ==
@@ -263,7 +263,10 @@ BOOST_AUTO_TEST_CASE(entries_states_and_origins_are_printed_the_same_on_any_stre
   for (auto const o : {origin::live, origin::adopted, origin::none, origin(9)}) {
     all += support::printed_on_a_bent_stream(o) + ' ';
   }
-  BOOST_TEST(all == "absent intact corrupt unknown live adopted none unknown ");
+  for (auto const kind : {stash::event_kind::saved, stash::event_kind::released, stash::event_kind(99)}) {
+    all += support::printed_on_a_bent_stream(kind) + ' ';
+  }
+  BOOST_TEST(all == "absent intact corrupt unknown live adopted none unknown saved released unknown ");
 }
 
 BOOST_AUTO_TEST_CASE(a_clock_that_jumps_makes_no_age_negative_and_destroys_nothing) {
