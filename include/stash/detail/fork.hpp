@@ -123,7 +123,9 @@ class owned_by_process {
   static atomic_word* zero_in_child() {
     void* const page = ::mmap(nullptr, sizeof(atomic_word), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) throw std::bad_alloc{};
+#if defined(MADV_WIPEONFORK)  // which older C libraries lack
     static_cast<void>(::madvise(page, sizeof(atomic_word), MADV_WIPEONFORK));
+#endif
     return new (page) atomic_word(0);
   }
 
