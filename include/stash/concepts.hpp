@@ -87,7 +87,8 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && de
 /// |                          | was moved from, nor in a forked child                                               |
 /// | `s.put(k, r)`            | on return `r` survives what the storage promises to survive; on a throw what stood  |
 /// |                          | there stands unchanged, except `errc::indeterminate`: old or new; may throw         |
-/// |                          | `errc::invalid_key` for a key that is too long for it                               |
+/// |                          | `errc::invalid_key` for a key that is too long for it, but not for 200 small        |
+/// |                          | letters                                                                             |
 /// | `cs.get(k)`              | the record; nullopt: absent; throws `errc::corrupt`, `errc::mismatch` (newer        |
 /// |                          | version), `errc::too_large`, or the I/O error as it is; creates nothing             |
 /// | `s.erase(k)`             | was there one? Idempotent; as durable as `put`, also where there was none           |

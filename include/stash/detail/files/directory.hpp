@@ -164,8 +164,9 @@ class directory {
     if (is_writable) {
       bool const is_shared = (s.st_mode & S_ISVTX) != 0;  // as /tmp is, on purpose
       op_.fail(errc::unsafe_directory, path_->native(),
-               std::string("others may write to it; ") + (is_shared ? "" : "chmod 700 would do, or ") +
-                   "a directory below it" + (is_shared ? " will do" : ""));
+               std::string("others may write to it; ") +
+                   (is_shared ? "a directory below it will do"
+                              : "chmod 700 would do, or a directory below it, which others may still rename"));
     }
   }
 

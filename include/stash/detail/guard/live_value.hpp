@@ -107,10 +107,14 @@ struct guarded_checks {
 /// The same for what a guard is given to call.
 template <class T, class Restore, bool When>
 struct callback_checks {
-  static_assert(!std::same_as<T, live_is_not_callable>,
-                "stash: live must be callable without an argument, or with a key: it returns the value to save");
-  static_assert(!live_type<T> || callable<Restore&, When, T const&>,
-                "stash: restore must be callable with what live returns, as T const&, or with a key and that");
+  static_assert(
+      !std::same_as<T, live_is_not_callable>,
+      "stash: live must be callable without an argument, or with a key (a stash::key, which is no std::string): "
+      "it returns the value to save");
+  static_assert(
+      !live_type<T> || callable<Restore&, When, T const&>,
+      "stash: restore must be callable with what live returns, as T const&, or with a key (a stash::key, which "
+      "is no std::string) and that");
   static_assert(returns_nothing<Restore&, When, T const&>,
                 "stash: restore must return void: it reports failure by throwing");
 };
