@@ -83,7 +83,7 @@ inline void refuse_equal_names(std::vector<std::string>& names, std::string_view
 
 /// What a datastore can hold beside what all of them can.
 struct field_rules {
-  std::size_t most_fields, longest_name;        ///< in bytes
+  std::size_t most_fields, longest_name;        ///< in bytes; each datastore says how many
   std::string (*same_names)(std::string_view);  ///< two names that it makes equal are one
 };
 

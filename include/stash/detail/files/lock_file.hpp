@@ -23,8 +23,8 @@
 
 namespace stash::inline v1::detail {
 
-/// A directory's lock file, open, with locks on bytes of it. Its destructor releases them. They exclude whoever opened
-/// the file apart from this one, in this process too. Thread safe, but for `lock`.
+/// A directory's lock file, which make_directory.hpp makes: open, with locks on bytes of it. Its destructor releases
+/// them. They exclude whoever opened the file apart from this one, in this process too. Thread safe, but for `lock`.
 ///
 /// A forked child shares the open file description that the locks belong to: as long as it has that open, the locks of
 /// a parent that died would stay. So the child closes its copy at once. (Closing, unlike unlocking, takes nothing from
@@ -42,7 +42,8 @@ class lock_file {
       bool const is_open = file->open_in(dir, lock_file_flags, op);
       if (!is_open && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
       if (!is_open) dir.fail("open", lock_file_name);
-      if ((file->mode_ & 0777) != 0600 && ops.fchmod(file->fd_, 0600) != 0) dir.fail("fchmod", lock_file_name);
+      if ((file->mode_ & 0777) != lock_file_mode && ops.fchmod(file->fd_, lock_file_mode) != 0)
+        dir.fail("fchmod", lock_file_name);
       return file;
     }
   }
@@ -122,7 +123,7 @@ class lock_file {
   bool open_in(directory<Ops> const& dir, int flags, operation const& op) {
     {
       std::lock_guard const only{fork_};
-      fd_ = retried([&] { return ops_.open_lock(dir.get(), lock_file_name, flags, 0600); });
+      fd_ = retried([&] { return ops_.open_lock(dir.get(), lock_file_name, flags, lock_file_mode); });
     }
     if (fd_ < 0) return false;
     struct stat s;

@@ -21,6 +21,7 @@
 namespace stash::inline v1::detail {
 
 inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+inline constexpr mode_t lock_file_mode = 0600;  // whatever the umask says
 
 /// How many levels of a directory, from the deepest up, were made for a lock while nothing was saved in it. Null:
 /// nobody counts.
@@ -126,15 +127,16 @@ class directory_maker {
         sync_into_parent(ops, level, leaf, durable, op);
       }
     }
-    int const fd = retried([&] { return ops.open(dir.get(), lock_file_name, lock_file_flags, 0600); });
+    int const fd = retried([&] { return ops.open(dir.get(), lock_file_name, lock_file_flags, lock_file_mode); });
     if (fd < 0) dir.fail("open", lock_file_name);
     descriptor<Ops> const lock_file{ops, fd};
-    if (ops.fchmod(fd, 0600) != 0) dir.fail("fchmod", lock_file_name);  // whatever the umask says
+    if (ops.fchmod(fd, lock_file_mode) != 0) dir.fail("fchmod", lock_file_name);
   }
 
   /// Only where nobody has a lock in it, and there is nothing else.
   static void remove_lock_file(Ops const& ops, directory<Ops> const& dir) {
-    int const fd = retried([&] { return ops.open_lock(dir.get(), lock_file_name, lock_file_flags & ~O_CREAT, 0600); });
+    int const fd =
+        retried([&] { return ops.open_lock(dir.get(), lock_file_name, lock_file_flags & ~O_CREAT, lock_file_mode); });
     if (fd < 0) return;
     struct at_end {
       Ops const& ops;

@@ -17,7 +17,7 @@
 
 // A record as bytes: a header line and the payload with a newline behind it.
 //
-//     {"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":17,"xxh64":"<16 hex digits>"}
+//     {"stash":1,"key":"orders","saved_at":"2026-11-22T14:44:21.123456Z","bytes":18,"xxh64":"<16 hex digits>"}
 //     {"id":{"label":1}}
 //
 // The checksum is XXH64 of the payload, seeded with XXH64 of the header line without its 16 digits (and
