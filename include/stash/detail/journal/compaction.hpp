@@ -17,6 +17,11 @@
 
 namespace stash::inline v1::detail {
 
+/// Whether a file that ends at `end` is worth being written anew.
+inline bool is_mostly_dead(std::uint64_t end, std::uint64_t live_bytes, std::uint64_t chunk) noexcept {
+  return end > 4 * chunk && end > 2 * live_bytes;
+}
+
 /// Copies what an index says from one file into another, and makes the index of that.
 template <class Ops>
 class journal_copier {

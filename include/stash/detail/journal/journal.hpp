@@ -168,7 +168,7 @@ class journal {
       one->is_done = true;
       one->woken.notify_one();
     }
-    if (!failure && is_mostly_dead()) compact(only);
+    if (!failure && should_compact()) compact(only);
     is_led_ = false;
     if (!queue_.empty()) queue_.front()->woken.notify_one();  // to lead, unless another comes first
   }
@@ -227,9 +227,9 @@ class journal {
     }
   }
 
-  bool is_mostly_dead() const noexcept {
-    return open_.file()->end() > compact_above_ && open_.file()->end() > 4 * open_.chunk() &&
-           open_.file()->end() > 2 * open_.index().live_bytes();
+  bool should_compact() const noexcept {
+    std::uint64_t const end = open_.file()->end();
+    return end > compact_above_ && detail::is_mostly_dead(end, open_.index().live_bytes(), open_.chunk());
   }
 
   /// Puts a new file in the place of one that is mostly dead. Where that fails, the old one goes on.
