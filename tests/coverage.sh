@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages clang-19 llvm-19 libclang-rt-19-dev locales util-linux python3-pytest python3-pytest-xdist
+need $test_packages $coverage_packages
 need_postgres
 PATH=/usr/bin:$PATH
 

@@ -6,6 +6,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages clang-19
+need $build_packages $mutants_packages
 need_postgres
 PATH=/usr/bin:$PATH exec python3 tests/mutants/mutants.py "$@"

@@ -22,7 +22,7 @@ began=$(date +%s)
 . tests/support/packages.sh
 needed_for="to build and run the tests"
 # shellcheck disable=SC2086
-need $build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux
+need $test_packages
 
 trap 'trap - TERM; kill 0' INT # which what runs in the background does not hear
 
@@ -123,8 +123,8 @@ fi
 [ -n "$how" ] || finish
 
 needed_for="for the sanitizers, lint, servers, disks and the ways into a project"
-need clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount \
-  e2fsprogs xfsprogs cmake jq clang-format-14 clang-tidy-19 doxygen codespell
+# shellcheck disable=SC2086
+need $all_packages
 need_postgres
 rm -rf "$rest"
 mkdir -p "$rest" "$build/locale"
@@ -170,7 +170,7 @@ in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 if [ "$how" = --long ]; then
   step "coverage" sh tests/coverage.sh --junit "$results/coverage.xml"
   step "mutants" sh tests/mutants.sh --junit "$results/mutants.xml"
-  need debootstrap
+  need $long_packages
   in_pytest "other releases of Debian" tests/releases
   echo
   echo "On $(date -u +%F), sh tests/run.sh --long:"

@@ -95,7 +95,7 @@ def test_the_quick_run_passes(root):
 
 def set_up(root, boost):
     """Installs this Boost in place of another."""
-    root.run(". tests/support/packages.sh; need $build_packages clang-19 libclang-rt-19-dev python3-pytest python3-pytest-xdist;"
+    root.run(". tests/support/packages.sh; need $test_packages clang-19 libclang-rt-19-dev;"
              " need_postgres", **({"STASH_BOOST": boost} if boost else {}))
     found = root.run("printf BOOST_LIB_VERSION | g++ -E -x c++ -include boost/version.hpp - | tail -n 1")
     assert boost.replace(".", "_") in found
