@@ -1,7 +1,7 @@
 #pragma once
 
 #include <set>
-#include <stash/detail/files/make_directory.hpp>
+#include <stash/detail/files/directory_lifetime.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/storage/journal.hpp>
 #include <tuple>

@@ -9,7 +9,7 @@
 #include <optional>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/file_lock.hpp>
-#include <stash/detail/files/make_directory.hpp>
+#include <stash/detail/files/directory_lifetime.hpp>
 #include <stash/detail/journal/compaction.hpp>
 #include <stash/detail/journal/file.hpp>
 #include <stash/detail/journal/index.hpp>

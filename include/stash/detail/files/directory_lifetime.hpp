@@ -10,6 +10,7 @@
 #include <optional>
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
+#include <stash/detail/files/lock_file.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
 #include <stash/error.hpp>
@@ -19,9 +20,6 @@
 #include <vector>
 
 namespace stash::inline v1::detail {
-
-inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
-inline constexpr mode_t lock_file_mode = 0600;  // whatever the umask says
 
 /// How many levels of a directory, from the deepest up, were made for a lock while nothing was saved in it. Null:
 /// nobody counts.
@@ -33,14 +31,15 @@ class directory_maker {
  public:
   /// Makes it, 0700, where there is none, with its parents, which get what the umask leaves. On return it would survive
   /// a power cut; only where that need not be `durable`, a file system that cannot sync directories (EINVAL) will do.
-  /// Where the directory itself was made, `levels` is how many were with it; where it throws, they are removed again.
+  /// Where the directory itself was made, sets `levels` to how many were made, it and what is above it. Where it
+  /// throws, they are removed again.
   static directory<Ops> make(Ops const& ops, boost::filesystem::path const& path, bool durable, operation const& op,
                              std::atomic<unsigned>* levels = nullptr) {
     for (int tries = 1;; ++tries) {
       std::vector<boost::filesystem::path> made;
       try {
         directory<Ops> result = open_or_make(ops, path, durable, op, made);
-        make_lock_file(ops, result, durable, op);
+        complete(ops, result, durable, op);
         if (unsigned const n = levels_of(path, made); levels != nullptr && n > 0) *levels = n;
         return result;
       } catch (error const& problem) {
@@ -107,7 +106,8 @@ class directory_maker {
   static bool remove(Ops const& ops, boost::filesystem::path const& path,
                      std::vector<boost::filesystem::path> const& made, bool just_now) {
     try {
-      if (auto const found = directory<Ops>::open(ops, path, {"release", {}})) remove_lock_file(ops, *found);
+      if (auto const found = directory<Ops>::open(ops, path, {"release", {}}))
+        detail::remove_unused_lock_file(ops, *found);
     } catch (error const&) {  // then it is not empty
     }
     bool const is_gone = ops.rmdir(made.back().c_str()) == 0;
@@ -118,7 +118,7 @@ class directory_maker {
 
   /// The lock file is made last. Where it is missing, whoever made the directory or one above may have died, or be
   /// about to sync it into its parent, and all that is saved in it could vanish with it.
-  static void make_lock_file(Ops const& ops, directory<Ops> const& dir, bool durable, operation const& op) {
+  static void complete(Ops const& ops, directory<Ops> const& dir, bool durable, operation const& op) {
     struct stat s;
     if (ops.lstat(dir.get(), lock_file_name, &s) == 0) return;
     if (errno != ENOENT) dir.fail("lstat", lock_file_name);
@@ -127,30 +127,7 @@ class directory_maker {
         sync_into_parent(ops, level, leaf, durable, op);
       }
     }
-    int const fd = retried([&] { return ops.open(dir.get(), lock_file_name, lock_file_flags, lock_file_mode); });
-    if (fd < 0) dir.fail("open", lock_file_name);
-    descriptor<Ops> const lock_file{ops, fd};
-    if (ops.fchmod(fd, lock_file_mode) != 0) dir.fail("fchmod", lock_file_name);
-  }
-
-  /// Only where nobody has a lock in it, and there is nothing else.
-  static void remove_lock_file(Ops const& ops, directory<Ops> const& dir) {
-    int const fd =
-        retried([&] { return ops.open_lock(dir.get(), lock_file_name, lock_file_flags & ~O_CREAT, lock_file_mode); });
-    if (fd < 0) return;
-    struct at_end {
-      Ops const& ops;
-      int fd;
-      ~at_end() { ops.close_lock(fd); }
-    } const opened{ops, fd};
-    struct stat ours, found;
-    bool const is_alone = ops.lock_bytes(fd, 0, 0) == 0 && ops.fstat(fd, &ours) == 0 &&
-                          ops.lstat(AT_FDCWD, dir.path_of(lock_file_name).c_str(), &found) == 0 &&
-                          std::pair(ours.st_dev, ours.st_ino) == std::pair(found.st_dev, found.st_ino) &&
-                          std::ranges::all_of(dir.names(), [](std::string const& name) {
-                            return name == "." || name == ".." || name == lock_file_name;
-                          });
-    if (is_alone) ops.unlink(dir.get(), lock_file_name);
+    detail::make_lock_file(ops, dir);
   }
 
   /// Makes the entry of `path`, which is `leaf` or above it, durable. Where that fails, the leaf is removed if it is
