@@ -424,6 +424,22 @@ BOOST_AUTO_TEST_CASE(one_that_is_made_anew_while_it_is_removed_is_removed_too) {
   BOOST_TEST(!fs::exists(root / "out" / "stash"));
 }
 
+BOOST_AUTO_TEST_CASE(one_in_which_something_is_saved_while_it_is_removed_stays_when_that_is_gone) {
+  support::spoiled_ops ops;
+  support::spoiled_storage s{dir(), {}, ops};
+  auto lock = s.try_lock("k");
+  bool is_saved = false;
+  *ops.before = [&](std::string_view call) {
+    if (call == "rmdir" && !std::exchange(is_saved, true)) s.put("other", first);
+    return 0;
+  };
+  lock.reset();
+  BOOST_REQUIRE(is_saved);
+  s.erase("other");
+  s.try_lock("k");
+  BOOST_TEST(fs::exists(dir()));
+}
+
 BOOST_AUTO_TEST_CASE(a_lock_file_that_cannot_be_told_from_anothers_stays) {
   support::spoiled_ops ops;
   support::spoiled_storage s{dir(), {}, ops};

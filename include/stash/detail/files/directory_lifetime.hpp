@@ -56,16 +56,16 @@ class directory_maker {
   /// Removes the directory of `lock_file`, and what else of `levels` was made with it, where nobody has a lock in it
   /// and it has nothing but the lock file. Who opened that file meanwhile sees that it is deleted, and makes all anew.
   static void remove_unused(Ops const& ops, std::string const& lock_file, std::atomic<unsigned>& levels) noexcept {
-    unsigned const count = levels.exchange(0);  // before: who makes it anew says how many it made
+    unsigned count = levels;
     if (count == 0) return;
     try {
       auto const path = boost::filesystem::path(lock_file).parent_path();
       std::vector<boost::filesystem::path> made{path};
       while (made.size() < count) made.push_back(made.back().parent_path());
       std::ranges::reverse(made);
-      unsigned none = 0;
-      if (!remove(ops, path, made, false)) levels.compare_exchange_strong(none, count);
-    } catch (...) {  // no memory: it stays
+      bool const is_gone = remove(ops, path, made, false);
+      if (is_gone) levels.compare_exchange_strong(count, 0U);  // unless another has made it anew, or saved in it
+    } catch (...) {                                            // no memory: it stays
     }
   }
 
