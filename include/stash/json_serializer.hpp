@@ -13,16 +13,15 @@
 #include <cstdint>
 #include <exception>
 #include <new>
-#include <optional>
 #include <stash/detail/text/nearest_double.hpp>
 #include <stash/detail/text/utf8.hpp>
+#include <stash/detail/values/json_convertible.hpp>
 #include <stash/detail/values/parts.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace stash::inline v1 {
@@ -84,57 +83,6 @@ class json_builder {
   std::string digits_;
 };
 
-template <class T>
-inline constexpr bool json_converts_both_ways =
-    std::conjunction_v<boost::json::has_value_from<T>, boost::json::has_value_to<T>>;
-
-/// An optional or a variant, and P in it. Boost has a `tag_invoke` for these; of one of the user's own it is no more to
-/// be seen than that P need not be known then.
-template <class T, class P>
-inline constexpr bool may_hold = false;
-template <class T>
-inline constexpr bool may_hold<std::optional<T>, T> = true;
-template <class P, class... T>
-inline constexpr bool may_hold<std::variant<T...>, P> = (std::same_as<T, P> || ...);
-
-template <class T>
-inline constexpr bool is_optional_or_variant = false;
-template <class T>
-inline constexpr bool is_optional_or_variant<std::optional<T>> = true;
-template <class... T>
-inline constexpr bool is_optional_or_variant<std::variant<T...>> = true;
-template <class T>
-concept converts_itself = !is_optional_or_variant<T> && requires(boost::json::value & to, T const& from) {
-  tag_invoke(boost::json::value_from_tag(), to, from);
-};
-template <class T>
-concept text_like =
-    std::convertible_to<T const&, boost::json::string_view> || std::convertible_to<T const&, std::string_view>;
-template <class B, class T>
-concept is_base_of_another = is_complete<T> && !std::same_as<B, T> && std::is_base_of_v<B, T>;
-
-/// What Boost.JSON does not look into, either.
-struct whole_for_json {
-  template <class T>
-  static constexpr bool has = without_parts::has<T> || converts_itself<T> || text_like<T>;
-};
-/// Of a container Boost.JSON says that it can be converted, whatever is in it. Of a base only the members matter.
-template <class T>
-inline constexpr bool json_knows_all_parts = []<class... Part>(types<Part...>) {
-  auto const is_known = []<class P>(types<P>) {
-    if constexpr (!is_complete<P> || text_like<P> || ((is_base_of_another<P, Part> || may_hold<Part, P>) || ...)) {
-      return true;
-    } else {
-      return json_converts_both_ways<P>;
-    }
-  };
-  return (is_known(types<Part>{}) && ...);
-}(parts_of<T, whole_for_json>{});
-
-template <class T>
-concept json_convertible = json_native<T> ||
-    (!looks_elsewhere<T> && json_converts_both_ways<T> && json_knows_all_parts<T>);
-
 }  // namespace detail
 
 /// Values as compact JSON (RFC 8259), without loss: what `serialize` accepts, `deserialize` gives back equal,
@@ -191,9 +139,8 @@ struct json_serializer {
       } catch (std::bad_alloc const&) {
         throw;
       } catch (boost::system::system_error const& problem) {
-        bool const is_of_another_size =
-            problem.code() == boost::json::error::size_mismatch;  // "array size", also of structs
-        fail(is_of_another_size ? "it has more or fewer members than the type" : problem.code().message());
+        if (problem.code() != boost::json::error::size_mismatch) fail(problem.code().message());
+        fail("it has more or fewer members than the type");  // Boost's words are of an array, also where it is a struct
       } catch (std::exception const& problem) {
         fail(problem.what());
       }
