@@ -12,8 +12,8 @@
 #include <stash/concepts.hpp>
 #include <stash/detail/files/absolute.hpp>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/files/directory_lifetime.hpp>
+#include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/files/move.hpp>
 #include <stash/detail/files/record_reader.hpp>
 #include <stash/detail/files/record_writer.hpp>

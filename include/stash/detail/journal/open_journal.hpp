@@ -8,8 +8,8 @@
 #include <memory>
 #include <optional>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/files/directory_lifetime.hpp>
+#include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/journal/compaction.hpp>
 #include <stash/detail/journal/file.hpp>
 #include <stash/detail/journal/index.hpp>

@@ -15,8 +15,8 @@
 #include <mutex>
 #include <optional>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/files/directory_lifetime.hpp>
+#include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/names.hpp>
