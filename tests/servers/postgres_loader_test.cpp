@@ -117,8 +117,8 @@ BOOST_AUTO_TEST_CASE(an_empty_line_is_a_row_of_null_where_there_is_one_column) {
   BOOST_TEST(loaded("1\n\n3\n", 1) == "[1][NULL][3]");
   BOOST_TEST(loaded("\r\n1\r\n\r\n", 3) == "[NULL][1][NULL]");
   BOOST_TEST(loaded("\"\"\n\n", 9) == "[][NULL]");
-  auto const with_end_mark = loaded("1\n\\.\n3\n", 9);  // which is an end mark to a server before PostgreSQL 18 alone
-  BOOST_TEST((with_end_mark == "refused" || with_end_mark == "[1][\\.][3]"), with_end_mark);
+  bool const is_data = std::stoi(query("SHOW server_version_num")) >= 180000;  // before PostgreSQL 18 it ended the CSV
+  BOOST_TEST(loaded("1\n\\.\n3\n", 9) == (is_data ? "[1][\\.][3]" : "refused"));
   BOOST_TEST(loaded("1\n\"\\.\"\n3\n", 9) == "[1][\\.][3]");
 }
 

@@ -140,7 +140,26 @@ inline too_big tag_invoke(json::value_to_tag<too_big>, json::value const&) { thr
 struct thrower {};
 inline void tag_invoke(json::value_from_tag, json::value&, thrower const&) { throw std::logic_error("midway"); }
 inline thrower tag_invoke(json::value_to_tag<thrower>, json::value const&) { return {}; }
+
+/// As std::optional is from C++26 on: a range, and a view by its name.
+template <class T>
+struct optional_of_cpp26 {
+  using value_type = T;
+  bool has_value() const { return true; }
+  explicit operator bool() const { return true; }
+  T const& operator*() const { return value; }
+  T const* begin() const { return &value; }
+  T const* end() const { return &value + 1; }
+  T value;
+};
 }  // namespace user
+
+}  // namespace json_serializer_test
+
+template <class T>
+inline constexpr bool std::ranges::enable_view<json_serializer_test::user::optional_of_cpp26<T>> = true;
+
+namespace json_serializer_test {
 
 BOOST_AUTO_TEST_SUITE(json_serialization)
 
@@ -432,6 +451,11 @@ BOOST_AUTO_TEST_CASE(a_view_that_is_none_of_the_standards_is_one) {
   BOOST_TEST((!stash::detail::looks_elsewhere<std::array<std::int64_t, 2>>));
   BOOST_TEST((!stash::detail::looks_elsewhere<std::pair<std::int64_t, std::int64_t>>));
   BOOST_TEST(!stash::detail::looks_elsewhere<std::optional<std::int64_t>>);
+  BOOST_TEST(!stash::detail::looks_elsewhere<user::optional_of_cpp26<std::int64_t>>);
+  BOOST_TEST(stash::detail::looks_elsewhere<user::optional_of_cpp26<boost::string_view>>);
+#if defined(__cpp_lib_optional) && __cpp_lib_optional >= 202506L
+  BOOST_TEST(stash::detail::looks_elsewhere<std::optional<int&>>);
+#endif
 }
 
 BOOST_AUTO_TEST_SUITE_END()
