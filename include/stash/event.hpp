@@ -17,7 +17,7 @@ enum class event_kind {
   save_failed,     ///< it is not; unless `best_effort`, the guard's constructor throws
   adopted,         ///< an orphan is taken as the value; `age` is its age
   superseded,      ///< another value stood there; it was set aside at `where`; `age` is its age
-  corrupt,         ///< what stood there is no whole record; the guard set it aside at `where`
+  corrupt,         ///< what stood there is no whole record; a guard sets it aside at `where`, `recover` leaves it there
   restored,        ///< restore returned
   restore_failed,  ///< restore threw, or the lock was lost to another; the record stays
   committed,       ///< the record is gone, or set aside at `where`

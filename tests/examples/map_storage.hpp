@@ -1,29 +1,18 @@
 #pragma once
 
-#include <unistd.h>
-
-#include <atomic>
 #include <cerrno>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stash/stash.hpp>
+#include <stash/storage/key_locks.hpp>
 
 /// Records in a map under a mutex: they survive exceptions. A forked child has a copy of its own, without the locks.
 /// Fork while no other thread is inside.
 class map_storage {
  public:
-  struct release {
-    std::shared_ptr<void> state;  // a lock may outlive the storage
-    pid_t owner;
-    void operator()(std::atomic<pid_t>* holder) const noexcept {
-      if (owner == ::getpid()) *holder = 0;  // a forked child has a copy of the lock, which holds nothing
-    }
-  };
-  struct lock_type {
-    std::unique_ptr<std::atomic<pid_t>, release> holder;  // null where it was moved from
-    bool held() const noexcept { return holder && holder.get_deleter().owner == ::getpid(); }
-  };
+  using locks = stash::key_locks<>;  // of threads; a forked child starts without any
+  using lock_type = locks::lock;
 
   void put(stash::key const& k, stash::record r) {  // by value: what can throw comes before any change
     std::lock_guard const only{state_->mutex};
@@ -68,13 +57,7 @@ class map_storage {
     return std::erase_if(state_->aside, is_old);
   }
 
-  std::optional<lock_type> try_lock(stash::key const& k) {
-    std::lock_guard const only{state_->mutex};
-    std::atomic<pid_t>& holder = state_->holders[k];
-    if (holder == ::getpid()) return std::nullopt;
-    holder = ::getpid();
-    return lock_type{{&holder, {state_, ::getpid()}}};
-  }
+  std::optional<lock_type> try_lock(stash::key const& k) { return locks::try_take(locks_, k); }
 
  private:
   struct kept {
@@ -87,7 +70,6 @@ class map_storage {
     std::map<stash::key, stash::record> records;
     std::vector<kept> aside;
     std::uint64_t places = 0;
-    std::map<stash::key, std::atomic<pid_t>> holders;  // 0: nobody
   };
   static stash::time_point now() {
     return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
@@ -96,5 +78,7 @@ class map_storage {
     return {k, stash::record_state::intact, r.saved_at, r.payload.size(), std::move(where)};
   }
 
-  std::shared_ptr<state> state_ = std::make_shared<state>();  // stays where it is when the storage is moved
+  // They stay where they are when the storage is moved, and a lock may outlive it.
+  std::shared_ptr<state> state_ = std::make_shared<state>();
+  std::shared_ptr<locks> locks_ = std::make_shared<locks>();
 };

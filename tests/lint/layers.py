@@ -21,7 +21,7 @@ LAYERS = [
     "detail/guard/",
     "delete_guard.hpp delete_guards.hpp recover.hpp",
     "stash.hpp",
-    "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/field_names.hpp",
+    "ckan/data_dictionary.hpp ckan/column_comment.hpp",
     "detail/ckan/",
     "ckan/",
     "testing/ testing/checks/",

@@ -2,8 +2,8 @@
 #include <random>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/field_names.hpp>
 #include <stash/ckan/parse_dictionary.hpp>
+#include <stash/detail/ckan/field_names.hpp>
 
 #include "support.hpp"
 

@@ -24,8 +24,8 @@
 /// other. Python writes and reads them, so that NaN and numbers of any size may stand there. And people write remarks.
 namespace stash::inline v1::ckan::detail {
 
-/// What Python reads a number as that no `double` reaches: infinite, for which we have null, or zero. Empty: it is read
-/// as it stands.
+/// What to read in place of a number that no `double` reaches. Python reads it as infinite, for which JSON has null, or
+/// as zero. Empty: the number is within reach, and is read as it stands.
 inline std::string_view for_number(std::string const& token) {
   double value = 0;
   if (stash::detail::nearest_double_by_strtod(token, value)) return "";

@@ -13,8 +13,8 @@
 namespace stash::inline v1::ckan {
 
 /// The dictionary that a person wrote as JSON, to give to a datastore's `annotate`. Where a number in the info of a
-/// field has more digits than a `json::value` holds, the text of that info stands beside it as "_verbatim", and
-/// `annotate` writes that.
+/// field has more digits than a `json::value` holds, the text of that info stands beside it as "_verbatim", which is
+/// what the datastore writes.
 ///
 /// Throws `errc::mismatch`, with the field as subject, where it is no JSON object, a name stands twice in one object, a
 /// number is beyond what a `double` reaches, or an info has a "_beside" or "_verbatim".

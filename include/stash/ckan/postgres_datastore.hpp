@@ -15,7 +15,7 @@
 #include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/field_names.hpp>
+#include <stash/detail/ckan/field_names.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/fork.hpp>

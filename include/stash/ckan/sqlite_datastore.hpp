@@ -8,7 +8,7 @@
 #include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/field_names.hpp>
+#include <stash/detail/ckan/field_names.hpp>
 #include <stash/detail/ckan/sqlite_words.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>

@@ -68,7 +68,7 @@ namespace stash::inline v1 {
 template <class FileOps = posix_file_ops>
 class basic_journal_storage {
   using journal = detail::journal<FileOps>;
-  using locks = detail::key_locks<std::mutex>;
+  using locks = key_locks<std::mutex>;
 
  public:
   /// A key's lock. Movable; the destructor releases it, but not in a forked child. May outlive the storage, and keeps

@@ -8,11 +8,15 @@
 #include <unordered_map>
 #include <utility>
 
-namespace stash::inline v1::detail {
+namespace stash::inline v1 {
 
-/// Locks of keys among the threads of this process. Thread safe. A forked child starts without any. (A template so that
-/// only who uses it pays for compiling it.)
-template <class Mutex>
+/// Locks of keys among the threads of this process, for a storage that has no others. Thread safe. A forked child
+/// starts without any.
+///
+///     using locks = stash::key_locks<>;
+///     std::shared_ptr<locks> locks_ = std::make_shared<locks>();  // stays where it is when the storage is moved
+///     std::optional<locks::lock> try_lock(stash::key const& k) { return locks::try_take(locks_, k); }
+template <class Mutex = std::mutex>  // a template so that only who uses it pays for compiling it
 class key_locks {
  public:
   /// Movable; the destructor releases it, but not in a forked child. May outlive the storage.
@@ -38,10 +42,10 @@ class key_locks {
     explicit lock(key k) : key_(std::move(k)) {}
     std::shared_ptr<key_locks> rows_;
     key key_;
-    owned_by_process owner_;
+    detail::owned_by_process owner_;
   };
 
-  /// nullopt: another has it.
+  /// The lock of `k`; nullopt: another has it. Throws where memory runs out.
   static std::optional<lock> try_take(std::shared_ptr<key_locks> const& locks, key const& k) {
     lock taken{k};
     std::lock_guard const only{locks->mutex_};
@@ -54,7 +58,7 @@ class key_locks {
 
  private:
   Mutex mutex_;
-  std::unordered_map<key, owned_by_process> rows_;
+  std::unordered_map<key, detail::owned_by_process> rows_;
 };
 
-}  // namespace stash::inline v1::detail
+}  // namespace stash::inline v1

@@ -27,7 +27,7 @@ namespace stash::inline v1 {
 template <class Mutex>
 class basic_memory_storage {
  public:
-  using lock_type = typename detail::key_locks<Mutex>::lock;  ///< a key's lock, see `try_lock`
+  using lock_type = typename key_locks<Mutex>::lock;  ///< a key's lock, see `try_lock`
 
   /// Empty.
   basic_memory_storage() : state_(std::make_shared<state>()) {}
@@ -106,7 +106,7 @@ class basic_memory_storage {
   std::optional<lock_type> try_lock(key const& k) { return locks::try_take(locks_, k); }
 
  private:
-  using locks = detail::key_locks<Mutex>;
+  using locks = key_locks<Mutex>;
   struct aside_record {
     time_point when;
     entry listed;

@@ -42,7 +42,8 @@ class postgres_category_type final : public boost::system::error_category {
 
 namespace stash::inline v1 {
 
-/// The category of SQLSTATEs. Thread safe; never destroyed.
+/// The category of SQLSTATEs. Thread safe; never destroyed. (What a server says is thrown in
+/// detail/postgres/connection.hpp, while connecting in connecting.hpp.)
 inline boost::system::error_category const& postgres_category() noexcept {
   static constexpr detail::postgres_category_type instance;
   return instance;

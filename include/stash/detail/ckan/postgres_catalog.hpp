@@ -9,7 +9,7 @@
 #include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
-#include <stash/ckan/field_names.hpp>
+#include <stash/detail/ckan/field_names.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/encoding.hpp>

@@ -17,8 +17,9 @@
 namespace stash::inline v1::detail {
 
 /// A file that will take another's place. One that is to be durable has no name before it is whole and synced: that is
-/// one change of the directory less for the disk, and a process that dies leaves nothing behind. Others, and all where
-/// the file system has no such files, are made under a name that was free, removed again unless renamed.
+/// one change of the directory less for the disk, and a process that dies until then leaves nothing behind. Others, and
+/// all where the file system has no such files, are made under a name that was free. The destructor removes what was
+/// not renamed; what a killed process left behind, detail/guard/sweep.hpp removes.
 template <class Ops>
 class temporary_file {
  public:

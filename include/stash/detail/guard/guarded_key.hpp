@@ -52,7 +52,8 @@ class guarded_key : guarded_checks<Stash, T> {
 
   /// It must outlive this.
   void borrow(typename Stash::storage_type::lock_type& lock) noexcept { record_.borrow(lock); }
-  /// Where it was lost, and the key was locked again by itself: of many that would be as many descriptors.
+  /// Lets go of a lock of its own, which it takes where the borrowed one was lost: one descriptor for each key is too
+  /// much for a guard of many.
   void drop_own_lock() noexcept { static_cast<void>(record_.take_own()); }
   /// Throws `problem`, unless `best_effort` forgives that no lock can be made at all: then the next step tells it.
   void lock_failed(std::exception_ptr const& problem) {

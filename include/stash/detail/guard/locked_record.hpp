@@ -36,7 +36,7 @@ class locked_record {
     lock_ = &lock;
     locked_ = true;
   }
-  /// Whether the lock that was borrowed was lost and taken again: that one.
+  /// Hands over its own lock and has none then. nullopt: it had none, but a borrowed one or no lock at all.
   std::optional<lock_type> take_own() noexcept {
     lock_ = nullptr;
     return std::exchange(own_, std::nullopt);

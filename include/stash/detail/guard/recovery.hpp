@@ -6,14 +6,13 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
-#include <iterator>
 #include <optional>
-#include <span>
 #include <stash/basic_stash.hpp>
 #include <stash/detail/guard/call.hpp>
 #include <stash/detail/guard/liveness.hpp>
 #include <stash/detail/guard/locked_record.hpp>
 #include <stash/detail/guard/observer.hpp>
+#include <stash/detail/guard/sweep.hpp>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
 #include <stash/detail/text/time.hpp>
@@ -41,15 +40,12 @@ class recovery {
     if constexpr (!takes_key<Restore&, T const&> || (is_guards_live<IsLive> && !takes_key<IsLive&>)) {
       if (records.size() > 1) throw whose_are_they(records);
     }
-    std::vector<key> interrupted;
-    if constexpr (traits::is_sweepable) interrupted = stash_.storage().temporaries();
-    report_.failed.reserve(records.size() + interrupted.size());
+    sweep<storage> leftovers{stash_.storage()};
+    report_.failed.reserve(records.size() + leftovers.size());
     restored_.reserve(records.size());
     doomed_.reserve(records.size());
     std::vector<key*> busy;
     busy.reserve(records.size());
-    std::vector<key> ours;
-    ours.reserve(interrupted.size());
     // All is listed and there is memory to tell of each: from here on nothing is thrown.
     for (auto& e : records) {
       if (!is_done(e.key)) busy.push_back(&e.key);
@@ -63,7 +59,7 @@ class recovery {
     });
     report_.busy = busy.size();
     clear();
-    if constexpr (traits::is_sweepable) sweep(interrupted, ours);
+    leftovers.run([this](key&& k, std::exception_ptr const& problem) { failed(std::move(k), problem); });
     return std::move(report_);
   }
 
@@ -178,7 +174,8 @@ class recovery {
     restored_.clear();
     locks_.release();
   }
-  /// false: one that cannot be removed must stop no other; and of one alone, its own error is told.
+  /// Whether one call removed them all. false: they are to be removed one by one, so that each error is told of its key
+  /// and stops no other. So it is for a single one, too.
   bool are_erased_together() noexcept {
     if (doomed_.size() < 2) return false;
     try {
@@ -198,42 +195,6 @@ class recovery {
   void clear_failed(key&& k, std::exception_ptr const& problem) noexcept {
     detail::tell(options_.observer, event_kind::clear_failed, k, {.where = place(k), .error = problem});
     failed(std::move(k), problem);
-  }
-
-  /// Those whose lock is free: the others' saves are under way. `ours` has room for all.
-  void sweep(std::span<key> all, std::vector<key>& ours) noexcept {
-    lock_set<storage> locks;
-    while (!all.empty()) {
-      std::size_t const before = locks.size();
-      std::exception_ptr problem;
-      try {
-        locks.try_take(stash_.storage(), all);
-      } catch (...) {
-        problem = std::current_exception();
-      }
-      std::size_t const taken = locks.size() - before;
-      std::ranges::move(all.first(taken), std::back_inserter(ours));
-      if (problem) failed(std::move(all[taken]), problem);
-      all = all.subspan(std::min(taken + 1, all.size()));  // the next is busy
-    }
-    if (ours.empty()) return;
-    try {
-      traits::sweep_all(stash_.storage(), ours);
-    } catch (...) {
-      sweep_failed(ours, std::current_exception());
-    }
-  }
-  /// Tells of those that still have some; of one where they are gone, but not for good.
-  void sweep_failed(std::vector<key>& all, std::exception_ptr const& problem) noexcept {
-    std::vector<key> left;
-    try {
-      left = stash_.storage().temporaries();
-    } catch (...) {
-      left.swap(all);
-    }
-    std::erase_if(left, [&](key const& k) { return !all.empty() && std::ranges::find(all, k) == all.end(); });
-    if (left.empty()) failed(std::move(all.front()), problem);
-    for (auto& k : left) failed(std::move(k), problem);
   }
 
   std::string place(key const& k) const noexcept { return traits::where(stash_.storage(), k); }

@@ -74,9 +74,9 @@ struct frame_head {
   std::uint64_t previous = 0;  ///< the checksum of the frame before; of the first, the salt
   time_point saved_at{};
   std::uint64_t body_size = 0;
-  std::uint64_t body_hash = 0;
+  std::uint64_t body_hash = 0;  ///< XXH64 with the salt as its seed, see journal_file::prepare
   std::string_view key{}, previous_key{};
-  bool is_synced = true;       ///< before it is acknowledged; false: stands in the lowest bit of `synced`
+  bool is_synced = true;       ///< before it is acknowledged; its negation is the lowest bit of `synced` in the file
   std::uint64_t checksum = 0;  ///< set by `encode` and `decode`
 
   std::size_t size() const noexcept { return fixed_size + key.size() + previous_key.size(); }
