@@ -110,7 +110,7 @@ concept lock_policy = std::movable<L> && std::is_nothrow_destructible_v<L> && de
 /// | expression            | effect and result                                                                      |
 /// | --------------------- | -------------------------------------------------------------------------------------- |
 /// | `cs.exists()`         | false: its directory (table, file) was not made yet, so there is nothing to erase      |
-/// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves                          |
+/// | `cs.temporaries()`    | `std::vector<key>`: those with leftovers of interrupted saves and removals             |
 /// | `s.sweep(k)`          | removes such leftovers of `k`; called with its lock held                               |
 /// | `cs.check(k, r)`      | throws where `put` would refuse `r` without trying (too large)                         |
 /// | `cs.where(k)`         | where a person finds the record, as text: a path, a row                                |

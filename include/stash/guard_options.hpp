@@ -34,9 +34,9 @@ inline std::ostream& operator<<(std::ostream& out, origin from) { return detail:
 /// For `delete_guard` and `delete_guards`.
 struct guard_options {
   /// true: a failed save of a live value is reported (`save_failed`) and the job continues. Then an exception in this
-  /// process still restores, but nothing survives its death. Never forgiven: a key that is busy, a lock that cannot be
-  /// judged (EMFILE); and when there is no live value, a lock that cannot be made, a record that cannot be read or put
-  /// again.
+  /// process still restores, but nothing survives its death. Never forgiven: a bad key, a key that is busy, a lock that
+  /// cannot be judged (EMFILE), a value that cannot be copied to be kept in memory; and when there is no live value, a
+  /// lock that cannot be made, a record that cannot be read or put again.
   bool best_effort = false;
   /// true: a restore that returned removes the record; false: it stays for the next run.
   bool clear_after_restore = false;

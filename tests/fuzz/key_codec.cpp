@@ -1,6 +1,6 @@
 #include <chrono>
 #include <set>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/record.hpp>
 #include <string>
 #include <utility>

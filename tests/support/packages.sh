@@ -52,7 +52,7 @@ pusher_packages="g++ pkg-config libboost-json$boost-dev libboost-filesystem$boos
 libpq-dev libcsv-dev libcli11-dev libutfcpp-dev"
 build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxxhash-dev python3"
 test_packages="$build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux"
-# What --all and --long need beside these, and the others for themselves.
+# What --all needs beside these (and PostgreSQL, see above); then what --long, the coverage and the mutants need.
 all_packages="clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount e2fsprogs xfsprogs cmake jq
 clang-format-14 clang-tidy-19 doxygen codespell"
 long_packages=debootstrap

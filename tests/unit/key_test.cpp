@@ -1,4 +1,4 @@
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/key.hpp>
 #include <unordered_set>
 #include <utility>

@@ -19,7 +19,7 @@
 #include <stash/detail/files/record_writer.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/check_size.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
@@ -205,7 +205,7 @@ class basic_atomic_file_storage {
     return mover(*dir, op).remove_all(is_old);
   }
 
-  /// The keys that have temporary files: a save of theirs is under way, or was interrupted.
+  /// The keys that have temporary files: a save or a removal of theirs is under way, or was interrupted.
   std::vector<key> temporaries() const {
     auto const dir = open_to_read({"temporaries", {}});
     std::vector<key> found;

@@ -22,7 +22,9 @@ class key_locks {
   /// Movable; the destructor releases it, but not in a forked child. May outlive the storage.
   class lock {
    public:
+    /// The other holds nothing then.
     lock(lock&&) noexcept = default;
+    /// Swaps the two: what this one held is released with the other.
     lock& operator=(lock&& other) noexcept {
       std::swap(rows_, other.rows_);
       std::swap(key_, other.key_);

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <stash/concepts.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>

@@ -15,7 +15,7 @@
 #include <stash/detail/postgres/session.hpp>
 #include <stash/detail/postgres/session_lock.hpp>
 #include <stash/detail/record/check_size.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/record/row.hpp>
 #include <stash/detail/text/utf8.hpp>
 #include <stash/key.hpp>

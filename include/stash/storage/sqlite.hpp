@@ -16,7 +16,7 @@
 #include <stash/detail/files/file_lock.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/check_size.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/record/row.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/rows.hpp>

@@ -11,7 +11,7 @@
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/owner.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/storage/posix_file_ops.hpp>

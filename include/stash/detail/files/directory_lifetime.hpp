@@ -12,7 +12,7 @@
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/lock_file.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/error.hpp>
 #include <stash/storage/posix_file_ops.hpp>
 #include <string>

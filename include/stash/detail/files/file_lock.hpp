@@ -11,7 +11,7 @@
 #include <stash/detail/files/directory_lifetime.hpp>
 #include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <string_view>
 #include <utility>

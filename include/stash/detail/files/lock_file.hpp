@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/storage/posix_file_ops.hpp>
 #include <string>
 #include <utility>

@@ -12,7 +12,7 @@
 #include <stash/detail/files/read_file.hpp>
 #include <stash/detail/files/temporary_file.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <string>

@@ -15,7 +15,7 @@
 #include <stash/detail/files/lock_file.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <string>

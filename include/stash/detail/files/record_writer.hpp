@@ -7,8 +7,8 @@
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/temporary_file.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/record/format.hpp>
-#include <stash/detail/record/names.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>

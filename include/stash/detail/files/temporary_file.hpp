@@ -8,7 +8,7 @@
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
@@ -18,8 +18,9 @@ namespace stash::inline v1::detail {
 
 /// A file that will take another's place. One that is to be durable has no name before it is whole and synced: that is
 /// one change of the directory less for the disk, and a process that dies until then leaves nothing behind. Others, and
-/// all where the file system has no such files, are made under a name that was free. The destructor removes what was
-/// not renamed; what a killed process left behind, detail/guard/sweep.hpp removes.
+/// all where the file system has no such files, are made under a name that was free (see detail/record/file_names.hpp).
+/// The destructor removes what was not renamed. What a killed process left behind, `recover` removes: see
+/// detail/guard/sweep.hpp.
 template <class Ops>
 class temporary_file {
  public:

@@ -21,13 +21,15 @@ struct event_details {
   std::exception_ptr error{};
 };
 
-/// Whether it is to be heard where there is no observer. What a constructor throws is heard anyway.
+/// Whether it is to be heard where there is no observer. (A `save_failed` that the guard's constructor throws is heard
+/// anyway: detail/guard/guarded_key.hpp does not tell it here then.)
 constexpr bool is_heard_by_default(event_kind kind) noexcept {
   return kind == event_kind::corrupt || kind == event_kind::save_failed || kind == event_kind::restore_failed ||
          kind == event_kind::clear_failed;
 }
 
-/// What the observer throws is dropped: telling must not change what happens.
+/// What the observer throws is dropped: telling must not change what happens. The line's text is `line_of` in
+/// event.hpp.
 inline void tell(observer const& to, event_kind kind, key const& k, event_details const& d = {}) noexcept {
   try {
     event const e{kind, k, d.age, d.where, d.error};

@@ -13,8 +13,8 @@
 
 namespace stash::inline v1::detail {
 
-/// Removes the temporary files that killed processes left behind, for `recover`: those of a key whose lock is free. (A
-/// lock that is held means a save that may be under way.)
+/// Has the storage remove the temporary files that killed processes left behind, for `recover`: those of a key whose
+/// lock is free. (A lock that is held means a save or a removal that may be under way.)
 template <class Storage>
 class sweep {
  public:

@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 #include <stash/detail/journal/format.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
 #include <string>

@@ -5,7 +5,7 @@
 #include <stash/detail/journal/index.hpp>
 #include <stash/detail/journal/reader.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/error.hpp>
 #include <string>
 #include <string_view>

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/detail/text/time.hpp>
 #include <stash/detail/text/xxh64.hpp>

@@ -19,7 +19,7 @@
 #include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/record/names.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/table.hpp>
 #include <stash/detail/sqlite/view.hpp>

@@ -14,11 +14,11 @@
 #include <system_error>
 #include <utility>
 
-// The names in a stash directory:
+// The names in a directory of `atomic_file_storage` (the journal's are in detail/journal/file.hpp):
 //
 //     orders.stash                                                        the record of the key "orders"
 //     orders.superseded-20261122T144421.123456Z-9f3c0a5b7d1e2c48          one that was set aside
-//     .orders.9f3c0a5b7d1e2c48.tmp                                        a save that has not ended
+//     .orders.9f3c0a5b7d1e2c48.tmp                                        a save or a removal that has not ended
 //     .lock                                                               a byte of it for each key's lock
 namespace stash::inline v1::detail {
 
