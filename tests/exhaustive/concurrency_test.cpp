@@ -572,7 +572,6 @@ BOOST_TEST_GLOBAL_FIXTURE(figures);
 
 BOOST_AUTO_TEST_SUITE(concurrency)
 
-// 87, 89, 100b
 BOOST_DATA_TEST_CASE(on_one_key_every_value_is_whole_and_none_comes_back, bdata::make(everywhere_and_pools), setting) {
   on(setting, "on one key", 150, [](auto& f) {
     use(f);
@@ -585,7 +584,6 @@ BOOST_DATA_TEST_CASE(on_one_key_every_value_is_whole_and_none_comes_back, bdata:
   });
 }
 
-// 88, 89, 100b
 BOOST_DATA_TEST_CASE(on_many_keys_every_value_is_whole_and_none_comes_back, bdata::make(everywhere_and_pools),
                      setting) {
   on(setting, "on many keys", 250, [](auto& f) {
@@ -596,7 +594,6 @@ BOOST_DATA_TEST_CASE(on_many_keys_every_value_is_whole_and_none_comes_back, bdat
   });
 }
 
-// 90
 BOOST_DATA_TEST_CASE(a_reader_during_a_replace_always_finds_a_record, bdata::make(everywhere), setting) {
   on(setting, "on one key", 150, [](auto& f) {
     f.store.save(name_of(0), text_of({0, 99, 1}));
@@ -604,7 +601,6 @@ BOOST_DATA_TEST_CASE(a_reader_during_a_replace_always_finds_a_record, bdata::mak
   });
 }
 
-// 91
 namespace {
 
 /// Clears, and tells before and after that it does. In between it waits for more saves to begin than there are threads
@@ -653,7 +649,6 @@ BOOST_DATA_TEST_CASE(a_clear_takes_only_what_was_saved_before_it_ended, bdata::m
   });
 }
 
-// 92
 BOOST_DATA_TEST_CASE(recoverers_at_once_restore_each_record_once, bdata::make(everywhere), setting) {
   on(setting, "on many keys", 40, [](auto& f) {
     constexpr int records = 10;
@@ -681,7 +676,6 @@ BOOST_DATA_TEST_CASE(recoverers_at_once_restore_each_record_once, bdata::make(ev
   });
 }
 
-// 93
 namespace {
 
 /// A job that is inside its section as long as its guard lives, and leaves its record behind.
@@ -740,7 +734,6 @@ BOOST_DATA_TEST_CASE(recover_leaves_alone_what_a_live_guard_holds, bdata::make(e
   });
 }
 
-// 94
 BOOST_DATA_TEST_CASE(guards_that_a_pool_inherits_do_nothing_in_it_and_hold_on_in_the_parent, bdata::make(in_pools),
                      setting) {
   in_files(setting, "on many keys", 100, [](auto& f) {
@@ -808,7 +801,6 @@ BOOST_DATA_TEST_CASE(a_child_forked_while_threads_lock_has_none_of_their_locks_o
   });
 }
 
-// 95
 namespace {
 
 /// The names under which many processes make files.
@@ -871,7 +863,6 @@ BOOST_AUTO_TEST_CASE(no_two_forked_workers_ever_choose_the_same_temporary_or_set
   count(std::string("processes on many keys, ") + files_without_sync.name, *b);
 }
 
-// 96
 BOOST_DATA_TEST_CASE(a_program_that_is_started_while_threads_work_gets_no_descriptor,
                      bdata::make(in_threads_on_files + in_threads_on_journals), setting) {
   on(setting, "on many keys", 200, [](auto& f) {
@@ -896,7 +887,6 @@ BOOST_DATA_TEST_CASE(a_program_that_is_started_while_threads_work_gets_no_descri
   });
 }
 
-// 97
 namespace {
 
 extern "C" void ignore_signal(int) {}
@@ -962,7 +952,6 @@ BOOST_DATA_TEST_CASE(no_signal_ever_shows, bdata::make(in_threads_on_files), set
   });
 }
 
-// 98, 100a
 namespace {
 
 /// Works where somebody deletes files, so that locks are lost: nothing is promised of the order of things, but that
@@ -1080,7 +1069,6 @@ BOOST_DATA_TEST_CASE(where_the_lock_file_is_deleted_no_value_is_torn_and_no_guar
   });
 }
 
-// 99
 namespace {
 
 /// Runs `f` as process 1 of a process id namespace of its own.
@@ -1136,7 +1124,6 @@ BOOST_DATA_TEST_CASE(processes_that_are_all_process_1_keep_each_other_out, bdata
 
 BOOST_AUTO_TEST_SUITE_END()
 
-// 100
 namespace {
 
 /// What saves that were killed have left behind, beside a journal: there it is replaced.
@@ -1214,7 +1201,6 @@ BOOST_DATA_TEST_CASE(after_a_kill_locks_are_free_records_whole_and_leftovers_swe
   });
 }
 
-// 100c
 namespace {
 
 /// Comes to the section of key 0 in each of the ways in which the library holds a key's lock.

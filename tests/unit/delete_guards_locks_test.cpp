@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(whoever_keeps_all_between_locked_is_waited_for_up_to_a_seco
   guard().commit();
 }
 BOOST_AUTO_TEST_CASE(bytes_that_lie_side_by_side_are_locked_as_others_are) {
-  using file = stash::detail::open_lock_file<stash::posix_file_ops>;
+  using file = stash::detail::byte_locks<stash::posix_file_ops>;
   stash::posix_file_ops const real;
   auto const ours = file::open(real, dir(), false, {"test", {}}, nullptr),
              others = file::open(real, dir(), false, {"test", {}}, nullptr);

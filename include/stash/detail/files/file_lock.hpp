@@ -7,9 +7,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stash/detail/files/byte_locks.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/directory_lifetime.hpp>
-#include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/xxh64.hpp>
@@ -46,7 +46,7 @@ class file_lock {
                                                     int& failed, operation const& op) {
     off_t const byte = byte_of(name);
     for (int tries = 0; tries < 100; ++tries) {
-      auto file = open_lock_file<Ops>::open_existing(ops, dir, failed, op);
+      auto file = byte_locks<Ops>::open_existing(ops, dir, failed, op);
       if (!file || file->lock({&byte, 1}, op) == 0) return std::nullopt;
       if (file->stands()) return file_lock{std::move(file), byte};
     }
@@ -59,8 +59,8 @@ class file_lock {
                            std::span<off_t const> bytes, operation const& op, std::vector<file_lock>& taken,
                            made_levels const& made = nullptr) {
     taken.reserve(taken.size() + bytes.size());
-    bool const joins = !taken.empty() && bytes.size() < open_lock_file<Ops>::many && taken.back().file_->stands();
-    auto file = joins ? taken.back().file_ : open_lock_file<Ops>::open(ops, path, durable, op, made);
+    bool const joins = !taken.empty() && bytes.size() < byte_locks<Ops>::many && taken.back().file_->stands();
+    auto file = joins ? taken.back().file_ : byte_locks<Ops>::open(ops, path, durable, op, made);
     for (int tries = 0; tries < 100; ++tries) {
       std::size_t const count = file->lock(bytes, op);
       if (count == 0) return;
@@ -70,7 +70,7 @@ class file_lock {
       }
       // It was deleted just now, and others lock another file. First it goes, for it may take the directory along.
       file.reset();
-      file = open_lock_file<Ops>::open(ops, path, durable, op, made);
+      file = byte_locks<Ops>::open(ops, path, durable, op, made);
     }
     op.fail(ESTALE, "lock", (path / lock_file_name).native());
   }
@@ -101,11 +101,11 @@ class file_lock {
  private:
   static constexpr long few = 16;
 
-  file_lock(std::shared_ptr<open_lock_file<Ops>> file, off_t byte) noexcept : file_(std::move(file)), byte_(byte) {}
+  file_lock(std::shared_ptr<byte_locks<Ops>> file, off_t byte) noexcept : file_(std::move(file)), byte_(byte) {}
 
   bool is_shared() const noexcept { return file_.use_count() > 1; }
 
-  std::shared_ptr<open_lock_file<Ops>> file_;
+  std::shared_ptr<byte_locks<Ops>> file_;
   off_t byte_;
 };
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-// The lock file of a directory, as a file. What is locked in it, see open_lock_file.hpp.
+// The lock file of a directory, as a file. What is locked in it, see byte_locks.hpp.
 namespace stash::inline v1::detail {
 
 inline constexpr int lock_file_flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;

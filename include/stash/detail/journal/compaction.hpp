@@ -17,7 +17,8 @@
 
 namespace stash::inline v1::detail {
 
-/// Whether a file that ends at `end` is worth being written anew.
+/// Whether a file that ends at `end` is worth being written anew. (After one that failed, `journal::should_compact`
+/// waits until the file has grown.)
 inline bool is_mostly_dead(std::uint64_t end, std::uint64_t live_bytes, std::uint64_t chunk) noexcept {
   return end > 4 * chunk && end > 2 * live_bytes;
 }

@@ -14,9 +14,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stash/detail/files/byte_locks.hpp>
 #include <stash/detail/files/directory.hpp>
 #include <stash/detail/files/directory_lifetime.hpp>
-#include <stash/detail/files/open_lock_file.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/file_names.hpp>

@@ -24,22 +24,23 @@
 
 namespace stash::inline v1::detail {
 
-/// A directory's lock file, open, with locks on bytes of it. Its destructor releases them. They exclude whoever opened
-/// the file apart from this one, in this process too. Thread safe, but for `lock`.
+/// Locks on bytes of a directory's lock file, which it holds open. (How that is made, and with which mode: see
+/// lock_file.hpp.) Its destructor releases them. They exclude whoever opened the file apart from this one, in this
+/// process too. Thread safe, but for `lock`.
 ///
 /// A forked child shares the open file description that the locks belong to: as long as it has that open, the locks of
 /// a parent that died would stay. So the child closes its copy at once. (Closing, unlike unlocking, takes nothing from
 /// the parent.)
 template <class Ops>
-class open_lock_file {
+class byte_locks {
  public:
   /// That of the directory `path`, which is made; with the last lock of it goes what `made` counts of the directory, if
   /// it is unused. Throws whatever keeps it from being opened.
-  static std::shared_ptr<open_lock_file> open(Ops const& ops, boost::filesystem::path const& path, bool durable,
-                                              operation const& op, made_levels const& made) {
+  static std::shared_ptr<byte_locks> open(Ops const& ops, boost::filesystem::path const& path, bool durable,
+                                          operation const& op, made_levels const& made) {
     for (int tries = 1;; ++tries) {
       auto const dir = directory_maker<Ops>::make(ops, path, durable, op, made.get());
-      std::shared_ptr<open_lock_file> const file{new open_lock_file{ops, (path / lock_file_name).native(), made}};
+      std::shared_ptr<byte_locks> const file{new byte_locks{ops, (path / lock_file_name).native(), made}};
       bool const is_open = file->open_in(dir, lock_file_flags, op);
       if (!is_open && errno == ENOENT && tries < 100) continue;  // the directory was removed just now, unused
       if (!is_open) dir.fail("open", lock_file_name);
@@ -50,17 +51,17 @@ class open_lock_file {
   }
   /// That of `dir` for who only reads, as it is. Null, and `failed` is ENOENT: there is none; or EROFS: nobody may
   /// write there. Throws whatever else keeps it from being opened.
-  static std::shared_ptr<open_lock_file> open_existing(Ops const& ops, directory<Ops> const& dir, int& failed,
-                                                       operation const& op) {
-    std::shared_ptr<open_lock_file> file{new open_lock_file{ops, dir.path_of(lock_file_name), nullptr}};
+  static std::shared_ptr<byte_locks> open_existing(Ops const& ops, directory<Ops> const& dir, int& failed,
+                                                   operation const& op) {
+    std::shared_ptr<byte_locks> file{new byte_locks{ops, dir.path_of(lock_file_name), nullptr}};
     failed = file->open_in(dir, lock_file_flags & ~O_CREAT, op) ? 0 : errno;
     if (failed == 0) return file;
     if (failed != ENOENT && failed != EROFS) op.fail(failed, "open", dir.path_of(lock_file_name));
     return nullptr;
   }
-  open_lock_file(open_lock_file const&) = delete;
-  open_lock_file& operator=(open_lock_file const&) = delete;
-  ~open_lock_file() {
+  byte_locks(byte_locks const&) = delete;
+  byte_locks& operator=(byte_locks const&) = delete;
+  ~byte_locks() {
     if (!owner_.is_current()) return;
     {
       std::lock_guard const only{fork_};
@@ -117,7 +118,7 @@ class open_lock_file {
     bool passes;
   };
 
-  open_lock_file(Ops const& ops, std::string path, made_levels made)
+  byte_locks(Ops const& ops, std::string path, made_levels made)
       : ops_(ops), path_(std::move(path)), made_(std::move(made)) {}
 
   /// false and `errno`: it cannot be opened.
