@@ -1,5 +1,6 @@
 #!/bin/sh
-# Annotates a real table, kills a reload of it in the middle, reloads, and shows that every word survived.
+# Annotates a real table and kills reloads of it in the middle: one that keeps everything, and one that drops the table
+# first. Shows that every row and every word survived.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/support/packages.sh
@@ -36,9 +37,24 @@ run annotate $table dictionary.json
 infos >typed
 jq -r 'to_entries[] | "  \(.key): \(.value.label)"' typed
 
-say "A reload is killed (SIGKILL) in the middle: the table is gone"
+lost() {
+  echo "LOST: $*"
+  exit 1
+}
+rows() { "$work/pusher" show $table | jq .rows; }
+
+say "A reload is killed (SIGKILL) in the middle: nothing happened to the table"
 status=0
 run push $table --stash stash --crash-at mid-load weather.csv 2>&1 || status=$?
+echo "exit status $status"
+infos >amid
+cmp typed amid || lost "the dictionary is not what was typed"
+[ "$(rows)" = 1461 ] || lost "$(rows) rows instead of 1461"
+echo "all $(rows) rows are there, and every word"
+
+say "With --keep words, as datapusher-plus does it, the table is dropped first: the same kill, and it is gone"
+status=0
+run push $table --stash stash --keep words --crash-at mid-load weather.csv 2>&1 || status=$?
 echo "exit status $status"
 run show $table 2>&1 || :
 
@@ -50,13 +66,6 @@ tail -n 1 stash/weather.stash | cut -c 1-100
 say "The next reload finds them"
 run push $table --stash stash weather.csv 2>&1
 infos >afterwards
-if ! cmp typed afterwards; then
-  echo "LOST: the dictionary is not what was typed"
-  exit 1
-fi
-rows=$("$work/pusher" show $table | jq .rows)
-[ "$rows" = 1461 ] || {
-  echo "LOST: $rows rows instead of 1461"
-  exit 1
-}
-say "All $rows rows are there, and every word survived; pusher stays: .build/pusher --help"
+cmp typed afterwards || lost "the dictionary is not what was typed"
+[ "$(rows)" = 1461 ] || lost "$(rows) rows instead of 1461"
+say "All $(rows) rows are there, and every word survived; pusher stays: .build/pusher --help"

@@ -165,12 +165,31 @@ requires(!detail::callable<Live, detail::key_if_needed>) delete_guard(Stash&, ke
 
 namespace detail {
 
-/// For `ckan::reload`, which may have to keep what it could not place.
+/// For `ckan::reload`, which may have to keep what it could not place, and what was typed since.
 struct guard_access {
+  /// Saves `value` in place of what was saved.
+  template <class Guard, class T>
+  static void save_again(Guard& guard, T const& value) {
+    guard.key_.put_again(value, false);
+  }
   /// Throws what kept a `best_effort` guard from saving.
   template <class Guard>
   static void require_saved(Guard const& guard) {
     if (guard.key_.save_error()) std::rethrow_exception(guard.key_.save_error());
+  }
+  /// As `save_again`, but sets aside what was saved.
+  template <class Guard, class T>
+  static void supersede(Guard& guard, T const& value) {
+    guard.key_.put_again(value, true);
+  }
+  /// Rolls back, and removes the record then whatever the options say: the resource was never touched.
+  template <class Guard>
+  static void withdraw(Guard& guard) noexcept {
+    try {
+      guard.options_.clear_after_restore = true;
+      guard.rollback();
+    } catch (...) {  // told, and the record stays
+    }
   }
   template <class Guard>
   static void commit_and_set_aside(Guard& guard, char const* reason) {

@@ -97,7 +97,8 @@ class BOOST_SYMBOL_VISIBLE error : public boost::system::system_error {
   static std::string describe(std::string const& operation, std::string const& subject, std::string const& detail) {
     std::string text = operation;
     if (!subject.empty()) text += ' ' + detail::quoted(detail::printable(subject));
-    if (!detail.empty()) text += ": " + detail::printable(detail);
+    constexpr std::size_t longest = 4000;  // for a list of all that stands in a swap's way
+    if (!detail.empty()) text += ": " + detail::printable(detail, longest);
     return text;
   }
 

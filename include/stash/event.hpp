@@ -22,7 +22,9 @@ enum class event_kind {
   restore_failed,  ///< restore threw, or the lock was lost to another; the record stays
   committed,       ///< the record is gone, or set aside at `where`
   clear_failed,    ///< after a restore or in a commit, the record could not be removed
-  released         ///< the record was left for a later run
+  released,        ///< the record was left for a later run
+  waiting,         ///< a lock of somebody's is in the way, and is waited for; `where` says whose
+  left_behind      ///< what hung on the old resource and not on the new one; `where` is what, `error` why
 };
 
 /// What an observer is told. `key` and `where` are valid during its call only.
@@ -57,6 +59,10 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
       return "clear_failed";
     case event_kind::released:
       return "released";
+    case event_kind::waiting:
+      return "waiting";
+    case event_kind::left_behind:
+      return "left_behind";
   }
   return "unknown";
 }

@@ -57,6 +57,9 @@ class csv_reader {
     }
   }
 
+  /// How many bytes were read, up to the end of the line that is at hand.
+  std::uint64_t offset() const noexcept { return offset_; }
+
   /// The file ends here. Throws as `feed`, and where there was no header.
   void finish() {
     if (at_start_) {  // shorter than a byte order mark
@@ -90,6 +93,7 @@ class csv_reader {
         throw std::runtime_error(csv_strerror(csv_error(&parser_)));
       }
       if (up_to_nul.size() < line.size()) fail_at(line_, "a NUL byte");
+      offset_ += line.size();
       in_row_ = in_row_ || (line != "\n" && line != "\r");
       deliver();
       if (is_empty && columns_ == 1) on_row_(row_of_null, row_line_);
@@ -137,7 +141,7 @@ class csv_reader {
   csv_parser parser_;
   std::string head_;  // the first bytes, until they are known to be a byte order mark or not
   bool at_start_ = true, after_cr_ = false, in_row_ = false, row_is_complete_ = false;
-  std::uint64_t line_ = 1, row_line_ = 1;
+  std::uint64_t line_ = 1, row_line_ = 1, offset_ = 0;
   std::size_t columns_ = 0;
   static constexpr std::size_t null = std::string::npos;
   static constexpr std::optional<std::string_view> row_of_null[1]{};
@@ -147,21 +151,93 @@ class csv_reader {
   std::exception_ptr failed_;
 };
 
-/// Reads a whole file. Throws `input_error` where it cannot be opened or read, or is wrong.
-inline void read_csv(std::string const& path, csv_reader::handler on_row) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw input_error(path + ": " + std::strerror(errno));
-  csv_reader reader{std::move(on_row)};
-  std::vector<char> block(1 << 16);
-  try {
-    while (file.read(block.data(), static_cast<std::streamsize>(block.size())) || file.gcount() > 0) {
-      reader.feed({block.data(), static_cast<std::size_t>(file.gcount())});
-    }
-    if (file.bad()) throw input_error(std::strerror(errno));
-    reader.finish();
-  } catch (input_error const& problem) {
-    throw input_error(path + ": " + problem.what());
+/// A file that is read once, from its beginning to its end: its header, and whether it has any values, are known before
+/// the rest is read. Throws `input_error`, with the file's name and the line, where it cannot be read or is wrong.
+class csv_file {
+ public:
+  /// Opens it, and reads up to the first record with a value.
+  explicit csv_file(std::string const& path) : path_(path), file_(path, std::ios::binary) {
+    if (!file_) throw input_error(path + ": " + std::strerror(errno));
+    telling([&] {
+      while (!has_values_ && feed(true)) {
+      }
+    });
   }
-}
+
+  std::vector<std::string> const& header() const noexcept { return header_; }
+  std::uint64_t header_line() const noexcept { return header_line_; }
+  /// Whether there is a record that is more than an empty line.
+  bool has_values() const noexcept { return has_values_; }
+  /// How many bytes were read, up to the end of the line that is at hand.
+  std::uint64_t offset() const noexcept { return reader_.offset(); }
+
+  /// Calls `f(row, line)` for each record. Once.
+  void read(csv_reader::handler f) {
+    telling([&] {
+      std::optional<std::string_view> const nothing;
+      for (auto const line : empty_lines_) f({&nothing, 1}, line);
+      if (has_values_) {
+        std::vector<std::optional<std::string_view>> const first(first_.begin(), first_.end());
+        f(first, first_line_);
+      }
+      on_row_ = std::move(f);
+      while (feed(false)) {
+      }
+    });
+  }
+
+ private:
+  template <class F>
+  void telling(F f) {
+    try {
+      f();
+    } catch (input_error const& problem) {
+      throw input_error(path_ + ": " + problem.what());
+    }
+  }
+
+  /// The next line, or all that was read from the file; false: it has ended.
+  bool feed(bool by_line) {
+    if (rest_.empty()) {
+      if (has_ended_) return false;
+      file_.read(block_.data(), static_cast<std::streamsize>(block_.size()));
+      if (file_.bad()) throw input_error(std::strerror(errno));
+      rest_ = {block_.data(), static_cast<std::size_t>(file_.gcount())};
+      has_ended_ = rest_.empty();
+      if (has_ended_) reader_.finish();
+      return true;
+    }
+    auto const size = by_line ? std::min(rest_.find_first_of("\r\n"), rest_.size() - 1) + 1 : rest_.size();
+    reader_.feed(rest_.substr(0, size));
+    rest_.remove_prefix(size);
+    return true;
+  }
+
+  void take(csv_reader::row row, std::uint64_t line) {
+    if (on_row_) return on_row_(row, line);
+    if (header_.empty()) {
+      for (auto const& name : row) header_.emplace_back(name.value_or(""));
+      header_line_ = line;
+    } else if (row.size() == 1 && !row[0]) {
+      empty_lines_.push_back(line);
+    } else {
+      first_.assign(row.begin(), row.end());
+      first_line_ = line;
+      has_values_ = true;
+    }
+  }
+
+  std::string path_;
+  std::ifstream file_;
+  std::vector<char> block_ = std::vector<char>(1 << 16);
+  std::string_view rest_;  // of the block
+  bool has_ended_ = false, has_values_ = false;
+  std::vector<std::string> header_;
+  std::vector<std::uint64_t> empty_lines_;  // before the first record with a value
+  std::vector<std::optional<std::string>> first_;
+  std::uint64_t header_line_ = 1, first_line_ = 0;
+  csv_reader::handler on_row_;
+  csv_reader reader_{[this](csv_reader::row row, std::uint64_t line) { take(row, line); }};
+};
 
 }  // namespace example

@@ -160,6 +160,10 @@ class Job:
         name = self.resource.replace('"', '""')
         return [row[1:] for row in self.sql(f'SELECT * FROM "{name}" ORDER BY _id')]
 
+    def beside(self):
+        """The tables that a push has built and not put in their place."""
+        return self.sql("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '\\_stash\\_beside%' ESCAPE '\\'")
+
     def everything(self):
         """All that a run could touch. The database counts for what is in it: opening it may tidy its files."""
         ours = [p for p in self.directory.rglob("*") if not p.name.startswith(self.database.name)]
@@ -170,17 +174,19 @@ class Job:
             return files, list(db.iterdump())
 
     def is_loading(self):
-        try:
-            half_built = self.sql("SELECT 1 FROM _stash_resource WHERE id = ? AND NOT finished AND EXISTS"
-                                  f' (SELECT 1 FROM "{self.resource}")', self.resource)
-        except sqlite3.OperationalError:  # no such file, no such table: not yet
-            return False
-        return bool(half_built)
+        for table in (self.resource, f"_stash_beside_{self.resource}"):  # where a push builds, with --keep words or without
+            try:
+                if self.sql("SELECT 1 FROM _stash_resource WHERE id = ? AND finished <= 0 AND EXISTS"
+                            f' (SELECT 1 FROM "{table}")', table):
+                    return True
+            except sqlite3.OperationalError:  # no such file, no such table: not yet
+                pass
+        return False
 
     @contextmanager
-    def stopped_push(self, csv):
+    def stopped_push(self, csv, keep="words"):
         """A push that sleeps in the middle of its load: some rows are there, the mark too. Killed at the end."""
-        process = self.start(self.command("push", csv), stderr=subprocess.PIPE, text=True)
+        process = self.start(self.command("push", "--keep", keep, csv), stderr=subprocess.PIPE, text=True)
         try:
             deadline = time.monotonic() + TIMEOUT
             while not self.is_loading():

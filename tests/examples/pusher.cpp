@@ -11,10 +11,12 @@
 #include <boost/timer/progress_display.hpp>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
+#include <stash/ckan/recover.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
 #include <stash/stash.hpp>
@@ -22,6 +24,7 @@
 #include <stash/storage/postgres.hpp>
 #include <stash/storage/sqlite.hpp>
 #include <unordered_set>
+#include <vector>
 
 #include "csv_file.hpp"
 #include "places.hpp"
@@ -36,6 +39,9 @@ enum exit_code { done = 0, failed = 1, bad_input = 2, not_restored = 3 };
 
 struct arguments {
   std::string datastore, stash, resource, file, fail_at, crash_at;
+  ckan::keep keep = ckan::keep::everything;
+  bool leave_behind = false;
+  std::int64_t patience = 600;  // seconds
 };
 
 /// Throws or dies at the step that the command line names, once.
@@ -67,6 +73,11 @@ class any_datastore {
   void create(std::string_view id, ckan::fields const& f) { create(id, f, {}); }
   virtual void finish(std::string_view id) = 0;
   virtual void drop(std::string_view id) = 0;
+  virtual void build(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
+  virtual std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const&) = 0;
+  virtual void discard(std::string_view id) = 0;
+  virtual bool is_deleted(std::string_view id) = 0;
+  virtual std::optional<ckan::table_words> unfinished(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
   virtual std::uint64_t rows_of(std::string_view id) = 0;
   /// Loads the rows that `read` calls its argument with.
@@ -85,6 +96,18 @@ class datastore_of final : public any_datastore {
   }
   void finish(std::string_view id) override { datastore_.finish(id); }
   void drop(std::string_view id) override { datastore_.drop(id); }
+  void build(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
+    datastore_.build(id, f, remarks);
+  }
+  std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const& how) override {
+    return datastore_.swap_in(id, how);
+  }
+  void discard(std::string_view id) override { datastore_.discard(id); }
+  bool is_deleted(std::string_view id) override {
+    if constexpr (requires { datastore_.is_deleted(id); }) return datastore_.is_deleted(id);
+    return false;
+  }
+  std::optional<ckan::table_words> unfinished(std::string_view id) override { return datastore_.unfinished(id); }
   void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
   std::uint64_t rows_of(std::string_view id) override { return datastore_.rows(id); }
   void load(std::string_view id, ckan::fields const& f, std::function<void(rows const&)> const& read) override {
@@ -97,29 +120,46 @@ class datastore_of final : public any_datastore {
   Datastore datastore_;
 };
 
-/// The datastore, with the faults between its steps.
+/// The datastore, with the faults between its steps. Where the old table is dropped in the swap, "before-drop" and
+/// "after-drop" stand around that, and "before-commit" in it.
 class faulty_datastore {
  public:
-  faulty_datastore(any_datastore& d, fault& f) : datastore_(d), fault_(f) {}
+  faulty_datastore(any_datastore& d, fault& f, ckan::keep keep) : datastore_(d), fault_(f), keep_(keep) {}
   std::optional<ckan::fields> describe(std::string_view id) { return datastore_.describe(id); }
   void check(std::string_view id, ckan::fields const& f) {
     datastore_.check(id, f);
-    fault_.at("before-drop");
+    if (keep_ == ckan::keep::words) fault_.at("before-drop");
   }
   void drop(std::string_view id) { datastore_.drop(id); }
   json::object remarks(std::string_view id) { return datastore_.remarks(id); }
   void create(std::string_view id, ckan::fields const& f, json::object const& remarks = {}) {
-    fault_.at("after-drop");
+    if (keep_ == ckan::keep::words) fault_.at("after-drop");
     datastore_.create(id, f, remarks);
   }
   void finish(std::string_view id) {
-    fault_.at("before-commit");
+    if (keep_ == ckan::keep::words) fault_.at("before-commit");
     datastore_.finish(id);
   }
+  void build(std::string_view id, ckan::fields const& f, json::object const& remarks) {
+    datastore_.build(id, f, remarks);
+  }
+  std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options how) {
+    fault_.at("before-drop");
+    how.words = [&, words = how.words](ckan::table_words built, std::optional<ckan::table_words> const& live) {
+      fault_.at("before-commit");
+      return words(std::move(built), live);
+    };
+    auto left = datastore_.swap_in(id, how);
+    fault_.at("after-drop");
+    return left;
+  }
+  void discard(std::string_view id) { datastore_.discard(id); }
+  std::optional<ckan::table_words> unfinished(std::string_view id) { return datastore_.unfinished(id); }
 
  private:
   any_datastore& datastore_;
   fault& fault_;
+  ckan::keep keep_;
 };
 
 /// Of what the command line and the environment have.
@@ -225,48 +265,47 @@ std::unique_ptr<any_datastore> open_for(arguments const& a, ckan::fields const& 
   });
 }
 
-struct survey {
-  ckan::fields headers;
-  std::uint64_t records = 0;
-  bool has_values = false;  // more than empty lines
-};
-
-/// Reads the whole file before anything is touched: what is wrong with it is found now.
-survey look_through(std::string const& file) {
-  require_regular(file);
-  survey result;
-  example::read_csv(file, [&](example::csv_reader::row row, std::uint64_t line) {
-    auto const fail = [&](std::string const& what) { throw input_error("line " + std::to_string(line) + ": " + what); };
-    if (!result.headers.empty()) {
-      ++result.records;
-      result.has_values = result.has_values || row.size() > 1 || row[0];
-      return;
-    }
-    std::unordered_set<std::string> names;
-    for (auto const& name : row) {
-      if (!name || name->empty()) fail("column " + std::to_string(result.headers.size() + 1) + " has no name");
-      if (!names.emplace(*name).second) fail("two columns are named " + in_quotes(*name));
-      result.headers.push_back({std::string(*name), "text", std::nullopt, {}});
-    }
-  });
+/// The fields that the header names. Throws `input_error` for names that are none, or stand twice.
+ckan::fields fields_of(example::csv_file const& csv, std::string const& file) {
+  ckan::fields result;
+  auto const fail = [&](std::string const& what) {
+    throw input_error(file + ": line " + std::to_string(csv.header_line()) + ": " + what);
+  };
+  std::unordered_set<std::string_view> names;
+  for (auto const& name : csv.header()) {
+    if (name.empty()) fail("column " + std::to_string(result.size() + 1) + " has no name");
+    if (!names.emplace(name).second) fail("two columns are named " + in_quotes(name));
+    result.push_back({name, "text", std::nullopt, {}});
+  }
   return result;
 }
 
-/// Loads the records; `expected` is what `look_through` counted.
-void load(any_datastore& d, arguments const& a, ckan::fields const& created, survey const& expected, fault& f) {
+/// Reads the whole file before the table is dropped: what is wrong with it is found now. How many records it has.
+std::uint64_t look_through(std::string const& file) {
+  std::uint64_t records = 0;
+  example::csv_file{file}.read([&](example::csv_reader::row, std::uint64_t) { ++records; });
+  return records;
+}
+
+/// Loads the records; `expected`, where it is said, must be how many there are. Returns how many there were.
+std::uint64_t load(any_datastore& d, arguments const& a, ckan::fields const& created, example::csv_file& csv,
+                   std::optional<std::uint64_t> expected, fault& f) {
   f.at("after-create");
+  std::uint64_t const size = boost::filesystem::file_size(a.file);
   std::unique_ptr<boost::timer::progress_display> bar;
-  if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(expected.records, std::cerr);
+  if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(size, std::cerr);
+  std::uint64_t records = 0, told = 0;
+  bool is_at_half = false;
   d.load(a.resource, created, [&](any_datastore::rows const& add) {
-    std::uint64_t rows_read = 0;  // the header counts as one
-    example::read_csv(a.file, [&](example::csv_reader::row row, std::uint64_t) {
-      if (rows_read++ == 0) return;
+    csv.read([&](example::csv_reader::row row, std::uint64_t) {
       add(row);
-      if (bar) ++*bar;
-      if (rows_read - 1 == (expected.records + 1) / 2) f.at("mid-load");
+      ++records;
+      if (bar && csv.offset() > told) *bar += csv.offset() - std::exchange(told, csv.offset());
+      if (!is_at_half && csv.offset() >= size / 2) f.at((is_at_half = true, "mid-load"));
     });
-    if (rows_read - 1 != expected.records) throw std::runtime_error(a.file + " changed while it was loaded");
+    if (expected && records != *expected) throw std::runtime_error(a.file + " changed while it was loaded");
   });
+  return records;
 }
 
 /// Whether the words are where they belong: in the table, or nobody typed any.
@@ -282,22 +321,29 @@ bool dictionary_is_safe(any_datastore& d, Stash const& store, arguments const& a
 }
 
 template <class Stash>
-exit_code push(Stash& store, arguments const& a, survey const& csv) {
+exit_code push(Stash& store, arguments const& a, example::csv_file& csv, ckan::fields const& headers) {
   stash::key const resource = a.resource;
   checking_input([&] { return store.storage().where(resource); });
-  auto const datastore = open_for(a, csv.headers);
+  std::optional<std::uint64_t> expected;
+  if (a.keep == ckan::keep::words) expected = look_through(a.file);
+  auto const datastore = open_for(a, headers);
   fault f{a};
-  faulty_datastore steps{*datastore, f};
+  faulty_datastore steps{*datastore, f, a.keep};
   bool had_words = false;
+  std::uint64_t records = 0;
   auto const observer = [&](stash::event const& e) {
     log_event(e);
     had_words = had_words || e.kind == stash::event_kind::saved || e.kind == stash::event_kind::adopted;
   };
   try {
-    auto const report = ckan::reload(steps, store, resource, csv.headers,
-                                     [&](ckan::fields const& created) { load(*datastore, a, created, csv, f); },
-                                     {.guard = {.observer = observer}});
-    log("loaded " + std::to_string(csv.records) + " rows into " + in_quotes(a.resource));
+    auto const report =
+        ckan::reload(steps, store, resource, headers,
+                     [&](ckan::fields const& created) { records = load(*datastore, a, created, csv, expected, f); },
+                     {.guard = {.observer = observer},
+                      .keep = a.keep,
+                      .leave_behind = a.leave_behind,
+                      .patience = std::chrono::seconds{a.patience}});
+    log("loaded " + std::to_string(records) + " rows into " + in_quotes(a.resource));
     for (auto const& id : report.unplaced) {
       log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
     }
@@ -306,7 +352,8 @@ exit_code push(Stash& store, arguments const& a, survey const& csv) {
     log(problem.what());
     auto const* const coded = dynamic_cast<stash::error const*>(&problem);
     if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
-    if (dictionary_is_safe(*datastore, store, a, had_words)) return failed;
+    bool const is_input = dynamic_cast<input_error const*>(&problem) != nullptr && a.keep == ckan::keep::everything;
+    if (dictionary_is_safe(*datastore, store, a, had_words)) return is_input ? bad_input : failed;
     log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
     return not_restored;
   }
@@ -314,15 +361,17 @@ exit_code push(Stash& store, arguments const& a, survey const& csv) {
 
 exit_code push(arguments const& a) {
   static_cast<void>(stash::key(a.resource));  // throws where it is none
-  survey const csv = look_through(a.file);
-  if (csv.headers.size() == 1 && csv.headers[0].id.find_first_of(";\t|") != std::string::npos) {
-    log(a.file + " has one column, " + in_quotes(csv.headers[0].id) + ": only commas separate fields");
+  require_regular(a.file);
+  example::csv_file csv{a.file};
+  ckan::fields const headers = fields_of(csv, a.file);
+  if (headers.size() == 1 && headers[0].id.find_first_of(";\t|") != std::string::npos) {
+    log(a.file + " has one column, " + in_quotes(headers[0].id) + ": only commas separate fields");
   }
-  if (!csv.has_values) {
+  if (!csv.has_values()) {
     log(a.file + " has no records: nothing to load, nothing touched");
     return done;
   }
-  return with_stash(a, [&](auto& store) { return push(store, a, csv); });
+  return with_stash(a, [&](auto& store) { return push(store, a, csv, headers); });
 }
 
 exit_code annotate(arguments const& a) {
@@ -416,10 +465,7 @@ exit_code recover(arguments const& a) {
   return with_stash(a, [&](auto& store) {
     auto const datastore = open_existing(a);
     if (!datastore) throw input_error(a.datastore + ": there is no such file");
-    return tell(stash::recover<ckan::data_dictionary>(
-        store, [&](stash::key const& k) { return datastore->describe(k).has_value(); },
-        [&](stash::key const& k, ckan::data_dictionary const& saved) { ckan::recreate(*datastore, k, saved); },
-        {.observer = log_event}));
+    return tell(ckan::recover(*datastore, store, {.observer = log_event}));
   });
 }
 
@@ -444,7 +490,7 @@ int main(int argc, char** argv) {
                          char const* help) {
     for (auto* const sub : subs) sub->add_option(option, value, help)->required();
   };
-  auto* const pushing = add("push", "drop the table, if there is one, and load FILE.csv", push);
+  auto* const pushing = add("push", "load FILE.csv into a table, in place of the one that is there", push);
   auto* const annotating = add("annotate", "type words into the Data Dictionary", annotate);
   auto* const showing = add("show", "print a live resource as JSON", show);
   auto* const listing = add("stashes", "list what is stashed, and what was set aside", stashes);
@@ -457,6 +503,17 @@ int main(int argc, char** argv) {
         "the rows, UTF-8, with a header; an empty line is no row, but in a file of one column a row of NULL");
   needs({annotating}, "DICTIONARY.json", a.file,
         "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
+  std::map<std::string, ckan::keep> const keeps{{"everything", ckan::keep::everything}, {"words", ckan::keep::words}};
+  pushing
+      ->add_option("--keep", a.keep,
+                   "everything: the old table stays until the new one takes its place, with all that hangs on it;\n"
+                   "words: it is dropped first, and what people typed is kept")
+      ->transform(CLI::CheckedTransformer(keeps))
+      ->option_text("everything|words");
+  pushing->add_flag("--leave-behind", a.leave_behind,
+                    "leave behind what cannot be carried over, as an index on a column that is gone");
+  pushing->add_option("--patience", a.patience, "how many seconds to wait for locks of others at the end")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}));
   auto const steps = CLI::IsMember({"before-drop", "after-drop", "after-create", "mid-load", "before-commit"});
   auto* const failing = pushing->add_option("--fail-at", a.fail_at, "throw at this step")->check(steps);
   pushing->add_option("--crash-at", a.crash_at, "die of SIGKILL at this step")->check(steps)->excludes(failing);

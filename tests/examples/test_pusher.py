@@ -64,10 +64,10 @@ def long_csv(tmp_path_factory):
     return path
 
 
-def strike(job, fault, step, csv_file=WEATHER):
+def strike(job, fault, step, csv_file=WEATHER, keep="words", exits=1):
     if fault == "fail":
-        return job.push(csv_file, "--fail-at", step, exits=1)
-    return job.push(csv_file, "--crash-at", step, exits=-signal.SIGKILL)
+        return job.push(csv_file, "--keep", keep, "--fail-at", step, exits=exits)
+    return job.push(csv_file, "--keep", keep, "--crash-at", step, exits=-signal.SIGKILL)
 
 
 def weather_rows(infos):
@@ -91,6 +91,47 @@ NO_WORDS = dict.fromkeys(["date", "precipitation", "temp_max", "temp_min", "wind
 
 
 # Jobs that end early, and their retries
+
+
+@each_step
+@each_run_of_faults
+def test_a_reload_that_ends_early_loses_nothing(annotated, step, faults):
+    annotated.push(WEATHER)  # with the types that are asked for
+    before, rows = annotated.show(), annotated.table()
+    other = annotated.file("other.csv", WEATHER.read_text().replace("drizzle", "rain"))
+    for fault in faults:
+        strike(annotated, fault, step, other, "everything")
+        assert annotated.show() == before
+        is_new = step == "after-drop"
+        assert annotated.table() == ([r[:-1] + (r[-1].replace("drizzle", "rain"),) for r in rows] if is_new else rows)
+    assert annotated.recover()["restored"] == 0
+    assert annotated.show() == before
+    annotated.push(WEATHER)
+    assert_whole(annotated, before.infos)
+    assert annotated.set_aside() == [] and annotated.beside() == []
+
+
+@each_step
+@each_run_of_faults
+def test_a_first_upload_beside_that_ends_early_leaves_no_half_built_table(job, step, faults):
+    for fault in faults:
+        strike(job, fault, step, keep="everything")
+        assert job.is_live() == (step == "after-drop")
+        assert (job.table() is None) == (step != "after-drop")
+        assert job.stashes() == []
+    job.push(WEATHER)
+    assert_whole(job, NO_WORDS)
+    assert job.beside() == []
+
+
+@pytest.mark.parametrize("step", STEPS[2:])
+def test_words_that_a_dropped_table_left_are_there_again_after_a_reload_beside_that_fails(annotated, step):
+    infos = annotated.show().infos
+    strike(annotated, "kill", "mid-load")
+    strike(annotated, "fail", step, keep="everything")
+    assert annotated.show().infos == infos and annotated.table() == []
+    annotated.push(WEATHER)
+    assert_whole(annotated, infos)
 
 
 @each_step
@@ -131,7 +172,7 @@ def test_a_first_upload_that_ends_early_leaves_no_live_table(job, step, faults):
 def test_a_retry_that_fails_before_the_drop_says_that_nothing_was_restored(annotated, step):
     infos = annotated.show().infos
     strike(annotated, "kill", step)
-    annotated.push(WEATHER, "--fail-at", "before-drop", exits=3)
+    strike(annotated, "fail", "before-drop", exits=3)
     assert [e.state for e in annotated.stashes()] == ["intact"]
     annotated.push(WEATHER)
     assert_whole(annotated, infos)
@@ -178,7 +219,7 @@ def test_listing_makes_no_stash_directory(job):
 
 def test_a_live_table_without_words_does_not_beat_the_stash(annotated):
     infos = annotated.show().infos
-    strike(annotated, "kill", "mid-load")
+    strike(annotated, "kill", "after-drop")
     annotated.push(WEATHER, stash=annotated.directory / "another")
     assert annotated.show().infos == NO_WORDS
     assert annotated.recover()["live"] == 1
@@ -556,20 +597,36 @@ def refused_push(job, *words, **changed):
 
 @each("text, line", BAD_FILES)
 def test_a_bad_file_is_refused_with_its_line_before_anything_is_touched(annotated, text, line):
-    told = refused_push(annotated, annotated.file("bad.csv", text))
+    told = refused_push(annotated, annotated.file("bad.csv", text), "--keep", "words")
     assert line is None or re.search(rf"\bline {line}\b", told)
 
 
 @each("text, line", BAD_FILES)
+def test_a_bad_file_is_refused_with_its_line_and_the_table_is_as_it_was(annotated, text, line):
+    before, rows = annotated.show(), annotated.table()
+    told = annotated.push(annotated.file("bad.csv", text), exits=2).stderr
+    assert line is None or re.search(rf"\bbad\.csv: line {line}\b", told)
+    assert annotated.show() == before and annotated.table() == rows
+    assert annotated.all_stashes() == [] and annotated.beside() == []
+
+
+@each("text, line", BAD_FILES)
 def test_a_bad_file_makes_nothing(job, text, line):
-    refused_push(job, job.file("bad.csv", text))
+    refused_push(job, job.file("bad.csv", text), "--keep", "words")
+
+
+@each("text, line", BAD_FILES)
+def test_a_bad_file_makes_no_table(job, text, line):
+    job.push(job.file("bad.csv", text), exits=2)
+    assert not job.is_live() and job.table() is None and job.all_stashes() == []
 
 
 @each("text, line", dict(some([*BAD_FILES.items()])))
 def test_a_bad_file_leaves_an_orphan_to_the_next_push(annotated, text, line):
     infos = annotated.show().infos
     strike(annotated, "kill", "mid-load")
-    refused_push(annotated, annotated.file("bad.csv", text))
+    refused_push(annotated, annotated.file("bad.csv", text), "--keep", "words")
+    annotated.push(annotated.file("bad.csv", text), exits=(2, 3))
     annotated.push(WEATHER)
     assert_whole(annotated, infos)
 
@@ -1029,7 +1086,7 @@ REFUSALS = {
 def test_a_restore_that_fails_keeps_the_stash_for_a_retry(annotated, options, trigger):
     infos = annotated.show().infos
     annotated.change(trigger)
-    assert "refused" in annotated.push(WEATHER, *options, exits=3).stderr
+    assert "refused" in annotated.push(WEATHER, "--keep", "words", *options, exits=3).stderr
     assert not annotated.is_live()
     assert annotated.recover(exits=3)["failed"] == 1
     assert [e.state for e in annotated.stashes()] == ["intact"]
@@ -1067,14 +1124,14 @@ def damage(job, how):
 
 
 @each("how", DAMAGES)
-@pytest.mark.parametrize("step", ["before-drop", "mid-load"])
+@pytest.mark.parametrize("step", ["before-drop", "after-drop", "mid-load"])
 def test_a_damaged_stash_is_set_aside_by_the_next_push(annotated, step, how):
     infos = annotated.show().infos
     strike(annotated, "kill", step)
     path = damage(annotated, how)
     damaged = path.read_bytes()
     assert "corrupt" in annotated.push(WEATHER).stderr
-    assert_whole(annotated, infos if step == "before-drop" else NO_WORDS)
+    assert_whole(annotated, NO_WORDS if step == "after-drop" else infos)  # else they stand on a table, whole or not
     ((entry, aside),) = annotated.set_aside()
     assert (entry.key, entry.state) == ("weather", "corrupt")
     assert aside.read_bytes() == damaged and not path.exists()

@@ -6,7 +6,7 @@ LAYERS = [
     "version.hpp",
     "detail/text/",
     "error.hpp key.hpp record.hpp event.hpp clock.hpp concepts.hpp fwd.hpp file_options.hpp guard_options.hpp"
-    " recover_options.hpp",
+    " recover_options.hpp place/left_behind.hpp",
     "detail/system/ detail/values/",
     "detail/",
     # What a storage of one's own needs, and what the storages are told.
@@ -21,7 +21,7 @@ LAYERS = [
     "detail/guard/",
     "delete_guard.hpp delete_guards.hpp recover.hpp",
     "stash.hpp",
-    "ckan/data_dictionary.hpp ckan/column_comment.hpp",
+    "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/swap.hpp ckan/datastore.hpp",
     "detail/ckan/",
     "ckan/",
     "testing/ testing/checks/",

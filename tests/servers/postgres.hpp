@@ -44,10 +44,16 @@ struct schema {
   schema() : name("stash \"test\" " + std::to_string(::getpid()) + '.' + std::to_string(++count())) {
     client{}("CREATE SCHEMA " + quoted());
   }
-  ~schema() { client{}("DROP SCHEMA " + quoted() + " CASCADE"); }
-  std::string quoted() const {
+  ~schema() {
+    client{}("DROP SCHEMA " + quoted() + " CASCADE");
+    client{}("DROP SCHEMA IF EXISTS " + beside() + " CASCADE");
+  }
+  std::string quoted() const { return quoted(name); }
+  /// Where a datastore builds the tables that will take the place of those here.
+  std::string beside() const { return quoted("stash_beside_" + name); }
+  static std::string quoted(std::string const& text) {
     std::string out = "\"";
-    for (char const c : name) out += c == '"' ? "\"\"" : std::string(1, c);
+    for (char const c : text) out += c == '"' ? "\"\"" : std::string(1, c);
     return out + '"';
   }
   static int& count() {

@@ -149,10 +149,15 @@ BOOST_AUTO_TEST_CASE(every_comment_of_a_person_is_there_byte_for_byte_after_a_re
   write("_full_text", "{\"label\":\"for the search\"}");
   write("stash: unfinished business\nof a person's");
   stash::memory_stash store;
-  auto const reload = [&](auto load) { return ckan::reload(d, store, "orders", headers, load); };
+  auto const reload = [&](auto load) {
+    return ckan::reload(d, store, "orders", headers, load, {.keep = ckan::keep::words});
+  };
   auto const report = reload([&](auto const&) { BOOST_TEST(!d.describe("orders")); });
   BOOST_TEST(report.unplaced.empty());
   all_stand("after a reload");
+  BOOST_TEST(
+      ckan::reload(d, store, "orders", headers, [&](auto const&) { all_stand("amid another"); }).unplaced.empty());
+  all_stand("after a swap");
   d.finish("orders");
   all_stand("after a second finish");
   BOOST_CHECK_THROW(reload([](auto const&) { throw std::runtime_error("no"); }), std::runtime_error);
@@ -273,6 +278,7 @@ BOOST_AUTO_TEST_CASE(the_number_of_statements_does_not_depend_on_how_many_column
     d.drop("orders");
     return all;
   };
+  statements(1);  // the schema for what is built is made once
   auto const few = statements(3);
   BOOST_TEST(statements(300) == few);
   BOOST_TEST(std::count(few.begin(), few.end(), '\n') > 50);
@@ -699,6 +705,9 @@ BOOST_AUTO_TEST_CASE(a_reload_of_a_real_table_keeps_its_words) {
   BOOST_TEST(comment("id") == " {\"_info\":{\"label\":\"N\u00b0\",\"scale\":1E-1},\"plugin\":1}");
   auto const failing = [&](ckan::fields const&) { throw std::runtime_error("the load failed"); };
   BOOST_CHECK_THROW(ckan::reload(d, store, "orders", headers, failing), std::runtime_error);
+  BOOST_TEST(d.rows("orders") == 1U);
+  BOOST_CHECK_THROW(ckan::reload(d, store, "orders", headers, failing, {.keep = ckan::keep::words}),
+                    std::runtime_error);
   BOOST_TEST(d.rows("orders") == 0U);
   BOOST_TEST((d.describe("orders")->at(0).info == columns[0].info));
 }

@@ -57,6 +57,9 @@ class PostgresJob(Job):
         return [name for name, in self.sql("SELECT relname FROM pg_class WHERE obj_description(oid, 'pg_class') ="
                                            f" '{MARK}'")]
 
+    def beside(self):
+        return self.sql("SELECT tablename FROM pg_tables WHERE schemaname LIKE 'stash\\_beside%'")
+
     def everything(self):
         files = {str(p): p.read_bytes() if p.is_file() else None for p in self.directory.rglob("*")}
         return files, self.cluster.dump(self.database)

@@ -238,19 +238,42 @@ def test_what_is_no_resource_is_refused_and_not_touched(pg_annotated, resource_i
 def test_a_table_that_a_view_needs_is_not_dropped(pg_annotated):
     pg_annotated.change("CREATE VIEW wet AS SELECT * FROM weather")
     before, rows = pg_annotated.show(), pg_annotated.table()
-    told = pg_annotated.push(WEATHER, exits=1).stderr
+    told = pg_annotated.push(WEATHER, "--keep", "words", exits=1).stderr
     assert "2BP01" in told
+    assert pg_annotated.show() == before and pg_annotated.table() == rows
+    told = pg_annotated.push(WEATHER, exits=1).stderr  # the types that are asked for are others than the view's
+    assert "view public.wet (cannot change data type of view column" in told
     assert pg_annotated.show() == before and pg_annotated.table() == rows
 
 
-def test_a_row_that_the_server_refuses_fails_the_load_and_loses_no_word(pg_annotated):
-    infos = pg_annotated.show().infos
-    bad = pg_annotated.file("bad.csv", WEATHER.read_text() + "2012-01-01,much,12.8,5.0,4.7,rain\n")
-    told = pg_annotated.push(bad, exits=1).stderr
-    assert "22P02" in told and "much" in told
-    assert pg_annotated.show().infos == infos and pg_annotated.table() == []
+def test_an_alias_survives_a_push_and_can_be_left_behind(pg_annotated):
     pg_annotated.push(WEATHER)
-    assert_whole(pg_annotated, infos)
+    pg_annotated.change("CREATE VIEW wet AS SELECT * FROM weather WHERE precipitation > 0; GRANT SELECT ON wet TO PUBLIC")
+    before = pg_annotated.sql("SELECT oid, relacl FROM pg_class WHERE relname = 'wet'")
+    wet = pg_annotated.sql("SELECT count(*) FROM wet")
+    pg_annotated.push(WEATHER)
+    assert pg_annotated.sql("SELECT oid, relacl FROM pg_class WHERE relname = 'wet'") == before
+    assert pg_annotated.sql("SELECT count(*) FROM wet") == wet
+    narrow = pg_annotated.file("narrow.csv", "weather,date\nrain,2012-01-01\n")
+    assert "view public.wet" in pg_annotated.push(narrow, exits=1).stderr
+    told = pg_annotated.push(narrow, "--leave-behind").stderr
+    assert 'left_behind "weather", at view public.wet' in told
+    assert pg_annotated.sql("SELECT count(*) FROM pg_class WHERE relname = 'wet'") == [("0",)]
+    (entry,) = pg_annotated.aside()
+    assert "left_behind" in entry.where
+
+
+@pytest.mark.parametrize("keep", ["everything", "words"])
+def test_a_row_that_the_server_refuses_fails_the_load_and_loses_no_word(pg_annotated, keep):
+    pg_annotated.push(WEATHER)
+    before, rows = pg_annotated.show(), pg_annotated.table()
+    bad = pg_annotated.file("bad.csv", WEATHER.read_text() + "2012-01-01,much,12.8,5.0,4.7,rain\n")
+    told = pg_annotated.push(bad, "--keep", keep, exits=1).stderr
+    assert "22P02" in told and "much" in told
+    assert pg_annotated.show().infos == before.infos
+    assert pg_annotated.table() == (rows if keep == "everything" else [])
+    pg_annotated.push(WEATHER)
+    assert_whole(pg_annotated, before.infos)
 
 
 @pytest.mark.parametrize("value", ['"\\."', '""', "\\.", '"a""b"', '" x "', '"\\N"', "日本", '"1\n2"', "\\x00"])
@@ -285,26 +308,35 @@ def test_each_storage_stashes_for_the_pusher(tmp_path, server, stash):
 # Killed at random moments
 
 
+@pytest.mark.parametrize("keep", ["everything", "words"])
 @pytest.mark.parametrize("stash", ["file", "postgres"])
-def test_a_push_that_is_killed_at_any_moment_loses_no_word(tmp_path, server, stash):
+def test_a_push_that_is_killed_at_any_moment_loses_nothing(tmp_path, server, stash, keep):
     program()
     job = PostgresJob(tmp_path, server, stash)
     lines = [f"2012-01-01,{n}.5,12.8,5.0,{n},rain" for n in range(20_000)]
     rows = job.file("rows.csv", "date,precipitation,temp_max,temp_min,wind,weather\n" + "\n".join(lines) + "\n")
     job.push(rows)
     job.annotate(WEATHER_WORDS)
-    infos = job.show().infos
+    job.push(rows)  # with the types that are asked for
+    before = job.show()
+    infos = before.infos
+    if keep == "everything":
+        job.change("CREATE INDEX by_wind ON weather (wind); CREATE VIEW wet AS SELECT date FROM weather;"
+                   " GRANT SELECT ON weather TO PUBLIC; CREATE POLICY all_of_it ON weather USING (true)")
+    shape = job.cluster.dump(job.database, "--schema-only")
     start = time.monotonic()
-    job.push(rows)
+    job.push(rows, "--keep", keep)
     duration = time.monotonic() - start
     tried = lost = half_built = 0
     moments = random.Random(4711)
     for n in range(200 if IS_LONG else 9):
-        process = job.start(job.command("push", rows), stderr=subprocess.DEVNULL)
+        process = job.start(job.command("push", "--keep", keep, rows), stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0, duration))
         process.kill()
         process.wait()
         tried += 1
+        if keep == "everything":
+            lost += job.show() != before
         if n % 3 == 0:
             had_record = job.stashes() != []
             counted = job.recover()
@@ -312,13 +344,15 @@ def test_a_push_that_is_killed_at_any_moment_loses_no_word(tmp_path, server, sta
             lost += job.show().infos != infos
             half_built += had_record and job.unfinished() != []
         if n % 3 < 2:
-            job.push(rows)
+            job.push(rows, "--keep", keep)
             shown = job.show()
             lost += shown.infos != infos
             half_built += job.unfinished() != [] or shown.rows != 20_000
     job.push(rows)
     lost += job.show().infos != infos
-    note(f"pusher killed at random moments, the stash in {'a file' if stash == 'file' else 'PostgreSQL'}", tried,
+    if keep == "everything":
+        assert job.cluster.dump(job.database, "--schema-only") == shape
+    note(f"pusher killed at random moments, --keep {keep}, the stash in {'a file' if stash == 'file' else 'PostgreSQL'}", tried,
          lost + half_built)
     assert (lost, half_built) == (0, 0)
     assert job.stashes() == []
@@ -381,18 +415,20 @@ class Pooler(Proxy):
 def test_a_connection_that_is_cut_in_the_middle_of_a_load_loses_no_word(job, long_csv):
     job.push(WEATHER)
     job.annotate(WEATHER_WORDS)
-    infos = job.show().infos
-    proxy = Proxy(job.cluster.port, 2_000_000)
-    told = job.push(long_csv, datastore=proxy.uri(job.database), exits=1).stderr
-    assert "08006" in told and "restored" in told
-    assert job.show().infos == infos and job.table() == []
+    infos, rows = job.show().infos, job.table()
+    for keep in ["everything", "words"]:
+        proxy = Proxy(job.cluster.port, 2_000_000)
+        told = job.push(long_csv, "--keep", keep, datastore=proxy.uri(job.database), exits=1).stderr
+        assert "08006" in told and "restored" in told
+        assert job.show().infos == infos and job.table() == (rows if keep == "everything" else [])
     job.push(WEATHER)
     assert_whole(job, infos)
 
 
 @pytest.mark.parametrize("comes_back", [True, pytest.param(False, marks=pytest.mark.skipif(
     not IS_LONG, reason="waits for half a minute"))])
-def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path, servers, long_csv, comes_back):
+@pytest.mark.parametrize("keep", ["everything", "words"])
+def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path, servers, long_csv, comes_back, keep):
     program()
     cluster = start_server(servers)
     try:
@@ -400,7 +436,7 @@ def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path,
         job.push(WEATHER)
         job.annotate(WEATHER_WORDS)
         infos = job.show().infos
-        process = job.start(job.command("push", long_csv), stderr=subprocess.PIPE, text=True)
+        process = job.start(job.command("push", "--keep", keep, long_csv), stderr=subprocess.PIPE, text=True)
         while not job.is_loading():
             assert process.poll() is None
         cluster.stop(signal.SIGKILL)
@@ -410,7 +446,7 @@ def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path,
         assert process.returncode == (1 if comes_back else 3), told
         assert "SQLSTATE 08006" in told
         if comes_back:
-            assert job.show().infos == infos and job.table() == []
+            assert job.show().infos == infos and len(job.table()) == (1461 if keep == "everything" else 0)
         else:
             cluster.start()
         job.push(WEATHER)
@@ -483,6 +519,9 @@ def test_a_full_disk_under_the_table_loses_no_word(pg_annotated, small_disk, lon
     pg_annotated.push(pg_annotated.file("first.csv", "a,b\n1,2\n"))
     pg_annotated.annotate({"a": {"label": "typed"}})
     told = pg_annotated.push(wide, exits=1).stderr
+    assert "53100" in told
+    assert pg_annotated.table() == [("1", "2")] and pg_annotated.stashes() == [] == pg_annotated.beside()
+    told = pg_annotated.push(wide, "--keep", "words", exits=1).stderr
     assert "53100" in told
     assert pg_annotated.show().infos == {"a": '{"label":"typed"}'}
     assert pg_annotated.stashes()[0].key == "wide"

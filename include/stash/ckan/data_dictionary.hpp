@@ -51,6 +51,15 @@ namespace detail {
 inline constexpr char beside_key[] = "_beside";
 inline constexpr char comment_key[] = "_verbatim";
 
+/// The name in a dictionary that is set aside, under which there is what a reload could not carry over.
+inline constexpr char left_behind_key[] = "_left_behind";
+/// The name in a dictionary that is stashed, which says that the table it is of is not dropped by the job that saved
+/// it.
+inline constexpr char not_dropped_key[] = "_not_dropped";
+inline bool is_of_a_field(std::string_view name) noexcept {
+  return name != table_key && name != left_behind_key && name != not_dropped_key;
+}
+
 /// The name in `info` that would be taken for one of ours; null: none.
 inline char const* reserved_key(boost::json::object const& info) noexcept {
   for (char const* const key : {beside_key, comment_key}) {
@@ -169,7 +178,7 @@ inline void annotate(fields& headers, data_dictionary const& dictionary, type_ma
 inline fields restored_fields(data_dictionary const& dictionary, type_mapping const& types = {}) {
   fields result;
   for (auto const& member : dictionary) {
-    if (member.key() == table_key) continue;
+    if (!detail::is_of_a_field(member.key())) continue;
     field f{std::string(member.key()), "text", std::nullopt, {}};
     detail::apply(f, member.value(), types, "restored_fields");
     result.push_back(std::move(f));

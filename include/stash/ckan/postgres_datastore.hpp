@@ -15,9 +15,12 @@
 #include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/swap.hpp>
 #include <stash/detail/ckan/field_names.hpp>
+#include <stash/detail/ckan/postgres_beside.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
+#include <stash/detail/ckan/postgres_words.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/encoding.hpp>
@@ -28,6 +31,7 @@
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/error.hpp>
 #include <stash/json_serializer.hpp>
+#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -107,6 +111,33 @@ class postgres_datastore {
     return std::move(found->remarks);
   }
 
+  /// What is written on a table that is marked unfinished; nullopt: there is none. Throws as `describe`.
+  std::optional<table_words> unfinished(std::string_view id) const {
+    operation const op{"unfinished", id};
+    auto found = detail::find_table(*session_, session_->connected(op), op);
+    if (!found || !found->is_unfinished) return std::nullopt;
+    return table_words{std::move(found->all), std::move(found->remarks)};
+  }
+
+  /// Whether CKAN has deleted the resource: there is CKAN's own table `resource` in this schema, and it has no such
+  /// resource, or one whose state is "deleted". false, too: that table is in another database, where CKAN mostly has
+  /// it.
+  bool is_deleted(std::string_view id) const {
+    operation const op{"is_deleted", id};
+    auto& db = session_->connected(op);
+    std::string const table = session_->name_in(db, session_->schema(), "resource");
+    auto const found =
+        session_->run(db,
+                      "SELECT count(*)::text FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND"
+                      " attname IN ('id', 'package_id', 'state') AND NOT attisdropped"
+                      " AND has_table_privilege(attrelid, 'SELECT')",
+                      {table}, op);
+    if (found.text(0, 0) != "3") return false;
+    auto const there = session_->run(
+        db, "SELECT 1::text FROM " + table + " WHERE id::text = $1::text AND state::text <> 'deleted'", {id}, op);
+    return there.rows() == 0;
+  }
+
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
   /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; two fields of one name; no fields, or
   /// more than 1,598; a comment that is no text; a type that the server does not have. And for a field name that CKAN
@@ -132,31 +163,7 @@ class postgres_datastore {
     detail::change all{*session_, db, op};
     auto const types = detail::check_table(*session_, db, op, columns, remarks);
     detail::find_table(*session_, db, op);
-    std::string const table = session_->name_of(db, id);
-    std::string sql = "CREATE TABLE " + table + " (_id serial primary key, _full_text tsvector";
-    for (field const& f : columns) sql += ", " + db.identifier(f.id) + ' ' + types.at(f.type);
-    sql += ')';
-    for (field const& f : columns) {
-      if (auto const text = stash::detail::about(
-              id, op.name, [&] { return detail::comment_of(f); }, [&] { return "field \"" + f.id + '"'; })) {
-        sql += comment_on(db, table, f.id, *text);
-      }
-    }
-    for (char const* const name : detail::own_columns) {
-      if (auto const text = detail::remark_on(remarks, name)) sql += comment_on(db, table, name, *text);
-    }
-    std::string mark(detail::unfinished);
-    if (auto const kept = detail::remark_on_table(remarks)) mark += '\n' + *kept;
-    sql += "; COMMENT ON TABLE " + table + " IS " + db.literal(mark);
-    auto const trigger = session_->run(db,
-                                       "SELECT 1::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-                                       " WHERE n.nspname = $1::text AND p.proname = 'populate_full_text_trigger'",
-                                       {session_->schema()}, op);
-    if (trigger.rows() > 0) {
-      sql += "; CREATE TRIGGER zfulltext BEFORE INSERT OR UPDATE ON " + table + " FOR EACH ROW EXECUTE FUNCTION " +
-             db.identifier(session_->schema()) + ".populate_full_text_trigger()";
-    }
-    session_->run_all(db, sql, op);
+    session_->run_all(db, detail::create_table_sql(*session_, db, session_->schema(), columns, types, remarks, op), op);
     all.commit();
   }
 
@@ -168,13 +175,10 @@ class postgres_datastore {
     detail::change all{*session_, db, op};
     auto const found = detail::find_table(*session_, db, op);
     if (!found) detail::refuse(op, "there is no such resource");
-    if (is_loaded_in_part(db, op)) {
-      detail::refuse(
-          op, "rows were added by a loader that was not finished: load them again, or drop it and create it anew");
-    }
-    auto const text = detail::remark_on_table(found->remarks);
-    session_->run(db, "COMMENT ON TABLE " + session_->name_of(db, id) + " IS " + (text ? db.literal(*text) : "NULL"),
-                  op);
+    detail::require_loaded(*session_, db, session_->name_of(db, id), op);
+    table_words const words{found->all, found->remarks};
+    session_->run_all(db, detail::words_sql(*session_, db, words, words, op), op);
+    detail::forget_count(*session_, db, op);
     all.commit();
   }
 
@@ -203,6 +207,7 @@ class postgres_datastore {
     std::unordered_map<std::string_view, field const*> by_name;
     for (field const& f : found->all) by_name.emplace(f.id, &f);
     std::string sql;
+    std::string const table = session_->name_of(db, id);
     for (auto const& member : dictionary) {
       std::string const name(member.key());
       auto const f = by_name.find(name);
@@ -212,10 +217,44 @@ class postgres_datastore {
           id, op.name, [&] { return detail::info_to_write(member.value(), comment); },
           [&] { return "field \"" + name + '"'; });
       detail::require_held(*session_, db, info, op);
-      sql += comment_on(db, session_->name_of(db, id), name, detail::with_info(comment, info));
+      sql += detail::comment_on(db, table, name, detail::with_info(comment, info)) + "; ";
     }
-    if (!sql.empty()) session_->run_all(db, sql.substr(2), op);
+    if (!sql.empty()) session_->run_all(db, sql, op);
     all.commit();
+  }
+
+  /// Makes an empty table beside the live one, where nobody sees it: from here on to `swap_in` or `discard`, loaders of
+  /// this object add to it. What an earlier run left there is removed. Nothing of the live one is changed, or locked.
+  ///
+  /// Throws as `create`, but not where the resource exists; `errc::busy` where another session builds it;
+  /// `errc::mismatch` where something depends on the live table that no new one could serve; 42501 where this role may
+  /// not replace the live table, may make no schema `stash_beside_<schema>`, or where CKAN's roles (those of
+  /// `_table_metadata`) could not use a first table of this role's.
+  void build(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
+    operation const op{"build", id};
+    auto const types = detail::check_table(*session_, session_->connected(op), op, columns, remarks);
+    detail::postgres_beside{*session_, op}.build(columns, types, remarks);
+  }
+
+  /// Puts what was built in the place of the live table, whole, in one transaction, in which readers wait for some
+  /// milliseconds. What hangs on the live table is carried over: its owner, grants, indexes, constraints, triggers,
+  /// rules, policies, statistics, publications, options, comments; and the views, materialized views, foreign keys,
+  /// functions, policies and rules that depend on it. Indexes are made and the statistics of the planner taken before.
+  /// Returns what was left behind.
+  ///
+  /// Throws `errc::mismatch` where nothing was built, rows were added by a loader that was not finished, or something
+  /// cannot be carried over and `leave_behind` is not said; `errc::busy` where others have locks in the way, for longer
+  /// than `patience`. Then the live table is as it was, and what was built stays, for another try or for `discard`.
+  std::vector<left_behind> swap_in(std::string_view id, swap_options const& options = {}) {
+    operation const op{"swap", id};
+    return detail::postgres_beside{*session_, op}.swap_in(options);
+  }
+
+  /// Removes what was built, by this object or by one that is gone, but not what another session builds just now.
+  /// Nothing there: does nothing.
+  void discard(std::string_view id) {
+    operation const op{"discard", id};
+    detail::postgres_beside{*session_, op}.discard();
   }
 
   /// How many rows the table has, finished or not: counted one by one. Throws 42P01 where there is no table.
@@ -228,22 +267,6 @@ class postgres_datastore {
  private:
   using operation = stash::detail::operation;
   using connection = stash::detail::postgres_connection;
-
-  /// A further one of these.
-  static std::string comment_on(connection const& db, std::string const& table, std::string_view column,
-                                std::string_view text) {
-    return "; COMMENT ON COLUMN " + table + '.' + db.identifier(column) + " IS " + db.literal(text);
-  }
-
-  /// Whether a load was begun that was not finished, by whomever.
-  bool is_loaded_in_part(connection& db, operation const& op) const {
-    auto const comment =
-        session_->run(db,
-                      "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = '_id' AND"
-                      " attrelid = $1::text::regclass",
-                      {session_->name_of(db, op.subject)}, op);
-    return stash::detail::postgres_load_mark::is_in(comment.text(0, 0));
-  }
 
   std::unique_ptr<detail::datastore_session> session_;
 };

@@ -43,7 +43,7 @@ class postgres_datastore::loader {
         columns_(columns.size()),
         tell_(std::move(tell)),
         db_(d.session_->connected(op())),
-        table_(d.session_->name_of(db_, id)) {
+        table_(d.session_->name_for_load(db_, id)) {
     for (field const& f : columns) names_ += (names_.empty() ? "" : ", ") + db_.identifier(f.id);
     d.session_->run(db_, "SELECT " + names_ + " FROM " + table_ + " LIMIT 0", op());
   }

@@ -1,28 +1,21 @@
 #pragma once
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstddef>
+#include <boost/json/object.hpp>
 #include <cstdint>
 #include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/swap.hpp>
 #include <stash/detail/ckan/field_names.hpp>
-#include <stash/detail/ckan/sqlite_words.hpp>
+#include <stash/detail/ckan/sqlite_beside.hpp>
+#include <stash/detail/ckan/sqlite_catalog.hpp>
 #include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
-#include <stash/detail/sqlite/table.hpp>
-#include <stash/detail/sqlite/view.hpp>
-#include <stash/detail/text/address.hpp>
-#include <stash/detail/text/quoted.hpp>
-#include <stash/error.hpp>
-#include <stash/json_serializer.hpp>
+#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 namespace stash::inline v1::ckan {
@@ -53,51 +46,35 @@ class sqlite_datastore {
   ///
   /// Throws SQLite's error: SQLITE_CANTOPEN, SQLITE_NOTADB, SQLITE_READONLY, ...; EINVAL for what looks like a URL or a
   /// connection string, and is no file.
-  explicit sqlite_datastore(std::string const& file) : db_(opened(path_of(file))) {
-    ::sqlite3_busy_timeout(db_.get(), 60'000);
-    stash::detail::sqlite_statement encoding{db_, "PRAGMA encoding", "open", file};
-    is_utf8_ = encoding.step() && encoding.text(0) == "UTF-8";
-    if (::sqlite3_db_readonly(db_.get(), "main") == 1) return;
-    stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
-    bool const wal = mode.step() && mode.text(0) == "wal";
-    mode.reset();
-    db_.execute(wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA", "open", file);
-  }
+  explicit sqlite_datastore(std::string const& file) : catalog_(file) {}
   /// Not while a loader uses the other, which may only be destroyed afterwards.
   sqlite_datastore(sqlite_datastore&&) noexcept = default;
   /// Closes the file; in a forked child, nothing.
   ~sqlite_datastore() {
-    if (!owner_.is_current()) db_.abandon();
+    if (!owner_.is_current()) catalog_.db().abandon();
   }
 
   /// The fields of a whole table, in column order; nullopt: none, or an unfinished one. Throws
   /// `errc::mismatch` where a table of that name, in any letter case, stands there that is not this resource's, and
   /// where somebody wrote something that would not come back into the columns `info` and `beside`.
   std::optional<fields> describe(std::string_view id) const {
-    refuse_foreign_table(id, "describe");
-    if (!has_resources()) return std::nullopt;
-    statement state{db_, "SELECT finished FROM _stash_resource WHERE id = ?", "describe", id};
-    if (!state.bind(id).step() || state.integer(0) == 0) return std::nullopt;
-    fields result;
-    statement row{db_,
-                  "SELECT id, type, info, beside FROM _stash_field WHERE resource_id = ? AND position >= 0"
-                  " ORDER BY position",
-                  "describe", id};
-    row.bind(id);
-    while (row.step()) {
-      field f{row.text(0).value_or(""), row.text(1).value_or(""), std::nullopt, {}};
-      detail::take_words(f, row.text(2), row.text(3), [&](std::string const& why) { refuse("describe", id, why); });
-      result.push_back(std::move(f));
-    }
-    return result;
+    operation const op{"describe", id};
+    catalog_.refuse_foreign_table(op);
+    if (!catalog_.is_finished(id, op).value_or(false)) return std::nullopt;
+    return catalog_.words_of(id, op).all;
   }
 
   /// What `create` was given with a table that is whole now. Empty: nothing. Throws as `describe`.
   boost::json::object remarks(std::string_view id) const {
     if (!describe(id)) return {};
-    statement row{db_, "SELECT info FROM _stash_field WHERE resource_id = ? AND position = -1", "remarks", id};
-    if (!row.bind(id).step()) return {};
-    return json_.deserialize<boost::json::object>(row.text(0).value_or(""));
+    return catalog_.words_of(id, {"remarks", id}).remarks;
+  }
+
+  /// What is written on a table that is marked unfinished; nullopt: there is none. Throws as `describe`.
+  std::optional<table_words> unfinished(std::string_view id) const {
+    operation const op{"unfinished", id};
+    if (catalog_.is_finished(id, op).value_or(true)) return std::nullopt;
+    return catalog_.words_of(id, op);
   }
 
   /// Throws `errc::mismatch` for what `create` would refuse: a table that is not ours, a reserved resource id, no
@@ -105,7 +82,7 @@ class sqlite_datastore {
   /// folded to one case, as SQLite does. And for a field name that CKAN refuses: one that begins with "_", begins or
   /// ends with white space, or has a double quote. Changes nothing.
   void check(std::string_view id, fields const& columns) const {
-    check_for_table(id, columns, {});
+    catalog_.check_for_table(columns, {}, {"check", id});
     for (field const& f : columns) detail::refuse_field_name(f, "check", id);
   }
 
@@ -114,59 +91,30 @@ class sqlite_datastore {
   /// `errc::unserializable` for a dictionary that JSON cannot bring back. `remarks` are kept as they are; no fields at
   /// all are allowed where there are some.
   void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
-    check_for_table(id, columns, remarks);
-    transaction all{db_, "create", id};
-    db_.execute(
-        "CREATE TABLE IF NOT EXISTS _stash_resource (id TEXT PRIMARY KEY, finished INTEGER NOT NULL);"
-        "CREATE TABLE IF NOT EXISTS _stash_field (resource_id TEXT NOT NULL, position INTEGER NOT NULL,"
-        " id TEXT NOT NULL, type TEXT NOT NULL, info TEXT, beside TEXT, PRIMARY KEY (resource_id, position))",
-        "create", id);
-    std::string sql = "CREATE TABLE " + stash::detail::sql_name(id) + " (_id INTEGER PRIMARY KEY";
-    for (field const& f : columns) {
-      sql += ", " + stash::detail::sql_name(f.id) + (f.type == "numeric" ? "" : " TEXT");
-    }
-    db_.execute(sql + ")", "create", id);
-    statement{db_, "INSERT INTO _stash_resource VALUES (?, 0)", "create", id}.bind(id).run();
-    statement row{db_, "INSERT INTO _stash_field VALUES (?, ?, ?, ?, ?, ?)", "create", id};
-    std::int64_t position = 0;
-    for (field const& f : columns) {
-      bool const is_verbatim = detail::comment_holds(f);
-      std::optional<std::string> info = f.comment, beside;
-      if (!is_verbatim) info = f.info ? std::optional(text_of(*f.info, "create", id, f.id)) : std::nullopt;
-      if (!is_verbatim && !f.beside.empty()) beside = text_of(f.beside, "create", id, f.id);
-      row.bind(id).bind(position++).bind(f.id).bind(f.type).bind(info).bind(beside).run();
-    }
-    if (!remarks.empty()) {
-      std::string const text = text_of(remarks, "create", id, table_key);
-      row.bind(id).bind(std::int64_t{-1}).bind(table_key).bind("").bind(text).bind(std::nullopt).run();
-    }
+    operation const op{"create", id};
+    catalog_.check_for_table(columns, remarks, op);
+    transaction all{catalog_.db(), op.name, id};
+    catalog_.create(id, columns, remarks, op);
     all.commit();
   }
 
   /// Takes the unfinished mark away; where there is none, does nothing. Throws `errc::mismatch` where there is no such
   /// resource, or rows were added to it by a loader that was not finished, and no later one was.
   void finish(std::string_view id) {
-    transaction all{db_, "finish", id};
-    refuse_lost_rows(id);
-    if (!has_resources()) refuse("finish", id, "there is no such resource");
-    statement{db_, "UPDATE _stash_resource SET finished = 1 WHERE id = ?", "finish", id}.bind(id).run();
-    if (::sqlite3_changes(db_.get()) != 1) refuse("finish", id, "there is no such resource");
+    operation const op{"finish", id};
+    transaction all{catalog_.db(), op.name, id};
+    catalog_.refuse_lost_rows(id, op);
+    catalog_.finish(id, op);
     all.commit();
   }
 
   /// Removes the table, finished or not, with its rows and its dictionary. Nothing there: does nothing. Throws as
   /// `describe`.
   void drop(std::string_view id) {
-    transaction all{db_, "drop", id};
-    refuse_foreign_table(id, "drop");  // within: nobody can make such a table now
-    db_.execute("DROP TABLE IF EXISTS " + stash::detail::sql_name(id), "drop", id);
-    if (has_resources()) {
-      for (char const* const sql :
-           {"DELETE FROM _stash_field WHERE resource_id = ?", "DELETE FROM _stash_resource WHERE id = ?"}) {
-        statement{db_, sql, "drop", id}.bind(id).run();
-      }
-    }
-    if (has_loads()) statement{db_, "DELETE FROM _stash_load WHERE resource_id = ?", "drop", id}.bind(id).run();
+    operation const op{"drop", id};
+    transaction all{catalog_.db(), op.name, id};
+    catalog_.refuse_foreign_table(op);  // within: nobody can make such a table now
+    catalog_.drop(id, op);
     all.commit();
   }
 
@@ -176,121 +124,83 @@ class sqlite_datastore {
   /// Throws `errc::mismatch` where the resource is not live, has no such field, or the dictionary has something that is
   /// no object, has a "_beside", or has a "_verbatim" that says something else (see `parse_dictionary`).
   void annotate(std::string_view id, data_dictionary const& dictionary) {
-    transaction all{db_, "annotate", id};
+    operation const op{"annotate", id};
+    auto& db = catalog_.db();
+    transaction all{db, op.name, id};
     auto const live = describe(id);
-    if (!live) refuse("annotate", id, "the resource is not live");
+    if (!live) catalog_.refuse(op, "the resource is not live");
     std::unordered_map<std::string_view, field const*> by_name;
     for (field const& f : *live) by_name.emplace(f.id, &f);
-    statement row{db_, "UPDATE _stash_field SET info = ?, beside = ? WHERE resource_id = ? AND id = ?", "annotate", id};
+    statement row{db, "UPDATE _stash_field SET info = ?, beside = ? WHERE resource_id = ? AND id = ?", op.name, id};
     for (auto const& member : dictionary) {
       std::string const name(member.key());
       auto const f = by_name.find(name);
-      if (f == by_name.end()) refuse("annotate", id, "there is no field \"" + name + "\"");
+      if (f == by_name.end()) catalog_.refuse(op, "there is no field \"" + name + "\"");
       auto const comment = detail::comment_of(*f->second).value_or("");
       std::string info = stash::detail::about(
-          id, "annotate", [&] { return detail::info_to_write(member.value(), comment); },
+          id, op.name, [&] { return detail::info_to_write(member.value(), comment); },
           [&] { return "field \"" + name + '"'; });
       std::optional<std::string> beside;
       if (is_one_text(*f->second, member.value())) {
         info = detail::with_info(comment, info);
       } else if (!f->second->beside.empty()) {
-        beside = text_of(f->second->beside, "annotate", id, name);
+        beside = catalog_.text_of(f->second->beside, op, name);
       }
-      require_held(info + beside.value_or(""), "annotate", id);
+      catalog_.require_held(info + beside.value_or(""), op);
       row.bind(info).bind(beside).bind(id).bind(name).run();
     }
     all.commit();
   }
 
+  /// Makes an empty table beside the live one, under a name of ours: from here on to `swap_in` or `discard`, loaders of
+  /// this object add to it, and what they have committed need not survive a power cut. What an earlier run left there
+  /// is removed. Nothing of the live one is changed. Throws as `create`, but not where the resource exists.
+  void build(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
+    detail::sqlite_beside{catalog_, builds_, {"build", id}}.build(columns, remarks);
+  }
+
+  /// Puts what was built in the place of the live table, whole, in one transaction; no reader waits for it, where the
+  /// file is in WAL mode. What hangs on the live table is carried over: indexes, triggers, views, foreign keys of other
+  /// tables, and SQLite's statistics (ANALYZE). Returns what was left behind.
+  ///
+  /// Throws `errc::mismatch` where nothing was built, rows were added by a loader that was not finished, or something
+  /// cannot be carried over and `leave_behind` is not said (a foreign key that would not hold any more never is left);
+  /// `errc::busy` where others write for longer than `patience`. Then the live table is as it was, and what was built
+  /// stays, for another try or for `discard`.
+  std::vector<left_behind> swap_in(std::string_view id, swap_options const& options = {}) {
+    return detail::sqlite_beside{catalog_, builds_, {"swap", id}}.swap_in(options);
+  }
+
+  /// Removes what was built, by whomever. Nothing there: does nothing.
+  void discard(std::string_view id) { detail::sqlite_beside{catalog_, builds_, {"discard", id}}.discard(); }
+
   /// How many rows the table has, finished or not: counted one by one. Throws SQLITE_ERROR where there is no table.
   std::uint64_t rows(std::string_view id) const {
-    statement count{db_, "SELECT count(*) FROM " + stash::detail::sql_name(id), "rows", id};
+    statement count{catalog_.db(), "SELECT count(*) FROM " + stash::detail::sql_name(id), "rows", id};
     count.step();
     return static_cast<std::uint64_t>(count.integer(0));
   }
 
   /// The connection, for what this class does not do. Owned by this object: not to be closed.
-  sqlite3* native_handle() const noexcept { return db_.get(); }
+  sqlite3* native_handle() const noexcept { return catalog_.db().get(); }
 
  private:
+  using operation = stash::detail::operation;
   using statement = stash::detail::sqlite_statement;
   using transaction = stash::detail::sqlite_transaction;
-
-  static std::string path_of(std::string const& file) {
-    auto const address = stash::detail::address_in(file);
-    if (!address) return file;
-    throw error{{EINVAL, boost::system::system_category()}, "open", {}, *address + "...: an address, and no file"};
-  }
-
-  static stash::detail::sqlite_connection opened(std::string const& file) {
-    bool const is_on_read_only = ::faccessat(AT_FDCWD, file.c_str(), W_OK, AT_EACCESS) != 0 && errno == EROFS;
-    if (!is_on_read_only) return stash::detail::sqlite_connection{file};
-    auto const how = stash::detail::sqlite_view_of(file, {"open", file});
-    return stash::detail::sqlite_connection{how.uri, "open", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, file};
-  }
-
-  /// Throws `errc::mismatch` where the file's encoding would change a character.
-  void require_held(std::string_view text, char const* operation, std::string_view id) const {
-    if (is_utf8_ || stash::detail::is_held(db_, text, {operation, id})) return;
-    refuse(operation, id, "the file's encoding, UTF-16, would change a character of " + stash::detail::quoted(text));
-  }
-
-  [[noreturn]] void refuse(char const* operation, std::string_view id, std::string why) const {
-    throw error{errc::mismatch, operation, std::string(id), db_.file() + ": " + std::move(why)};
-  }
-  std::string text_of(boost::json::object const& words, char const* operation, std::string_view id,
-                      std::string const& field) const {
-    return stash::detail::about(
-        id, operation, [&] { return json_.serialize(words); }, [&] { return "field \"" + field + '"'; });
-  }
-
-  void check_for_table(std::string_view id, fields const& columns, boost::json::object const& remarks) const {
-    refuse_foreign_table(id, "check");
-    for (char const* const reserved : {"sqlite_", "_stash_"}) {
-      if (stash::detail::in_lower_case(id).starts_with(reserved))
-        refuse("check", id, "names that begin with " + std::string(reserved) + " are reserved");
-    }
-    auto const most = static_cast<std::size_t>(::sqlite3_limit(db_.get(), SQLITE_LIMIT_COLUMN, -1)) - 1;
-    detail::check_fields(columns, remarks, {most, std::string::npos, stash::detail::in_lower_case}, "check", id);
-    for (field const& f : columns) {
-      require_held(f.id + (is_utf8_ ? "" : detail::comment_of(f).value_or("")), "check", id);
-    }
-  }
 
   /// Whether the words, new info and what is beside it, stand in one text, as CKAN has them.
   static bool is_one_text(field const& f, boost::json::value const& annotated) {
     return f.comment || (!f.beside.empty() && annotated.get_object().contains(detail::comment_key));
   }
 
-  bool has_table(char const* name, char const* operation) const {
-    return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = ?", operation, {}}.bind(name).step();
-  }
-  bool has_resources() const { return has_table("_stash_resource", "describe"); }
-  bool has_loads() const { return has_table("_stash_load", "load"); }
-
-  /// Whoever added them.
-  void refuse_lost_rows(std::string_view id) const {
-    if (!has_loads()) return;
-    statement lost{db_, "SELECT has_rows FROM _stash_load WHERE resource_id = ? ORDER BY has_rows DESC", "finish", id};
-    if (!lost.bind(id).step()) return;
-    refuse("finish", id,
-           lost.integer(0) != 0 ? "some rows of a loader that was not finished stand in it: drop it and create it anew"
-                                : "rows were added by a loader that was not finished: load them again");
+  /// Where rows of a resource go: into the table that is built for it, if one is, else into the live one.
+  std::string table_for_load(std::string_view id) const {
+    return builds_.contains(id) ? detail::sqlite_beside::name_of(id) : std::string(id);
   }
 
-  void refuse_foreign_table(std::string_view id, char const* operation) const {
-    statement found{db_, "SELECT name FROM sqlite_schema WHERE name = ? COLLATE NOCASE", operation, id};
-    if (!found.bind(id).step()) return;
-    if (found.text(0) == id && has_resources()) {
-      statement ours{db_, "SELECT 1 FROM _stash_resource WHERE id = ?", operation, id};
-      if (ours.bind(id).step()) return;
-    }
-    refuse(operation, id, "table \"" + found.text(0).value_or("") + "\" is in the way and is not this resource's");
-  }
-
-  stash::detail::sqlite_connection db_;
-  bool is_utf8_ = true;
-  json_serializer json_;
+  detail::sqlite_catalog catalog_;
+  detail::sqlite_builds builds_;
   stash::detail::owned_by_process owner_;
 };
 

@@ -33,11 +33,15 @@ class sqlite_datastore::loader {
   /// For rows of `columns`, in this order, which may leave out some of the table's. Locks nothing yet. The datastore
   /// must outlive it. Throws SQLITE_ERROR where there is no such table or field.
   loader(sqlite_datastore& d, std::string_view id, fields const& columns)
-      : db_(d.db_), is_utf8_(d.is_utf8_), id_(id), insert_(d.db_, insert_into(id, columns), "load", id) {
+      : db_(d.catalog_.db()),
+        is_utf8_(d.catalog_.is_utf8()),
+        id_(id),
+        table_(d.table_for_load(id)),
+        insert_(db_, insert_into(table_, columns), "load", id) {
     std::map<std::string, bool> keeps_texts;  // of the numeric fields
     statement numeric{db_, "SELECT name, type = '' FROM pragma_table_info(?) WHERE type IN ('', 'NUMERIC')", "load",
                       id};
-    numeric.bind(id);
+    numeric.bind(table_);
     while (numeric.step()) keeps_texts.emplace(numeric.text(0).value_or(""), numeric.integer(1) != 0);
     for (field const& f : columns) {
       auto const found = keeps_texts.find(f.id);
@@ -140,8 +144,8 @@ class sqlite_datastore::loader {
         "CREATE TABLE IF NOT EXISTS _stash_load (load INTEGER PRIMARY KEY, resource_id TEXT NOT NULL,"
         " has_rows INTEGER NOT NULL)",
         "load", id_);
-    statement{db_, "DELETE FROM _stash_load WHERE resource_id = ? AND has_rows = 0", "load", id_}.bind(id_).run();
-    statement{db_, "INSERT INTO _stash_load VALUES (random(), ?, 0)", "load", id_}.bind(id_).run();
+    statement{db_, "DELETE FROM _stash_load WHERE resource_id = ? AND has_rows = 0", "load", id_}.bind(table_).run();
+    statement{db_, "INSERT INTO _stash_load VALUES (random(), ?, 0)", "load", id_}.bind(table_).run();
     load_ = ::sqlite3_last_insert_rowid(db_.get());
     all.commit();
   }
@@ -157,7 +161,7 @@ class sqlite_datastore::loader {
 
   stash::detail::sqlite_connection const& db_;
   bool is_utf8_;
-  std::string id_;
+  std::string id_, table_;
   std::vector<column> columns_;
   std::optional<std::int64_t> load_;  // its row of _stash_load
   bool has_committed_ = false;        // some rows of it

@@ -46,9 +46,10 @@ inline void take_table_comment(found_table& found, std::string_view text) {
   found.remarks.emplace("comment", text);
 }
 
-/// nullopt: nothing of that name.
+/// nullopt: nothing of that name in the schema; by default, the live one.
 inline std::optional<found_table> find_table(datastore_session const& session, stash::detail::postgres_connection& db,
-                                             stash::detail::operation const& op) {
+                                             stash::detail::operation const& op,
+                                             std::optional<std::string> const& schema = {}) {
   auto const rows =
       session.run(db,
                   "SELECT a.attname::text, CASE WHEN tn.nspname = 'pg_catalog' THEN t.typname::text"
@@ -58,7 +59,7 @@ inline std::optional<found_table> find_table(datastore_session const& session, s
                   " JOIN pg_namespace tn ON tn.oid = t.typnamespace)"
                   " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
                   " WHERE n.nspname = $1::text AND c.relname = $2::text ORDER BY a.attnum",
-                  {session.schema(), op.subject}, op);
+                  {schema.value_or(session.schema()), op.subject}, op);
   if (rows.rows() == 0) return std::nullopt;
   found_table found;
   if (!rows.is_null(0, 4)) detail::take_table_comment(found, rows.text(0, 4));

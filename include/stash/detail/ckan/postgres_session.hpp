@@ -3,8 +3,11 @@
 #include <libpq-fe.h>
 #include <boost/system/errc.hpp>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <stash/detail/fork.hpp>
@@ -14,6 +17,7 @@
 #include <stash/detail/postgres/reconnect.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
+#include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/xxh64.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -61,14 +65,34 @@ class datastore_session {
   /// Statements without parameters, in one round trip; one that fails is the last. For a transaction.
   void run_all(stash::detail::postgres_connection& db, std::string const& statements,
                stash::detail::operation const& op) const {
-    if (::PQsendQuery(db.get(), statements.c_str()) == 0) db.lose(op);
-    db.receive(op, end(), [](stash::detail::postgres_result const&) {});
+    db.execute(statements, op, end());
   }
   /// The table of a resource, as SQL. Throws EINVAL for a name that PostgreSQL would cut: it could be another's.
   std::string name_of(stash::detail::postgres_connection const& db, std::string_view id) const {
-    stash::detail::check_postgres_name("name", "resource", id);
-    return db.identifier(schema_) + '.' + db.identifier(id);
+    return name_in(db, schema_, id);
   }
+  std::string name_in(stash::detail::postgres_connection const& db, std::string const& schema,
+                      std::string_view id) const {
+    stash::detail::check_postgres_name("name", "resource", id);
+    return db.identifier(schema) + '.' + db.identifier(id);
+  }
+  /// Where rows of a resource go: into the table that is built for it, if one is, else into the live one.
+  std::string name_for_load(stash::detail::postgres_connection const& db, std::string_view id) const {
+    return name_in(db, built(id) == nullptr ? schema_ : beside(), id);
+  }
+  /// The schema for tables that are built to take the place of those of `schema()`.
+  std::string beside() const {
+    constexpr std::size_t longest = 63;  // bytes: PostgreSQL would cut it there
+    std::string name = "stash_beside_" + schema_;
+    return name.size() <= longest ? name : "stash_beside_" + stash::detail::hex16(stash::detail::xxh64::hash(schema_));
+  }
+  /// The oid of the table that this object builds for a resource; null: none.
+  std::string const* built(std::string_view id) const {
+    auto const found = built_.find(id);
+    return found == built_.end() ? nullptr : &found->second;
+  }
+  void note_built(std::string const& id, std::string oid) { built_.insert_or_assign(id, std::move(oid)); }
+  void forget_built(std::string const& id) noexcept { built_.erase(id); }
 
   /// The number of an advisory lock of a resource.
   std::string lock_id(std::string_view id, char const* of = "resource") const {
@@ -80,6 +104,7 @@ class datastore_session {
   std::string const info_, schema_;
   std::chrono::milliseconds const timeout_;
   std::optional<stash::detail::postgres_connection> db_;
+  std::map<std::string, std::string, std::less<>> built_;
   bool was_connected_ = false;
   std::mutex for_hook_;
   stash::detail::at_fork hook_{for_hook_, [] {},

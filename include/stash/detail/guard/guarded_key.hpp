@@ -77,7 +77,7 @@ class guarded_key : guarded_checks<Stash, T> {
       value_.emplace(deserialize(r));  // what a later run would restore, and in memory of its own
       pending_ = std::move(r);
     });
-    if (!value_) keep_unsaved(std::move(*live));
+    if (!value_) value_.emplace(detail::kept_unsaved(std::move(*live), save_error_));
     saving([&] {
       if (no_lock_) std::rethrow_exception(no_lock_);
       traits::check(stash_.storage(), key_, *pending_);  // before another record is moved out of its way
@@ -130,6 +130,20 @@ class guarded_key : guarded_checks<Stash, T> {
     bool const is_forgiven = origin_ == stash::origin::live && options_.best_effort && !detail::is_busy(problem);
     if (is_forgiven || options_.observer) tell(event_kind::save_failed, {.where = place(), .error = problem});
     if (!is_forgiven) std::rethrow_exception(problem);
+  }
+  /// Puts another value in place of the one that was put or found, which it may set aside. Throws what these throw.
+  void put_again(T const& value, bool sets_aside) {
+    record_.require_held(guard_);
+    record r{detail::bytes_of(stash_, key_, value), now()};
+    T again = deserialize(r);
+    if (sets_aside && value_) {
+      tell(event_kind::superseded, {.age = age_, .where = record_.set_aside("superseded", guard_)});
+    }
+    stash_.storage().put(key_, r);
+    record_.know(std::move(r));
+    value_.emplace(std::move(again));
+    clearable_ = true;
+    tell(event_kind::saved, {.where = place()});
   }
   void was_put(record r) {
     record_.know(std::move(r));
@@ -215,17 +229,6 @@ class guarded_key : guarded_checks<Stash, T> {
     if (!pending_) return;
     value_.emplace(deserialize(*pending_));
     age_ = detail::age_between(pending_->saved_at, now());
-  }
-
-  /// Where `best_effort` forgives that there are no bytes. What may be in the resource's memory is not forgiven.
-  void keep_unsaved(T&& live) {
-    if constexpr (json_native<T>) {
-      value_.emplace(detail::in_own_memory(std::move(live)));
-    } else if constexpr (may_be_in_anothers_memory<T>) {
-      std::rethrow_exception(save_error_);
-    } else {
-      value_.emplace(std::move(live));
-    }
   }
 
   /// Whether it is of another value than the one to put. Throws `errc::mismatch` where it is no T: it is not ours to

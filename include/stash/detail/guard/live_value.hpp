@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/storage_ptr.hpp>
 #include <concepts>
+#include <exception>
 #include <optional>
 #include <stash/concepts.hpp>
 #include <stash/detail/guard/call.hpp>
@@ -53,6 +54,19 @@ std::optional<T> live_value(Result&& result) {
 template <json_native T>
 T in_own_memory(T value) {
   return T(std::move(value), boost::json::storage_ptr{});
+}
+
+/// A value that could not be saved, for `best_effort`; throws `problem`, which kept it from being saved, where it may
+/// be in the resource's memory.
+template <class T>
+T kept_unsaved(T live, [[maybe_unused]] std::exception_ptr const& problem) {
+  if constexpr (json_native<T>) {
+    return detail::in_own_memory(std::move(live));
+  } else if constexpr (may_be_in_anothers_memory<T>) {
+    std::rethrow_exception(problem);
+  } else {
+    return live;
+  }
 }
 
 /// What a `live` may return. Of another T the guard says what is wrong with it, and nothing else.

@@ -92,6 +92,13 @@ class postgres_connection {
     receive(op, until, each);
   }
 
+  /// Statements without parameters and without rows to look at, in one round trip (the simple protocol); one that fails
+  /// is the last, and without a transaction around them none is done then.
+  void execute(std::string const& statements, operation const& op, deadline until) {
+    if (::PQsendQuery(connection_, statements.c_str()) == 0) lose(op);
+    receive(op, until, [](postgres_result const&) {});
+  }
+
   void forget_warning() noexcept { has_warned_ = false; }
   /// Throws `errc::indeterminate` where the server warned since the last call, or since `forget_warning`.
   void refuse_warning(operation const& op) {
@@ -190,11 +197,6 @@ class postgres_connection {
       lose(op);
     }
   }
-  /// By the simple protocol: pgpool looks for its own commands there only.
-  void ask(char const* sql, operation const& op, deadline until) {
-    if (::PQsendQuery(connection_, sql) == 0) lose(op);
-    receive(op, until, [](postgres_result const&) {});
-  }
   template <class Each>
   void run(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op, deadline until,
            Each each) {
@@ -247,7 +249,7 @@ class postgres_connection {
     // us.
     if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address()) {
       try {
-        ask("SHOW pool_version", op, until);
+        execute("SHOW pool_version", op, until);  // not by the other protocol: pgpool does not look there
       } catch (error const& problem) {
         if (problem.code() == stash::sqlstate("42704")) return;
         throw;

@@ -16,9 +16,8 @@ inline void append_hex(std::string& out, unsigned char byte) {
 }
 
 /// `text` for a message, one line of UTF-8 whatever it is: control bytes as `\xNN`, and where it is not UTF-8 all bytes
-/// above ASCII too. Cut after some 400 bytes.
-inline std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 400;
+/// above ASCII too. Cut after some `longest` bytes.
+inline std::string printable(std::string_view text, std::size_t longest = 400) {
   bool const is_text = detail::is_utf8(text);
   auto const is_inner = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };
   std::size_t size = std::min(text.size(), longest);

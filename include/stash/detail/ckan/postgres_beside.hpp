@@ -1,0 +1,259 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <optional>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/swap.hpp>
+#include <stash/detail/ckan/postgres_catalog.hpp>
+#include <stash/detail/ckan/postgres_session.hpp>
+#include <stash/detail/ckan/postgres_words.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/table_swap.hpp>
+#include <stash/detail/system/sleep.hpp>
+#include <stash/error.hpp>
+#include <stash/place/left_behind.hpp>
+#include <stash/storage/sqlstate.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::ckan::detail {
+
+/// A resource's table that is built in a schema of ours, where nobody looks for it, to take the live one's place. A
+/// session has an advisory lock of the resource from `build` on to the end, so that no other builds it too.
+class postgres_beside {
+ public:
+  postgres_beside(datastore_session& session, stash::detail::operation const& op)
+      : session_(session), db_(session.connected(op)), op_(op), id_(op.subject) {}
+
+  /// Makes an empty table, in place of what an earlier run left; `columns` is the SQL of its columns. First it looks
+  /// whether that could take the live table's place.
+  void build(fields const& columns, type_names const& types, boost::json::object const& remarks) {
+    take_lock();
+    detail::datastore_transaction all{session_, db_, op_};
+    auto const live = detail::find_table(session_, db_, op_);
+    make_schema();
+    drop_built();
+    live ? require_rights_on_live() : require_readers();
+    session_.run_all(db_, detail::create_table_sql(session_, db_, session_.beside(), columns, types, remarks, op_),
+                     op_);
+    session_.note_built(id_, *oid(session_.beside()));
+    all.commit();
+    if (live) require_hope();
+  }
+
+  std::vector<left_behind> swap_in(swap_options const& options) {
+    auto const* const built = session_.built(id_);
+    if (built == nullptr) detail::refuse(op_, "nothing was built for it");
+    take_lock();
+    if (oid(session_.beside()) != *built) detail::refuse(op_, "what was built is gone, or another's");
+    detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
+    stash::detail::postgres_table_swap swap{
+        db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
+    auto const end = std::chrono::steady_clock::now() + options.patience;
+    swap.prepare();
+    for (int unprepared = 0;;) {
+      try {
+        if (try_swap(swap, options)) break;
+        if (++unprepared == 5) detail::refuse(op_, "what hangs on the table changes all the time");
+        swap.prepare();
+        continue;
+      } catch (error const& problem) {
+        bool const is_locked = problem.code() == stash::sqlstate("55P03") || problem.code() == stash::sqlstate("40P01");
+        if (!is_locked) throw;
+        std::string const who = who_is_in_the_way();
+        if (options.waiting) options.waiting(who);
+        if (std::chrono::steady_clock::now() >= end) {
+          throw error{errc::busy, std::string(op_.name), id_, "others have locks in the way: " + who};
+        }
+      }
+      stash::detail::sleep_for(pause);
+    }
+    give_up_lock();
+    return swap.left();
+  }
+
+  /// Removes what was built, unless another is building it. Nothing there: does nothing.
+  void discard() {
+    if (session_.built(id_) == nullptr && !oid(session_.beside())) return;
+    if (!has_lock() && !try_lock()) return;
+    {
+      detail::datastore_transaction all{session_, db_, op_};
+      drop_built();
+      all.commit();
+    }
+    give_up_lock();
+  }
+
+ private:
+  // Short, so that no reader waits long behind us; and seldom enough for those that come between.
+  static constexpr char lock_timeout[] = "20ms";
+  static constexpr std::chrono::milliseconds pause{200};
+
+  std::optional<std::string> oid(std::string const& schema) const {
+    return stash::detail::postgres_table_swap::oid_of(db_, schema, id_, op_, session_.end());
+  }
+  std::string lock_id() const { return session_.lock_id(id_, "build"); }
+  bool has_lock() const {
+    auto const found = session_.run(db_,
+                                    "SELECT (EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid ="
+                                    " pg_backend_pid() AND granted AND objsubid = 1 AND database = (SELECT oid FROM"
+                                    " pg_database WHERE datname = current_database()) AND (classid::bigint << 32 |"
+                                    " objid::bigint) = $1::text::bigint))::text",
+                                    {lock_id()}, op_);
+    return found.text(0, 0) == "true";
+  }
+  bool try_lock() const {
+    return session_.run(db_, "SELECT pg_try_advisory_lock($1::text::bigint)::text", {lock_id()}, op_).text(0, 0) ==
+           "true";
+  }
+  void take_lock() const {
+    if (has_lock() || try_lock()) return;
+    throw error{errc::busy, std::string(op_.name), id_, "another reload of it is under way"};
+  }
+  void give_up_lock() noexcept {
+    session_.forget_built(id_);
+    try {
+      session_.run(db_, "SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id()}, op_);
+    } catch (...) {  // a session that was lost has none
+    }
+  }
+
+  void make_schema() const {
+    auto const found =
+        session_.run(db_, "SELECT nspname::text FROM pg_namespace WHERE nspname = $1::text", {session_.beside()}, op_);
+    if (found.rows() > 0) return;
+    try {
+      session_.run_all(db_,
+                       "CREATE SCHEMA " + db_.identifier(session_.beside()) + "; COMMENT ON SCHEMA " +
+                           db_.identifier(session_.beside()) +
+                           " IS 'stash: tables that are being built, to take the place of others'",
+                       op_);
+    } catch (error const& problem) {
+      if (problem.code() != stash::sqlstate("42501")) throw;
+      throw error{problem.code(), std::string(op_.name), id_,
+                  problem.detail() +
+                      ": the new table is built in a schema of its own; let the database's owner say"
+                      " CREATE SCHEMA " +
+                      db_.identifier(session_.beside()) +
+                      " AUTHORIZATION <this role>, or use keep::words, which drops the table first"};
+    }
+  }
+  void drop_built() const {
+    session_.run_all(db_, "DROP TABLE IF EXISTS " + session_.name_in(db_, session_.beside(), id_), op_);
+  }
+
+  /// That the live table may be replaced, so that it is not found out after the load.
+  void require_rights_on_live() const {
+    auto const found = session_.run(
+        db_,
+        "SELECT pg_has_role(c.relowner, 'USAGE')::text, pg_get_userbyid(c.relowner)::text, has_schema_privilege(n.oid,"
+        " 'CREATE')::text, current_user::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $1::text AND c.relname = $2::text",
+        {session_.schema(), id_}, op_);
+    if (found.text(0, 0) != "true") {
+      db_.fail("42501",
+               "the table is role " + found.text(0, 1) + "'s: role " + found.text(0, 3) + " may not replace it", op_);
+    }
+    if (found.text(0, 2) != "true") {
+      db_.fail("42501", "role " + found.text(0, 3) + " may not make tables in schema " + session_.schema(), op_);
+    }
+    auto const counts = session_.name_in(db_, session_.schema(), "_table_stats");
+    auto const stats = session_.run(db_,
+                                    "SELECT (has_table_privilege(to_regclass($1::text), 'SELECT') AND"
+                                    " has_table_privilege(to_regclass($1::text), 'DELETE'))::text",
+                                    {counts}, op_);
+    if (!stats.is_null(0, 0) && stats.text(0, 0) != "true") {
+      db_.fail("42501", "role " + found.text(0, 3) + " may not delete from " + counts + ", where CKAN keeps its count",
+               op_);
+    }
+  }
+
+  /// That those for whom CKAN's schema is made could use a new table: who owns `_table_metadata` writes, and who may
+  /// read that reads (CKAN's "ckan datastore set-permissions"). Other tables are none of our business.
+  void require_readers() const {
+    std::string const table = session_.name_of(db_, id_);
+    session_.run_all(db_, "SAVEPOINT stash; CREATE TABLE " + table + " (_id serial PRIMARY KEY)", op_);
+    auto const found =
+        session_.run(db_,
+                     "SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee)::text END, (grantee = "
+                     "m.relowner)::text,"
+                     " current_user::text FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace,"
+                     " aclexplode(coalesce(m.relacl, acldefault('r', m.relowner))) a"
+                     " WHERE n.nspname = $1::text AND m.relname = '_table_metadata' AND privilege_type = 'SELECT'"
+                     " AND CASE grantee WHEN 0 THEN false WHEN m.relowner THEN NOT pg_has_role(m.relowner, (SELECT "
+                     "relowner FROM pg_class"
+                     " WHERE oid = $2::text::regclass), 'USAGE') ELSE NOT has_table_privilege(grantee, "
+                     "$2::text::regclass, 'SELECT') END",
+                     {session_.schema(), table}, op_);
+    session_.run_all(db_, "ROLLBACK TO stash; RELEASE stash", op_);
+    if (found.rows() == 0) return;
+    std::string const who = found.text(0, 0), we = found.text(0, 2);
+    db_.fail(
+        "42501",
+        found.text(0, 1) == "true"
+            ? "CKAN's tables are role " + who + "'s, which could not change one of role " + we + ": connect as " + who
+            : "role " + who + " reads CKAN's tables, and could not read one that role " + we +
+                  " makes: connect as the owner of _table_metadata, or ALTER DEFAULT PRIVILEGES",
+        op_);
+  }
+
+  void require_hope() const {
+    stash::detail::postgres_table_swap const swap{
+        db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
+    auto const found = swap.hopeless();
+    if (found.empty()) return;
+    detail::refuse(op_, "no new table can take the place of this one: " + found[0].what +
+                            " depends on it, and cannot be"
+                            " made anew");
+  }
+
+  /// false: prepare anew. Throws 55P03 where another has a lock, with nothing changed.
+  bool try_swap(stash::detail::postgres_table_swap& swap, swap_options const& options) {
+    detail::change all{session_, db_, op_};
+    session_.run_all(db_, std::string("SET LOCAL lock_timeout = '") + lock_timeout + '\'', op_);
+    if (oid(session_.schema())) {
+      session_.run_all(db_, "LOCK TABLE " + session_.name_of(db_, id_) + " IN ACCESS EXCLUSIVE MODE", op_);
+    }
+    auto built = detail::find_table(session_, db_, op_, session_.beside());
+    auto const live = detail::find_table(session_, db_, op_);
+    table_words const before{std::move(built->all), std::move(built->remarks)};
+    table_words words = before;
+    if (options.words) {
+      words = options.words(before, live ? std::optional(table_words{live->all, live->remarks}) : std::nullopt);
+    }
+    bool const is_done = swap.run(
+        options.leave_behind,
+        [&](auto const& left) {
+          if (options.leaving) options.leaving(left);
+        },
+        [&] { session_.run_all(db_, detail::words_sql(session_, db_, before, words, op_), op_); });
+    if (!is_done) return false;
+    detail::forget_count(session_, db_, op_);
+    all.commit();
+    return true;
+  }
+
+  std::string who_is_in_the_way() const {
+    auto const found = session_.run(
+        db_,
+        "SELECT 'pid ' || a.pid || coalesce(', ' || nullif(a.application_name, ''), '') || coalesce(', query of ' ||"
+        " to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') FROM pg_locks l JOIN"
+        " pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_stat_activity a"
+        " ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' AND n.nspname = $1::text AND c.relname = "
+        "$2::text"
+        " AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname ="
+        " current_database()) ORDER BY a.query_start LIMIT 1",
+        {session_.schema(), id_}, op_);
+    return found.rows() > 0 ? found.text(0, 0) : "nobody any more, or on what depends on the table";
+  }
+
+  datastore_session& session_;
+  stash::detail::postgres_connection& db_;
+  stash::detail::operation op_;
+  std::string id_;
+};
+
+}  // namespace stash::inline v1::ckan::detail

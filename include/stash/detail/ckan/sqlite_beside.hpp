@@ -1,0 +1,117 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <stash/ckan/data_dictionary.hpp>
+#include <stash/ckan/swap.hpp>
+#include <stash/detail/ckan/sqlite_catalog.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/sqlite/connection.hpp>
+#include <stash/detail/sqlite/table_swap.hpp>
+#include <stash/error.hpp>
+#include <stash/place/left_behind.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::ckan::detail {
+
+/// The resources for which an object builds tables, each with the number by which it knows its own again.
+using sqlite_builds = std::map<std::string, std::int64_t, std::less<>>;
+
+/// A resource's table that is built under a name of ours, in the same file, to take the live one's place.
+class sqlite_beside {
+ public:
+  sqlite_beside(sqlite_catalog& catalog, sqlite_builds& builds, stash::detail::operation const& op)
+      : catalog_(catalog), db_(catalog.db()), builds_(builds), op_(op), table_(name_of(op.subject)) {}
+
+  static std::string name_of(std::string_view id) { return "_stash_beside_" + std::string(id); }
+
+  /// Makes an empty table, in place of what an earlier run left.
+  void build(fields const& columns, boost::json::object const& remarks) {
+    {
+      stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+      catalog_.check_for_table(columns, remarks, op_);
+      catalog_.drop(table_, op_);
+      catalog_.create(table_, columns, remarks, op_);
+      statement("UPDATE _stash_resource SET finished = -2 - abs(random() % 4611686018427387904) WHERE id = ?")
+          .bind(table_)
+          .run();
+      builds_[std::string(op_.subject)] = *number();
+      all.commit();
+    }
+    catalog_.sync_seldom(op_);  // what is not there after a power cut would be removed anyway
+  }
+
+  std::vector<left_behind> swap_in(swap_options const& options) {
+    if (!builds_.contains(op_.subject)) catalog_.refuse(op_, "nothing was built for it");
+    catalog_.sync_each_commit(op_);
+    auto const end = std::chrono::steady_clock::now() + options.patience;
+    for (;;) {
+      try {
+        return try_swap(options);
+      } catch (error const& problem) {
+        bool const is_locked = problem.code().category() == stash::detail::sqlite_category() &&
+                               (problem.code().value() & 0xff) == SQLITE_BUSY;
+        if (!is_locked) throw;
+        if (options.waiting) options.waiting("another writes to " + db_.file());
+        if (std::chrono::steady_clock::now() >= end) {
+          throw error{errc::busy, std::string(op_.name), std::string(op_.subject), problem.detail()};
+        }
+      }
+    }
+  }
+
+  void discard() {
+    catalog_.sync_each_commit(op_);
+    builds_.erase(std::string(op_.subject));
+    if (!catalog_.has_table(table_)) return;
+    stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+    catalog_.drop(table_, op_);
+    all.commit();
+  }
+
+ private:
+  stash::detail::sqlite_statement statement(std::string const& sql) const { return {db_, sql, op_.name, op_.subject}; }
+  std::optional<std::int64_t> number() const {
+    if (!catalog_.has_resources()) return std::nullopt;
+    auto row = statement("SELECT finished FROM _stash_resource WHERE id = ?");
+    return row.bind(table_).step() ? std::optional(row.integer(0)) : std::nullopt;
+  }
+
+  std::vector<left_behind> try_swap(swap_options const& options) {
+    std::string const id(op_.subject);
+    stash::detail::sqlite_names_stay const names{db_, op_};
+    stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+    if (number() != builds_.find(id)->second) catalog_.refuse(op_, "what was built is gone, or another's");
+    catalog_.refuse_lost_rows(table_, op_);
+    catalog_.refuse_foreign_table(op_);
+    bool const is_first = !catalog_.is_finished(id, op_);
+    table_words words = catalog_.words_of(table_, op_);
+    if (options.words) {
+      words = options.words(std::move(words), is_first ? std::nullopt : std::optional(catalog_.words_of(id, op_)));
+    }
+    stash::detail::sqlite_table_swap swap{db_, table_, id, op_};
+    swap.run(options.leave_behind, [&](auto const& left) {
+      if (options.leaving) options.leaving(left);
+    });
+    catalog_.forget(id, op_);
+    statement("UPDATE _stash_resource SET id = ?, finished = 1 WHERE id = ?").bind(id).bind(table_).run();
+    statement("DELETE FROM _stash_field WHERE resource_id = ?").bind(table_).run();
+    catalog_.write_words(id, words, op_);
+    all.commit();
+    builds_.erase(id);
+    return swap.left();
+  }
+
+  sqlite_catalog& catalog_;
+  stash::detail::sqlite_connection const& db_;
+  sqlite_builds& builds_;
+  stash::detail::operation op_;
+  std::string table_;
+};
+
+}  // namespace stash::inline v1::ckan::detail

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <optional>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/belongings_sql.hpp>
+#include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/dependents_sql.hpp>
+#include <stash/detail/postgres/wait.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// Something that hangs on a table and would go with it, or stay with the old one, as the statements that make it. Two
+/// tables have the same where the statements are the same.
+struct postgres_belonging {
+  int step = 0;                       ///< in which order they are made; 0: something of another object's
+  std::string kind, name;             ///< as a person knows it
+  std::optional<std::string> make;    ///< nullopt: it cannot be made anew
+  std::optional<std::string> unmake;  ///< takes it away from a table that must not have it, or lets go of the table
+  bool comes_off_first = false;       ///< it must be unmade before another table can take the place of its own
+
+  std::string what() const { return name.empty() ? kind : kind + ' ' + name; }
+  bool is_same(postgres_belonging const& other) const { return kind == other.kind && name == other.name; }
+  friend bool operator==(postgres_belonging const& a, postgres_belonging const& b) {
+    return a.is_same(b) && a.make == b.make;
+  }
+};
+using postgres_belongings = std::vector<postgres_belonging>;
+
+/// Those of `wanted` that `there` has not.
+inline postgres_belongings missing(postgres_belongings const& wanted, postgres_belongings const& there) {
+  postgres_belongings result;
+  std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(result),
+               [&](auto const& one) { return std::find(there.begin(), there.end(), one) == there.end(); });
+  return result;
+}
+
+/// Lists what hangs on a table. Its questions take the server longer to plan than to answer, so they are prepared, not
+/// in a transaction. Not thread safe.
+class postgres_belongings_reader {
+ public:
+  postgres_belongings_reader(postgres_connection& db, operation const& op, deadline until) : db_(db), op_(op) {
+    std::string own = postgres_belongings_sql;
+    constexpr std::string_view mark = "@publication@";
+    own.replace(own.find(mark), mark.size(), ::PQserverVersion(db.get()) < 150000 ? "''" : postgres_publication_sql);
+    db_.execute(
+        "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL;"
+        " PREPARE stash_belongings (text, text, text, text) AS " +
+            own + "; PREPARE stash_dependents (text) AS " + postgres_dependents_sql,
+        op_, until);
+  }
+  postgres_belongings_reader(postgres_belongings_reader const&) = delete;
+  postgres_belongings_reader& operator=(postgres_belongings_reader const&) = delete;
+
+  /// What belongs to the table `oid`, in the order in which it can be made, as statements for the table `for_table`,
+  /// which is called `name` in `schema` (both as SQL).
+  postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& name,
+                          std::string const& schema, deadline until) const {
+    auto const found = db_.run("EXECUTE stash_belongings (" + db_.literal(oid) + ", " + db_.literal(name) + ", " +
+                                   db_.literal(schema) + ", " + db_.literal(for_table) + ')',
+                               {}, op_, until);
+    postgres_belongings result;
+    for (int i = 0; i < found.rows(); ++i) {
+      result.push_back(
+          {std::stoi(found.text(i, 0)), found.text(i, 1), found.text(i, 2), text(found, i, 3), text(found, i, 4)});
+    }
+    return result;
+  }
+
+  /// What others have that depends on the table `oid`.
+  postgres_belongings dependents(std::string const& oid, deadline until) const {
+    auto const found = db_.run("EXECUTE stash_dependents (" + db_.literal(oid) + ')', {}, op_, until);
+    postgres_belongings result;
+    for (int i = 0; i < found.rows(); ++i) {
+      result.push_back(
+          {0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4), found.text(i, 2) == "true"});
+    }
+    return result;
+  }
+
+ private:
+  static std::optional<std::string> text(postgres_result const& found, int row, int column) {
+    return found.is_null(row, column) ? std::nullopt : std::optional(found.text(row, column));
+  }
+
+  postgres_connection& db_;
+  operation op_;
+};
+
+}  // namespace stash::inline v1::detail

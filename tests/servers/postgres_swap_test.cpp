@@ -1,0 +1,563 @@
+// A table that is built beside the live one and takes its place: what hangs on the old one is on the new one, and until
+// then the old one is as it was, rows and all.
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <sstream>
+#include <stash/ckan/postgres_datastore.hpp>
+#include <stash/ckan/reload.hpp>
+#include <thread>
+
+#include "faulty_libpq.hpp"
+#include "figures.hpp"
+#include "postgres.hpp"
+#include "support.hpp"
+
+namespace postgres_swap_test {
+
+using namespace std::chrono_literals;
+using stash::errc;
+using stash::sqlstate;
+using support::client;
+using support::code_of;
+using support::code_of_any;
+using support::message_of;
+using support::schema;
+using support::server;
+namespace ckan = stash::ckan;
+namespace json = boost::json;
+
+namespace {
+
+using row = std::array<std::optional<std::string_view>, 3>;
+
+/// All that the server has, as its own pg_dump writes it, but for rows.
+std::string dump() {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> const out{
+      ::popen(("pg_dump --schema-only --exclude-schema='stash_beside_*' '" + server() + "'").c_str(), "r"), ::pclose};
+  std::string text;
+  char line[4096];
+  while (std::fgets(line, sizeof line, out.get()) != nullptr) {
+    if (std::string_view(line).find("restrict ") == std::string_view::npos) text += line;  // a random word
+  }
+  BOOST_TEST_REQUIRE(text.size() > 1000U);
+  return text;
+}
+
+/// The first line that two texts do not share.
+std::string difference(std::string const& a, std::string const& b) {
+  std::istringstream left{a}, right{b};
+  for (std::string x, y;;) {
+    bool const more_left = static_cast<bool>(std::getline(left, x)),
+               more_right = static_cast<bool>(std::getline(right, y));
+    if (!more_left && !more_right) return "";
+    if (x != y || more_left != more_right) return x + " | " + y;
+  }
+}
+
+/// A role of its own for each test, gone afterwards with what it has.
+struct role {
+  std::string const name, quoted;
+  explicit role(std::string const& of, std::string const& rights = "")
+      : name(of + " " + std::to_string(::getpid())), quoted('"' + name + '"') {
+    client{}("CREATE ROLE " + quoted + ' ' + rights);
+  }
+  ~role() {
+    client query;
+    query("DROP OWNED BY " + quoted + " CASCADE");
+    query("DROP ROLE " + quoted);
+  }
+};
+
+struct fixture : schema, support::scratch {
+  role reader{"reader", "LOGIN"}, owner{"owner"};
+  ckan::postgres_datastore d{server(), {.schema = name}};
+  client query;
+  stash::file_stash store{dir()};
+  ckan::fields const headers{
+      {"id", "text", std::nullopt}, {"amount", "numeric", std::nullopt}, {"day", "date", std::nullopt}};
+
+  std::string table(std::string const& of = "orders") const { return quoted() + "." + quoted(of); }
+  using schema::quoted;
+
+  static auto loading(ckan::postgres_datastore& d, std::string csv) {
+    return [&d, csv = std::move(csv)](ckan::fields const& created) {
+      ckan::postgres_datastore::loader rows{d, "orders", created};
+      rows.add_csv(csv);
+      rows.finish();
+    };
+  }
+  /// What is there: the rows, and what hangs on the table.
+  std::string content() {
+    return query("SELECT string_agg(o::text, ',' ORDER BY _id) FROM " + table() + " o") + '\n' + dump();
+  }
+  ckan::reload_report reload(std::string const& csv, ckan::reload_options const& options = {}) {
+    return ckan::reload(d, store, "orders", headers, loading(d, csv), options);
+  }
+  /// A live table as CKAN makes it, with what people made of it since.
+  void make() {
+    reload("a,1,2026-11-22\nb,2,2026-11-23\n");
+    query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + owner.quoted);
+    query("COMMENT ON COLUMN " + table() + ".day IS ' {\"_info\":{\"label\":\"Day\"}}'");
+    query("COMMENT ON TABLE " + table() + " IS 'by hand'");
+  }
+  void hang_all_on_it() {
+    std::string const t = table(), s = quoted() + '.';
+    for (auto const& sql : std::vector<std::string>{
+             "CREATE TABLE " + s + "other (id int PRIMARY KEY, day date)",
+             "CREATE INDEX ON " + t + " USING gin (_full_text)",
+             "CREATE INDEX \"by amount\" ON " + t + " (amount DESC NULLS LAST) INCLUDE (id) WITH (fillfactor = 50)",
+             "CREATE UNIQUE INDEX partly ON " + t + " (lower(id)) WHERE id <> ' ON " + quoted() + ".orders USING '",
+             "ALTER INDEX " + s + "partly ALTER COLUMN 1 SET STATISTICS 77",
+             "ALTER TABLE " + t + " ADD CONSTRAINT \"the key\" UNIQUE (id, amount) DEFERRABLE",
+             "ALTER TABLE " + t + " ADD CHECK (amount > 0)",
+             "ALTER TABLE " + t + " ADD CONSTRAINT later CHECK (amount < 100) NOT VALID",
+             "ALTER TABLE " + t + " ADD EXCLUDE USING gist (daterange(day, day, '[]') WITH &&)",
+             "ALTER TABLE " + t + " ALTER day SET DEFAULT '2026-01-01', ALTER id SET NOT NULL",
+             "ALTER TABLE " + t +
+                 " ALTER id SET STATISTICS 500, ALTER id SET (n_distinct = 5), ALTER id SET STORAGE EXTERNAL",
+             "ALTER TABLE " + t + " ADD double_amount numeric GENERATED ALWAYS AS (amount * 2) STORED",
+             "ALTER TABLE " + t + " SET (fillfactor = 80, toast.autovacuum_enabled = false)",
+             "CREATE FUNCTION " + s + "note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'",
+             "CREATE TRIGGER noting BEFORE UPDATE OF id ON " + t +
+                 " FOR EACH ROW WHEN (new.id <> '') EXECUTE FUNCTION " + s + "note()",
+             "CREATE TRIGGER t000 AFTER INSERT ON " + t + " EXECUTE FUNCTION " + s + "note()",
+             "ALTER TABLE " + t + " DISABLE TRIGGER noting",
+             "CREATE RULE guarding AS ON DELETE TO " + t + " WHERE old.id = 'a' DO INSTEAD NOTHING",
+             "CREATE POLICY reading ON " + t + " FOR SELECT TO " + reader.quoted + " USING (amount > 1)",
+             "CREATE POLICY writing ON " + t + " AS RESTRICTIVE FOR INSERT WITH CHECK (amount < 9)",
+             "ALTER TABLE " + t + " ENABLE ROW LEVEL SECURITY",
+             "ALTER TABLE " + t + " FORCE ROW LEVEL SECURITY",
+             "GRANT SELECT ON " + t + " TO PUBLIC",
+             "GRANT UPDATE (day), INSERT ON " + t + " TO " + reader.quoted + " WITH GRANT OPTION",
+             "GRANT USAGE ON SEQUENCE " + s + "orders__id_seq TO " + reader.quoted,
+             "CREATE STATISTICS " + s + "together ON id, amount FROM " + t,
+             "ALTER STATISTICS " + s + "together SET STATISTICS 90",
+             "ALTER TABLE " + t + " REPLICA IDENTITY FULL",
+             "ALTER TABLE " + t + " CLUSTER ON \"by amount\"",
+             "ALTER TABLE " + t + " RENAME CONSTRAINT orders_pkey TO \"p key\"",
+             "ALTER SEQUENCE " + s + "orders__id_seq RENAME TO numbers",
+             "ALTER SEQUENCE " + s + "numbers CACHE 5 CYCLE",
+             "CREATE SEQUENCE " + s + "mine OWNED BY " + t + ".amount",
+             "CREATE TABLE " + s + "child (ref int REFERENCES " + t + " ON DELETE CASCADE)",
+             "COMMENT ON CONSTRAINT child_ref_fkey ON " + s + "child IS 'to orders'",
+             "CREATE VIEW " + s + "alias WITH (security_invoker = true, security_barrier = true) AS SELECT * FROM " + t,
+             "CREATE VIEW " + s + "over AS SELECT id FROM " + s + "alias",
+             "COMMENT ON VIEW " + s + "alias IS 'CKAN alias'",
+             "GRANT SELECT ON " + s + "alias TO " + reader.quoted,
+             "CREATE MATERIALIZED VIEW " + s + "counted AS SELECT day, count(*) AS n FROM " + t + " GROUP BY day",
+             "CREATE UNIQUE INDEX by_day ON " + s + "counted (day)",
+             "COMMENT ON MATERIALIZED VIEW " + s + "counted IS 'counts'",
+             "CREATE FUNCTION " + s + "how_many() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM " + t + "; END",
+             "CREATE POLICY via ON " + s + "other USING (day IN (SELECT o.day FROM " + t + " o))",
+             "CREATE RULE looking AS ON INSERT TO " + s + "other DO ALSO SELECT count(*) FROM " + t,
+             "ALTER TABLE " + s + "other ALTER id SET DEFAULT nextval('" + s + "numbers')",
+             "COMMENT ON INDEX " + s + "partly IS 'partly''s'",
+             "COMMENT ON TRIGGER noting ON " + t + " IS 'notes'",
+             "COMMENT ON POLICY reading ON " + t + " IS 'reads'",
+             "COMMENT ON RULE guarding ON " + t + " IS 'guards'",
+             "COMMENT ON STATISTICS " + s + "together IS 'both'",
+             "COMMENT ON CONSTRAINT later ON " + t + " IS 'some day'",
+             "COMMENT ON SEQUENCE " + s + "numbers IS 'ids'",
+             "CREATE PUBLICATION \"pub " + std::to_string(::getpid()) + "\" FOR TABLE " + t + " WHERE (amount > 1)",
+         }) {
+      query(sql);
+    }
+  }
+  ~fixture() { query("DROP PUBLICATION IF EXISTS \"pub " + std::to_string(::getpid()) + '"'); }
+};
+
+/// Of a record of files.
+std::string payload_of(stash::entry const& e) {
+  std::ifstream file{e.where};
+  std::string header, payload;
+  std::getline(file, header);
+  std::getline(file, payload);
+  return payload;
+}
+
+constexpr char other_rows[] =
+    "c,3,2026-11-24\n"
+    "d,4,2026-11-25\n";
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(postgres_swap, fixture)
+
+BOOST_AUTO_TEST_CASE(a_first_upload_is_the_table_that_create_would_make_here) {
+  query("ALTER DEFAULT PRIVILEGES IN SCHEMA " + quoted() + " GRANT SELECT ON TABLES TO " + reader.quoted);
+  d.create("plain", headers);
+  d.finish("plain");
+  reload("");
+  auto const of = [&](std::string const& one) {
+    std::string text = query("SELECT relacl::text FROM pg_class WHERE oid = '" + table(one) + "'::regclass");
+    return text + query(
+                      "SELECT string_agg(a::text, ',') FROM (SELECT attname, attnum, format_type(atttypid, atttypmod),"
+                      " attnotnull FROM pg_attribute WHERE attnum > 0 AND attrelid = '" +
+                      table(one) +
+                      "'::regclass ORDER BY"
+                      " attnum) a");
+  };
+  BOOST_TEST(of("orders") == of("plain"));
+  BOOST_TEST(of("orders").find("reader") != std::string::npos);
+  BOOST_TEST(query("SELECT pg_get_serial_sequence('" + table() + "', '_id')") == quoted() + ".orders__id_seq");
+}
+
+BOOST_AUTO_TEST_CASE(after_ten_reloads_all_that_hangs_on_the_table_is_as_it_was) {
+  make();
+  hang_all_on_it();
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  auto const before = dump();
+  for (int i = 0; i < 10; ++i) BOOST_TEST(reload(other_rows).left_behind.empty());
+  BOOST_TEST(difference(before, dump()) == "");
+  std::string const s = quoted() + '.';
+  BOOST_TEST(query("SELECT string_agg(id || double_amount, ',' ORDER BY id) FROM " + s + "alias") == "c6,d8");
+  BOOST_TEST(query("SELECT string_agg(id, ',' ORDER BY id) FROM " + s + "over") == "c,d");
+  BOOST_TEST(query("SELECT sum(n)::text FROM " + s + "counted") == "2");
+  BOOST_TEST(query("SELECT " + s + "how_many()::text") == "2");
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE"
+                   " relname LIKE 'stash: replaced%' OR nspname LIKE 'stash_beside_%'") == "0");
+  BOOST_TEST(query("SELECT (reltuples = 2)::text FROM pg_class WHERE oid = '" + table() + "'::regclass") == "true");
+}
+
+BOOST_AUTO_TEST_CASE(a_failure_before_the_swap_leaves_all_untouched) {
+  make();
+  hang_all_on_it();
+  auto const before = content();
+  auto const is_refused = [&](ckan::fields const& fields, std::string const& csv) {
+    auto const problem = code_of_any([&] { ckan::reload(d, store, "orders", fields, loading(d, csv)); });
+    BOOST_TEST(difference(before, content()) == "");
+    BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname LIKE 'stash_beside_%'") == "0");
+    return problem;
+  };
+  BOOST_TEST(is_refused({{"xmin", "text", std::nullopt}}, "") == sqlstate("42701"));
+  BOOST_TEST(is_refused({{"a", "no type", std::nullopt}}, "") == sqlstate("42601"));
+  ckan::fields many;
+  for (int i = 0; i < 1598; ++i) many.push_back({"c" + std::to_string(i), "numeric(1000)", std::nullopt});
+  many.push_back({"one more", "text", std::nullopt});
+  BOOST_TEST(is_refused(many, "") == errc::mismatch);
+  std::string csv;
+  for (int i = 0; i < 10000; ++i) csv += "x,1,2026-11-22\n";
+  BOOST_TEST(is_refused(headers, csv + "y,no number,2026-11-22\n") == sqlstate("22P02"));
+  BOOST_TEST(is_refused(headers, "z,1,2026-11-22,too many\n") == sqlstate("22P04"));
+  BOOST_TEST(is_refused(headers, "a,-1,2026-11-22\n") == errc::mismatch);  // the check constraint would not hold
+  query("CREATE FUNCTION " + quoted() +
+        ".no() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not here''; END'");
+  query("CREATE EVENT TRIGGER stash_test ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION " +
+        quoted() + ".no()");
+  auto const problem = code_of_any([&] { reload(other_rows); });
+  query("DROP EVENT TRIGGER stash_test");
+  query("DROP FUNCTION " + quoted() + ".no()");
+  BOOST_TEST(problem == sqlstate("P0001"));
+  BOOST_TEST(difference(before, content()) == "");
+  reload(other_rows);
+  BOOST_TEST(query("SELECT string_agg(id, ',' ORDER BY id) FROM " + table()) == "c,d");
+}
+
+BOOST_AUTO_TEST_CASE(a_role_that_may_not_is_told_before_anything_happens) {
+  make();
+  auto const before = content();
+  bool is_loaded = false;
+  auto const problem = [&] {
+    ckan::postgres_datastore other{support::info("user='" + reader.name + '\''), {.schema = name}};
+    return message_of([&] { ckan::reload(other, store, "orders", headers, [&](auto const&) { is_loaded = true; }); });
+  };
+  auto const is_told = [&](char const* what) {
+    auto const said = problem();
+    BOOST_TEST(said.find(what) != std::string::npos, said);
+  };
+  query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + reader.quoted);
+  query("DROP SCHEMA " + beside());
+  is_told("CREATE SCHEMA");
+  query("CREATE SCHEMA " + beside() + " AUTHORIZATION " + reader.quoted);
+  is_told("may not replace it");
+  query("ALTER TABLE " + table() + " OWNER TO " + reader.quoted);
+  query("REVOKE CREATE ON SCHEMA " + quoted() + " FROM " + reader.quoted);
+  is_told("may not make tables in schema");
+  query("ALTER TABLE " + table() + " OWNER TO postgres");
+  BOOST_TEST(!is_loaded);
+  query("REVOKE ALL ON SCHEMA " + quoted() + " FROM " + reader.quoted);
+  BOOST_TEST(difference(before, content()) == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_first_table_that_ckans_roles_could_not_use_is_refused) {
+  query("CREATE VIEW " + table("_table_metadata") + " AS SELECT 1 AS x");
+  query("ALTER VIEW " + table("_table_metadata") + " OWNER TO " + owner.quoted);
+  query("GRANT SELECT ON " + table("_table_metadata") + " TO " + reader.quoted);
+  BOOST_TEST(message_of([&] { reload(other_rows); }).find("could not change one of role postgres") !=
+             std::string::npos);
+  query("ALTER VIEW " + table("_table_metadata") + " OWNER TO postgres");
+  BOOST_TEST(message_of([&] { reload(other_rows); }).find("role " + reader.name + " reads CKAN's tables") !=
+             std::string::npos);
+  BOOST_TEST(query("SELECT to_regclass('" + table() + "')::text") == "");
+  query("ALTER DEFAULT PRIVILEGES IN SCHEMA " + quoted() + " GRANT SELECT ON TABLES TO " + reader.quoted);
+  reload(other_rows);
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_carried_over_stops_the_swap_or_is_left_behind_and_set_aside) {
+  make();
+  std::string const s = quoted() + '.', t = table();
+  query("ALTER TABLE " + t + " ADD extra int");
+  query("CREATE INDEX on_extra ON " + t + " (extra)");
+  query("CREATE VIEW " + s + "of_extra AS SELECT extra FROM " + t);
+  query("CREATE MATERIALIZED VIEW " + s + "counted AS SELECT extra FROM " + t);
+  query("GRANT SELECT (extra) ON " + t + " TO " + reader.quoted);
+  query("CREATE TABLE " + s + "child (ref int REFERENCES " + t + ")");
+  query("INSERT INTO " + s + "child SELECT _id FROM " + t);
+  query("CREATE POLICY p ON " + t + " USING (extra > 0)");
+  query("CREATE FUNCTION " + s + "rows() RETURNS SETOF " + t + " LANGUAGE plpgsql AS 'BEGIN END'");
+  auto const before = content();
+  auto const why = message_of([&] { reload(""); });
+  for (char const* const what : {"index on_extra", "view", "of_extra", "materialized view", "grant", "foreign key",
+                                 "policy p", "function", "column \"extra\""}) {
+    BOOST_TEST(why.find(what) != std::string::npos, what << " in " << why);
+  }
+  BOOST_TEST(difference(before, content()) == "");
+  std::vector<std::string> told;
+  auto const report = reload("", {.guard = {.observer =
+                                                [&](stash::event const& e) {
+                                                  if (e.kind == stash::event_kind::left_behind)
+                                                    told.emplace_back(e.where);
+                                                }},
+                                  .leave_behind = true});
+  BOOST_TEST(report.left_behind.size() == 7U);
+  BOOST_TEST(told.size() == report.left_behind.size());
+  BOOST_TEST(d.rows("orders") == 0U);
+  BOOST_TEST(query("SELECT to_regclass('" + s + "of_extra')::text") == "");
+  auto const aside = store.set_aside_entries();
+  BOOST_TEST_REQUIRE(aside.size() == 1U);
+  auto const kept = json::parse(payload_of(aside[0])).at("_left_behind").as_array();
+  BOOST_TEST(kept.size() == report.left_behind.size());
+  for (std::size_t i = 0; i < kept.size(); ++i) BOOST_TEST(kept[i].at("ddl").as_string() == report.left_behind[i].ddl);
+  BOOST_TEST(report.left_behind[0].ddl.find(' ') != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(what_no_table_could_replace_is_refused_before_the_load) {
+  make();
+  query("CREATE TABLE " + quoted() + ".holder (one " + table() + ")");
+  bool is_loaded = false;
+  BOOST_TEST(code_of([&] { ckan::reload(d, store, "orders", headers, [&](auto const&) { is_loaded = true; }); }) ==
+             errc::mismatch);
+  BOOST_TEST(!is_loaded);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_typed_meanwhile_is_on_the_new_table) {
+  make();
+  auto const comment_of = [&](std::string const& column) {
+    return query("SELECT coalesce(col_description(attrelid, attnum), '-') FROM pg_attribute WHERE attrelid = '" +
+                 table() + "'::regclass AND attname = '" + column + "'");
+  };
+  auto fields = headers;
+  fields[0].info = json::object{{"label", "the job's own"}};
+  auto const report = ckan::reload(d, store, "orders", fields, [&](ckan::fields const& created) {
+    query("COMMENT ON COLUMN " + table() + ".amount IS 'typed meanwhile'");
+    query("COMMENT ON COLUMN " + table() + ".day IS NULL");
+    query("COMMENT ON COLUMN " + table() + "._id IS 'numbers'");
+    query("COMMENT ON TABLE " + table() + " IS 'newer'");
+    loading(d, other_rows)(created);
+  });
+  BOOST_TEST(report.unplaced.empty());
+  BOOST_TEST(comment_of("id") == " {\"_info\":{\"label\":\"the job's own\"}}");
+  BOOST_TEST(comment_of("amount") == "typed meanwhile");
+  BOOST_TEST(comment_of("day") == "-");
+  BOOST_TEST(comment_of("_id") == "numbers");
+  BOOST_TEST(query("SELECT obj_description('" + table() + "'::regclass, 'pg_class')") == "newer");
+  // What has no column any more is set aside as it was typed last.
+  ckan::reload(d, store, "orders", {{"id", "text", std::nullopt}}, [&](ckan::fields const&) {
+    query("COMMENT ON COLUMN " + table() + ".amount IS 'typed at the last moment'");
+  });
+  auto const aside = store.set_aside_entries();
+  BOOST_TEST_REQUIRE(aside.size() == 1U);
+  BOOST_TEST(payload_of(aside[0]).find("typed at the last moment") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(no_word_that_was_acknowledged_is_lost_however_it_falls) {
+  make();
+  int const reloads = support::is_long() ? 1000 : 25;
+  std::atomic<bool> is_over{false};
+  std::atomic<int> lost{0}, typed{0};
+  std::thread person{[&] {
+    client other{server() + "?application_name=person"};
+    std::mt19937 random{7};
+    while (!is_over) {
+      std::string const text = "word " + std::to_string(++typed);
+      bool const is_slow = random() % 5 == 0;
+      try {
+        if (is_slow) other("BEGIN");
+        other("COMMENT ON COLUMN " + table() + ".amount IS '" + text + '\'');
+        if (is_slow) std::this_thread::sleep_for(std::chrono::milliseconds(random() % 100));
+        if (is_slow) other("COMMIT");
+      } catch (stash::error const&) {  // the table went while we waited for it: not acknowledged
+        if (is_slow) other("ROLLBACK");
+        continue;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
+      auto const found = other(
+          "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = 'amount' AND"
+          " attrelid = '" +
+          table() + "'::regclass");
+      lost += found != text;
+    }
+  }};
+  for (int i = 0; i < reloads; ++i) reload(other_rows);
+  is_over = true;
+  person.join();
+  BOOST_TEST(lost == 0);
+  BOOST_TEST(typed > reloads / 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_of_anothers_is_waited_for_without_keeping_readers_waiting) {
+  make();
+  client other{server() + "?application_name=dashboard"};
+  other("BEGIN");
+  other("LOCK TABLE " + table() + " IN ACCESS SHARE MODE");
+  std::vector<std::string> told;
+  auto const start = std::chrono::steady_clock::now();
+  std::thread letting_go{[&] {
+    std::this_thread::sleep_for(2s);
+    other("COMMIT");
+  }};
+  std::atomic<bool> is_over{false};
+  std::atomic<std::int64_t> longest{0};
+  std::thread reading{[&] {
+    client query_of_another{server() + "?application_name=reader"};
+    while (!is_over) {
+      auto const began = std::chrono::steady_clock::now();
+      query_of_another("SELECT count(*)::text FROM " + table());
+      auto const took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
+      longest = std::max<std::int64_t>(longest, took.count());
+      std::this_thread::sleep_for(20ms);
+    }
+  }};
+  reload(other_rows, {.guard = {.observer = [&](stash::event const& e) {
+                        if (e.kind == stash::event_kind::waiting) told.emplace_back(e.where);
+                      }}});
+  is_over = true;
+  letting_go.join();
+  reading.join();
+  BOOST_TEST((std::chrono::steady_clock::now() - start > 1900ms));
+  BOOST_TEST(d.rows("orders") == 2U);
+  BOOST_TEST_REQUIRE(told.size() > 2U);
+  BOOST_TEST(told[0].find("dashboard") != std::string::npos);
+  BOOST_TEST(longest < 1000);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_that_is_never_let_go_ends_the_reload_with_all_as_it_was) {
+  make();
+  auto const before = content();
+  client other{server() + "?application_name=dashboard"};
+  other("BEGIN");
+  other("LOCK TABLE " + table() + " IN ACCESS SHARE MODE");
+  auto const why = message_of([&] { reload(other_rows, {.guard = {.observer = stash::silent}, .patience = 300ms}); });
+  BOOST_TEST(why.find("dashboard") != std::string::npos);
+  other("COMMIT");
+  BOOST_TEST(difference(before, content()) == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_second_reload_by_another_stash_is_told_and_harms_nothing) {
+  make();
+  stash::memory_stash another;
+  ckan::postgres_datastore second{server(), {.schema = name}};
+  reload(other_rows);
+  ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+    BOOST_TEST(code_of([&] { ckan::reload(second, another, "orders", headers, [](auto const&) {}); }) == errc::busy);
+    loading(d, other_rows)(created);
+    second.discard("orders");  // it is not its own
+  });
+  BOOST_TEST(d.rows("orders") == 2U);
+  ckan::reload(second, another, "orders", headers, loading(second, "x,1,2026-11-22\n"));
+  BOOST_TEST(d.rows("orders") == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_killed_reload_built_is_removed_by_the_next) {
+  make();
+  auto const before = content();
+  BOOST_TEST(support::in_child([&] {
+               ckan::postgres_datastore one{server(), {.schema = name}};
+               one.build("orders", headers);
+               loading(one, other_rows)(headers);
+               ::raise(SIGKILL);
+               return 0;
+             }) == 256 + SIGKILL);
+  BOOST_TEST(difference(before, content()) == "");
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname LIKE 'stash_beside_%'") == "1");
+  reload("x,1,2026-11-22\n");
+  BOOST_TEST(d.rows("orders") == 1U);
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname LIKE 'stash_beside_%'") == "0");
+}
+
+BOOST_AUTO_TEST_CASE(a_load_that_was_not_finished_is_not_swapped) {
+  make();
+  auto const before = content();
+  BOOST_TEST(code_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 ckan::postgres_datastore::loader rows{d, "orders", created};
+                 rows.add(row{"c", "3", std::nullopt});
+               });
+             }) == errc::mismatch);
+  BOOST_TEST(difference(before, content()) == "");
+  BOOST_TEST(code_of([&] { d.swap_in("orders"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(ckans_count_of_rows_is_forgotten) {
+  make();
+  query("CREATE TABLE " + table("_table_stats") + " (resource_id text, count bigint)");
+  query("INSERT INTO " + table("_table_stats") + " VALUES ('orders', 2), ('others', 7)");
+  reload(other_rows);
+  BOOST_TEST(query("SELECT string_agg(resource_id, ',') FROM " + table("_table_stats")) == "others");
+  query("INSERT INTO " + table("_table_stats") + " VALUES ('orders', 2)");
+  reload(other_rows, {.keep = ckan::keep::words});
+  BOOST_TEST(query("SELECT string_agg(resource_id, ',') FROM " + table("_table_stats")) == "others");
+}
+
+/// The table has the old rows or the new ones, and the words, and what hung on it.
+BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_table_is_the_old_one_or_the_new_one) {
+  make();
+  query("CREATE INDEX by_day ON " + table() + " (day)");
+  query("CREATE VIEW " + quoted() + ".alias AS SELECT * FROM " + table());
+  query("GRANT SELECT ON " + table() + " TO " + reader.quoted);
+  auto const structure = dump();
+  auto const stride = static_cast<std::size_t>(support::stride());
+  std::size_t tried = 0, bad = 0, failed = 0;
+  for (bool has_failed = true; has_failed; tried += stride) {
+    stash::memory_stash own;
+    ckan::reload(d, own, "orders", headers, loading(d, "a,1,2026-11-22\n"));
+    std::optional<ckan::postgres_datastore> one;
+    one.emplace(server(), ckan::postgres_datastore_options{.schema = name});
+    has_failed = false;
+    std::size_t calls = 0;
+    boost::system::error_code problem;
+    {
+      support::faulty_libpq const libpq{[&](std::string_view call, std::string_view) {
+        if (call == support::rest_to_flush) return false;
+        bool const fails = calls++ == tried;
+        has_failed = has_failed || fails;
+        return fails;
+      }};
+      problem = code_of_any([&] {
+        ckan::reload(*one, own, "orders", headers, loading(*one, other_rows), {.guard = {.observer = stash::silent}});
+      });
+    }
+    one.reset();
+    auto const rows = query("SELECT string_agg(id, ',' ORDER BY id) FROM " + table());
+    auto const words = ckan::detail::words_of(d, "orders");
+    bool const is_whole =
+        (rows == "a" || rows == "c,d") && (problem || rows == "c,d") && words && words->contains("day");
+    BOOST_TEST_INFO("call " << tried << " fails: " << problem.message() << ", rows " << rows);
+    BOOST_TEST(is_whole);
+    bad += !is_whole;
+    failed += problem.failed();
+    if (tried % 20 == 0) BOOST_TEST(dump() == structure);
+  }
+  BOOST_TEST(failed * stride > 100U);
+  support::figure("every call fails", "each call of libpq by a swap", tried / stride, bad);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_swap_test

@@ -1,0 +1,376 @@
+// A table that is built beside the live one and takes its place, in an SQLite file: what hangs on the old one is on the
+// new one, and until then the old one is as it was, rows and all.
+#include <sqlite3.h>
+
+#include <array>
+#include <csignal>
+#include <fstream>
+#include <optional>
+#include <stash/ckan/recover.hpp>
+#include <stash/ckan/reload.hpp>
+#include <thread>
+
+#include "sqlite_datastore_fixture.hpp"
+
+namespace sqlite_swap_test {
+
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using stash::errc;
+using support::code_of;
+using support::message_of;
+namespace ckan = stash::ckan;
+namespace json = boost::json;
+
+namespace {
+
+using row = std::array<std::optional<std::string_view>, 2>;
+
+struct fixture : sqlite_datastore_test::fixture {
+  stash::file_stash store{dir()};
+  ckan::fields const headers{{"id", "numeric", std::nullopt}, {"day", "date", std::nullopt}};
+
+  void execute(std::string const& sql) const {
+    stash::detail::sqlite_connection db{file};
+    db.execute(sql, "test", {});
+  }
+  static auto loading(ckan::sqlite_datastore& d, std::vector<row> rows) {
+    return [&d, rows = std::move(rows)](ckan::fields const& created) {
+      ckan::sqlite_datastore::loader loader{d, "orders", created};
+      for (auto const& one : rows) loader.add(one);
+      loader.finish();
+    };
+  }
+  ckan::reload_report reload(std::vector<row> rows, ckan::reload_options const& options = {}) {
+    return ckan::reload(d, store, "orders", headers, loading(d, std::move(rows)), options);
+  }
+  void make() {
+    reload({row{"1", "a"}, row{"2", "b"}});
+    d.annotate("orders", {{"day", json::object{{"label", "Day"}}}});
+  }
+  /// All that stands in the file but for rows, then the rows.
+  std::vector<std::string> content(bool with_rows = true) const {
+    auto all = query(
+        "SELECT type || '|' || name || '|' || tbl_name || '|' || coalesce(sql, '') FROM sqlite_schema"
+        " WHERE name NOT LIKE '\\_stash%' ESCAPE '\\' AND name NOT LIKE 'sqlite_stat%' ORDER BY type, name");
+    for (auto const& sql :
+         {"SELECT id || '|' || finished FROM _stash_resource ORDER BY id"s,
+          "SELECT resource_id || '|' || position || '|' || id || '|' || coalesce(info, '') FROM _stash_field"
+          " ORDER BY resource_id, position"s,
+          "SELECT "s + (with_rows ? "_id || '|' || id || '|' || day" : "1") + " FROM orders"}) {
+      for (auto& line : query(sql)) all.push_back(std::move(line));
+    }
+    return all;
+  }
+};
+
+std::string payload_of(stash::entry const& e) {
+  std::ifstream file{e.where};
+  std::string header, payload;
+  std::getline(file, header);
+  std::getline(file, payload);
+  return payload;
+}
+
+std::vector<row> const other_rows{row{"3", "c"}, row{"4", "d"}};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(sqlite_swap, fixture)
+
+BOOST_AUTO_TEST_CASE(after_ten_reloads_all_that_hangs_on_the_table_is_as_it_was) {
+  make();
+  execute(
+      "CREATE INDEX by_day ON orders (day DESC) WHERE id > 0;"
+      "CREATE UNIQUE INDEX \"the key\" ON orders (id, day COLLATE NOCASE);"
+      "CREATE INDEX lower_day ON orders (lower(day));"
+      "CREATE TABLE log (text);"
+      "CREATE TRIGGER noting AFTER UPDATE OF day ON orders WHEN new.day <> old.day BEGIN INSERT INTO log VALUES "
+      "(new.day); END;"
+      "CREATE TRIGGER of_log AFTER INSERT ON log BEGIN UPDATE orders SET day = day WHERE id = 1; END;"
+      "CREATE VIEW alias AS SELECT id, day FROM orders;"
+      "CREATE VIEW over AS SELECT count(*) AS n FROM alias;"
+      "CREATE VIEW broken AS SELECT no_such FROM orders;"
+      "CREATE TRIGGER on_alias INSTEAD OF INSERT ON alias BEGIN INSERT INTO orders (id) VALUES (new.id); END;"
+      "CREATE TABLE child (ref INTEGER REFERENCES orders (_id) ON DELETE CASCADE);"
+      "INSERT INTO child VALUES (1), (99);"
+      "CREATE TRIGGER broken_one AFTER DELETE ON child BEGIN SELECT no_such FROM alias; END;"
+      "ANALYZE");
+  auto const before = content(false);
+  for (int i = 0; i < 10; ++i) BOOST_TEST(reload(other_rows).left_behind.empty());
+  BOOST_TEST(content(false) == before, boost::test_tools::per_element());
+  BOOST_TEST((query("SELECT day FROM alias ORDER BY id") == std::vector{"c"s, "d"s}));
+  BOOST_TEST((query("SELECT n FROM over") == std::vector{"2"s}));
+  BOOST_TEST((query("SELECT DISTINCT tbl FROM sqlite_stat1 WHERE tbl = 'orders'") == std::vector{"orders"s}));
+  BOOST_TEST((query("SELECT ref FROM child ORDER BY ref") == std::vector{"1"s, "99"s}));
+  execute("UPDATE orders SET day = 'new' WHERE id = 3");
+  BOOST_TEST((query("SELECT text FROM log") == std::vector{"new"s}));
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name LIKE '%beside%'").empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_failure_before_the_swap_leaves_all_untouched) {
+  make();
+  execute("CREATE UNIQUE INDEX by_day ON orders (day); CREATE VIEW alias AS SELECT id FROM orders;");
+  auto const before = content();
+  auto const is_refused = [&](ckan::fields const& fields, auto load) {
+    auto const problem = code_of([&] { ckan::reload(d, store, "orders", fields, load); });
+    BOOST_TEST(content() == before, boost::test_tools::per_element());
+    BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name LIKE '%beside%'").empty());
+    return problem;
+  };
+  ckan::fields many(2001, {"", "text", std::nullopt});
+  for (std::size_t i = 0; i < many.size(); ++i) many[i].id = "c" + std::to_string(i);
+  BOOST_TEST(is_refused(many, [](auto const&) {}) == errc::mismatch);
+  BOOST_TEST(is_refused({{"_id", "text", std::nullopt}}, [](auto const&) {}) == errc::mismatch);
+  BOOST_TEST(is_refused(headers, loading(d, {row{"1", "x"}, row{"2", "x"}})) == errc::mismatch);  // not unique
+  auto const amid = [&](ckan::fields const& created) {
+    ckan::sqlite_datastore::loader loader{d, "orders", created};
+    for (int i = 0; i < 25'000; ++i) loader.add(row{"1", "x"});
+    throw stash::error{errc::corrupt, "amid"};
+  };
+  BOOST_TEST(is_refused(headers, amid) == errc::corrupt);
+  auto const unfinished = [&](ckan::fields const& created) {
+    ckan::sqlite_datastore::loader loader{d, "orders", created};
+    for (int i = 0; i < 25'000; ++i) loader.add(row{"1", "x"});
+  };
+  BOOST_TEST(is_refused(headers, unfinished) == errc::mismatch);
+  reload(other_rows);
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_carried_over_stops_the_swap_or_is_left_behind_and_set_aside) {
+  make();
+  execute(
+      "ALTER TABLE orders ADD COLUMN extra DEFAULT 7 CHECK (extra > 0);"
+      "CREATE INDEX on_extra ON orders (extra);"
+      "CREATE TRIGGER by_extra AFTER UPDATE OF extra ON orders BEGIN SELECT new.extra; END;"
+      "CREATE VIEW of_extra AS SELECT extra FROM orders;"
+      "CREATE TABLE log (text); CREATE TRIGGER of_log AFTER INSERT ON log BEGIN UPDATE orders SET extra = 1; END;");
+  auto const before = content();
+  auto const why = message_of([&] { reload(other_rows); });
+  for (char const* const what : {"index on_extra", "trigger by_extra", "trigger of_log", "view of_extra",
+                                 "definition of the table", "no such column"}) {
+    BOOST_TEST(why.find(what) != std::string::npos, what << " in " << why);
+  }
+  BOOST_TEST(content() == before, boost::test_tools::per_element());
+  std::vector<std::string> told;
+  auto const report = reload(other_rows, {.guard = {.observer =
+                                                        [&](stash::event const& e) {
+                                                          if (e.kind == stash::event_kind::left_behind)
+                                                            told.emplace_back(e.where);
+                                                        }},
+                                          .leave_behind = true});
+  BOOST_TEST(report.left_behind.size() == 5U);
+  BOOST_TEST((told == std::vector{"definition of the table"s, "index on_extra"s, "trigger by_extra"s, "trigger of_log"s,
+                                  "view of_extra"s}));
+  auto const aside = store.set_aside_entries();
+  BOOST_TEST_REQUIRE(aside.size() == 1U);
+  BOOST_TEST(aside[0].where.find("left_behind") != std::string::npos);
+  auto const kept = json::parse(payload_of(aside[0])).as_object();
+  BOOST_TEST(kept.at("_left_behind").as_array().size() == 5U);
+  BOOST_TEST(kept.at("_left_behind").as_array()[1].at("ddl").as_string() == "CREATE INDEX on_extra ON orders (extra)");
+  BOOST_TEST(kept.contains("day"));
+  BOOST_TEST((query("SELECT name FROM sqlite_schema WHERE type IN ('view', 'trigger')").empty()));
+  reload(other_rows);
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(foreign_keys_that_would_not_hold_any_more_stop_the_swap) {
+  make();
+  execute("CREATE TABLE child (ref INTEGER REFERENCES orders (_id)); INSERT INTO child VALUES (2);");
+  auto const before = content();
+  BOOST_TEST(message_of([&] { reload({row{"1", "x"}}); }).find("child") != std::string::npos);
+  BOOST_TEST(message_of([&] { reload({row{"1", "x"}}, {.leave_behind = true}); }).find("child") != std::string::npos);
+  BOOST_TEST(content() == before, boost::test_tools::per_element());
+  reload(other_rows);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_typed_meanwhile_is_on_the_new_table) {
+  make();
+  auto const report = ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+    ckan::sqlite_datastore person{file};
+    person.annotate("orders", {{"id", json::object{{"label", "typed meanwhile"}}}});
+    execute("UPDATE _stash_field SET info = NULL WHERE id = 'day' AND resource_id = 'orders'");
+    loading(d, other_rows)(created);
+  });
+  BOOST_TEST(report.unplaced.empty());
+  auto const live = d.describe("orders");
+  BOOST_TEST((live->at(0).info == json::object{{"label", "typed meanwhile"}}));
+  BOOST_TEST(!live->at(1).info);
+  ckan::reload(d, store, "orders", {{"day", "text", std::nullopt}}, [&](ckan::fields const&) {
+    ckan::sqlite_datastore{file}.annotate("orders", {{"id", json::object{{"label", "at the last moment"}}}});
+  });
+  auto const aside = store.set_aside_entries();
+  BOOST_TEST_REQUIRE(aside.size() == 1U);
+  BOOST_TEST(payload_of(aside[0]).find("at the last moment") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(readers_see_the_old_rows_until_the_new_ones_are_there) {
+  make();
+  std::vector<row> many(30'000, row{"5", "e"});
+  stash::detail::sqlite_connection reader{file};
+  ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+    loading(d, many)(created);
+    stash::detail::sqlite_statement count{reader, "SELECT count(*) FROM orders", "test", {}};
+    BOOST_TEST((count.step() && count.integer(0) == 2));
+  });
+  BOOST_TEST(d.rows("orders") == many.size());
+}
+
+BOOST_AUTO_TEST_CASE(a_writer_in_the_way_is_waited_for_as_long_as_patience_says) {
+  make();
+  auto const before = content();
+  ::sqlite3_busy_timeout(d.native_handle(), 50);
+  std::optional<stash::detail::sqlite_connection> other;
+  std::optional<stash::detail::sqlite_transaction> writing;
+  int waited = 0;
+  auto const load = [&](ckan::fields const& created) {
+    loading(d, other_rows)(created);
+    other.emplace(file);
+    writing.emplace(*other, "test", "other");
+  };
+  auto const observer = [&](stash::event const& e) { waited += e.kind == stash::event_kind::waiting; };
+  BOOST_TEST(code_of([&] {
+               ckan::reload(d, store, "orders", headers, load, {.guard = {.observer = observer}, .patience = 300ms});
+             }) == errc::busy);
+  BOOST_TEST(waited > 1);
+  writing.reset();
+  d.discard("orders");
+  BOOST_TEST(content() == before, boost::test_tools::per_element());
+  auto const let_go = [&](stash::event const& e) {
+    if (e.kind == stash::event_kind::waiting) writing.reset();
+  };
+  ckan::reload(d, store, "orders", headers, load, {.guard = {.observer = let_go}});
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(another_reload_takes_what_is_built_and_the_first_ends_with_all_as_it_is) {
+  make();
+  stash::memory_stash another;
+  ckan::sqlite_datastore second{file};
+  BOOST_TEST(code_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 loading(d, {row{"9", "x"}})(created);
+                 ckan::reload(second, another, "orders", headers, loading(second, other_rows));
+               });
+             }) == errc::mismatch);
+  BOOST_TEST((query("SELECT day FROM orders ORDER BY _id") == std::vector{"c"s, "d"s}));
+  second.build("orders", headers);
+  BOOST_TEST(code_of([&] { d.swap_in("orders"); }) == errc::mismatch);  // not its own
+}
+
+BOOST_AUTO_TEST_CASE(a_process_killed_anywhere_leaves_the_old_table_or_the_new_one) {
+  make();
+  execute("CREATE INDEX by_day ON orders (day); CREATE VIEW alias AS SELECT id FROM orders;");
+  auto const structure = content(false).size();
+  for (int at = 0; at < 60; ++at) {
+    int const status = support::in_child([&] {
+      ckan::sqlite_datastore one{file};
+      int left = at;
+      ::sqlite3_progress_handler(
+          one.native_handle(), 20,
+          [](void* n) {
+            if (--*static_cast<int*>(n) < 0) ::raise(SIGKILL);
+            return 0;
+          },
+          &left);
+      stash::memory_stash own;
+      ckan::reload(one, own, "orders", headers,
+                   loading(one, at % 2 == 0 ? other_rows : std::vector{row{"1", "a"}, row{"2", "b"}}));
+      return 0;
+    });
+    BOOST_TEST((status == 0 || status == 256 + SIGKILL));
+    auto const days = query("SELECT day FROM orders ORDER BY _id");
+    BOOST_TEST((days == std::vector{"c"s, "d"s} || days == std::vector{"a"s, "b"s}), "killed at " << at);
+    BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name IN ('by_day', 'alias')").size() == 2U);
+    BOOST_TEST((ckan::sqlite_datastore{file}.describe("orders")->at(1).info == json::object{{"label", "Day"}}));
+  }
+  reload(other_rows);
+  BOOST_TEST(content(false).size() == structure);
+  d.build("orders", headers);
+  ckan::sqlite_datastore{file}.discard("orders");
+  BOOST_TEST(content(false).size() == structure);
+}
+
+BOOST_AUTO_TEST_CASE(recover_removes_what_was_built_and_brings_no_deleted_resource_back) {
+  make();
+  auto const dies = [&](ckan::keep keep) {
+    return support::in_child([&] {
+      ckan::sqlite_datastore one{file};
+      ckan::reload(one, store, "orders", headers, [&](auto const&) { ::raise(SIGKILL); }, {.keep = keep});
+      return 0;
+    });
+  };
+  auto const recover = [&] { return ckan::recover(d, store, {.observer = stash::silent}); };
+  BOOST_TEST(dies(ckan::keep::everything) == 256 + SIGKILL);
+  BOOST_TEST(store.entries().size() == 1U);
+  BOOST_TEST(recover().live == 1U);
+  BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name LIKE '%beside%'").empty());
+  BOOST_TEST(store.entries().size() == 1U);
+  d.drop("orders");  // on purpose
+  BOOST_TEST(code_of([&] { ckan::recreate(d, "orders", *store.load<json::object>("orders")); }) == errc::mismatch);
+  auto const report = recover();
+  BOOST_TEST(report.restored == 0U);
+  BOOST_TEST_REQUIRE(report.failed.size() == 1U);
+  auto const why = message_of([&] { std::rethrow_exception(report.failed[0].second); });
+  BOOST_TEST(why.find("deleted on purpose") != std::string::npos);
+  BOOST_TEST(!d.describe("orders"));
+  BOOST_TEST(store.entries().empty());
+  auto const aside = store.set_aside_entries();
+  BOOST_TEST_REQUIRE(aside.size() == 1U);
+  BOOST_TEST(payload_of(aside[0]).find("\"Day\"") != std::string::npos);
+  BOOST_TEST(recover().failed.empty());
+  // What a reload has dropped comes back.
+  make();
+  BOOST_TEST(dies(ckan::keep::words) == 256 + SIGKILL);
+  BOOST_TEST(recover().restored == 1U);
+  BOOST_TEST((d.describe("orders")->at(0).info == json::object{{"label", "Day"}}));
+  // And the same words, left by one way, are not set aside by the other.
+  BOOST_TEST(dies(ckan::keep::everything) == 256 + SIGKILL);
+  reload(other_rows, {.keep = ckan::keep::words});
+  BOOST_TEST(dies(ckan::keep::words) == 256 + SIGKILL);
+  reload(other_rows);
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(what_people_typed_into_a_table_that_a_dead_reload_left_is_newer_than_the_record) {
+  make();
+  for (auto const keep : {ckan::keep::words, ckan::keep::everything}) {
+    auto const before = store.set_aside_entries().size();
+    BOOST_TEST(support::in_child([&] {
+                 ckan::sqlite_datastore one{file};
+                 ckan::reload(one, store, "orders", headers, [](auto const&) { ::raise(SIGKILL); },
+                              {.keep = ckan::keep::words});
+                 return 0;
+               }) == 256 + SIGKILL);
+    execute("UPDATE _stash_field SET info = '{\"label\":\"typed since\"}' WHERE id = 'id'");
+    reload(other_rows, {.guard = {.observer = stash::silent}, .keep = keep});
+    BOOST_TEST((d.describe("orders")->at(0).info == json::object{{"label", "typed since"}}));
+    BOOST_TEST((d.describe("orders")->at(1).info == json::object{{"label", "Day"}}));
+    BOOST_TEST(store.set_aside_entries().size() == before + 1);
+    execute("UPDATE _stash_field SET info = NULL WHERE id = 'id'");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_swap_survives_the_power_cut_when_it_returns) {
+  make();
+  auto const synchronous = [&] {
+    sqlite3_stmt* found = nullptr;
+    ::sqlite3_prepare_v2(d.native_handle(), "PRAGMA synchronous", -1, &found, nullptr);
+    ::sqlite3_step(found);
+    int const level = ::sqlite3_column_int(found, 0);
+    ::sqlite3_finalize(found);
+    return level;
+  };
+  int amid = 0;
+  ckan::reload(d, store, "orders", headers, [&](ckan::fields const&) { amid = synchronous(); });
+  BOOST_TEST(amid == 1);           // NORMAL
+  BOOST_TEST(synchronous() == 2);  // FULL
+  BOOST_CHECK_THROW(ckan::reload(d, store, "orders", headers, [](auto const&) { throw std::runtime_error("x"); }),
+                    std::runtime_error);
+  BOOST_TEST(synchronous() == 2);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_swap_test
