@@ -138,12 +138,12 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   }
 
   /// Commits; with a reason the record is set aside instead of destroyed.
-  void end(char const* reason) {
+  void end(char const* reason, std::exception_ptr const& left = {}) {
     owner_.require_current("commit", key_.key(), detail::parents_guard);
     if (done_) return;
     detail::no_cancel const whole;
     done_ = true;
-    key_.commit(reason);
+    key_.commit(reason, left);
   }
 
   Restore restore_;
@@ -182,6 +182,10 @@ struct guard_access {
   static void supersede(Guard& guard, T const& value) {
     guard.key_.put_again(value, true);
   }
+  template <class Guard>
+  static bool has_not_saved(Guard const& guard) noexcept {
+    return guard.key_.save_error() != nullptr;
+  }
   /// Rolls back, and removes the record then whatever the options say: the resource was never touched.
   template <class Guard>
   static void withdraw(Guard& guard) noexcept {
@@ -192,8 +196,8 @@ struct guard_access {
     }
   }
   template <class Guard>
-  static void commit_and_set_aside(Guard& guard, char const* reason) {
-    guard.end(reason);
+  static void commit_and_set_aside(Guard& guard, char const* reason, std::exception_ptr const& left = {}) {
+    guard.end(reason, left);
   }
 };
 

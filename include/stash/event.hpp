@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <ostream>
@@ -20,11 +21,9 @@ enum class event_kind {
   corrupt,         ///< what stood there is no whole record; a guard sets it aside at `where`, `recover` leaves it there
   restored,        ///< restore returned
   restore_failed,  ///< restore threw, or the lock was lost to another; the record stays
-  committed,       ///< the record is gone, or set aside at `where`
+  committed,       ///< the record is gone, or set aside at `where`; `error`: what a reload had to leave behind
   clear_failed,    ///< after a restore or in a commit, the record could not be removed
-  released,        ///< the record was left for a later run
-  waiting,         ///< a lock of somebody's is in the way, and is waited for; `where` says whose
-  left_behind      ///< what hung on the old resource and not on the new one; `where` is what, `error` why
+  released         ///< the record was left for a later run
 };
 
 /// What an observer is told. `key` and `where` are valid during its call only.
@@ -59,10 +58,6 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
       return "clear_failed";
     case event_kind::released:
       return "released";
-    case event_kind::waiting:
-      return "waiting";
-    case event_kind::left_behind:
-      return "left_behind";
   }
   return "unknown";
 }
@@ -84,6 +79,7 @@ inline constexpr silent_observer silent;
 namespace detail {
 
 inline std::string line_of(event const& e) {
+  constexpr std::size_t longest_reason = 4400;  // bytes: it may list all that was left behind
   std::string line = "stash: " + std::string(stash::to_string(e.kind)) + ' ' + detail::quoted(detail::printable(e.key));
   if (e.age) line += ", age " + std::to_string(std::chrono::floor<std::chrono::seconds>(*e.age).count()) + " s";
   if (!e.where.empty()) line += ", at " + detail::printable(e.where);
@@ -91,7 +87,7 @@ inline std::string line_of(event const& e) {
     try {
       std::rethrow_exception(e.error);
     } catch (std::exception const& problem) {
-      line += ": " + detail::printable(problem.what());
+      line += ": " + detail::printable(problem.what(), longest_reason);
     } catch (...) {
       line += ": something that is not a std::exception";
     }

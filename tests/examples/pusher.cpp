@@ -320,6 +320,34 @@ bool dictionary_is_safe(any_datastore& d, Stash const& store, arguments const& a
   }
 }
 
+ckan::reload_options options_of(arguments const& a, std::function<void(stash::event const&)> observer) {
+  return {.guard = {.observer = std::move(observer)},
+          .keep = a.keep,
+          .leave_behind = a.leave_behind,
+          .patience = std::chrono::seconds{a.patience},
+          .waiting = [](std::string const& who) { log("waiting for a lock of " + who); }};
+}
+
+/// Runs a reload, and says how it ended. `had_words` is read at its end.
+template <class Stash, class F>
+exit_code reported(any_datastore& d, Stash const& store, arguments const& a, bool const& had_words, F reload) {
+  try {
+    ckan::reload_report const report = reload();
+    for (auto const& id : report.unplaced) {
+      log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
+    }
+    return done;
+  } catch (std::exception const& problem) {
+    log(problem.what());
+    auto const* const coded = dynamic_cast<stash::error const*>(&problem);
+    if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
+    bool const is_input = dynamic_cast<input_error const*>(&problem) != nullptr && a.keep == ckan::keep::everything;
+    if (dictionary_is_safe(d, store, a, had_words)) return is_input ? bad_input : failed;
+    log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
+    return not_restored;
+  }
+}
+
 template <class Stash>
 exit_code push(Stash& store, arguments const& a, example::csv_file& csv, ckan::fields const& headers) {
   stash::key const resource = a.resource;
@@ -335,28 +363,14 @@ exit_code push(Stash& store, arguments const& a, example::csv_file& csv, ckan::f
     log_event(e);
     had_words = had_words || e.kind == stash::event_kind::saved || e.kind == stash::event_kind::adopted;
   };
-  try {
-    auto const report =
-        ckan::reload(steps, store, resource, headers,
-                     [&](ckan::fields const& created) { records = load(*datastore, a, created, csv, expected, f); },
-                     {.guard = {.observer = observer},
-                      .keep = a.keep,
-                      .leave_behind = a.leave_behind,
-                      .patience = std::chrono::seconds{a.patience}});
+  return reported(*datastore, store, a, had_words, [&] {
+    auto const report = ckan::reload(
+        steps, store, resource, headers,
+        [&](ckan::fields const& created) { records = load(*datastore, a, created, csv, expected, f); },
+        options_of(a, observer));
     log("loaded " + std::to_string(records) + " rows into " + in_quotes(a.resource));
-    for (auto const& id : report.unplaced) {
-      log("no column " + in_quotes(id) + " any more: what was typed for it is kept, see pusher stashes");
-    }
-    return done;
-  } catch (std::exception const& problem) {
-    log(problem.what());
-    auto const* const coded = dynamic_cast<stash::error const*>(&problem);
-    if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
-    bool const is_input = dynamic_cast<input_error const*>(&problem) != nullptr && a.keep == ckan::keep::everything;
-    if (dictionary_is_safe(*datastore, store, a, had_words)) return is_input ? bad_input : failed;
-    log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
-    return not_restored;
-  }
+    return report;
+  });
 }
 
 exit_code push(arguments const& a) {
@@ -372,6 +386,18 @@ exit_code push(arguments const& a) {
     return done;
   }
   return with_stash(a, [&](auto& store) { return push(store, a, csv, headers); });
+}
+
+exit_code finish(arguments const& a) {
+  return with_stash(a, [&](auto& store) {
+    auto const datastore = open_existing(a);
+    if (!datastore) throw input_error(a.datastore + ": there is no such file");
+    return reported(*datastore, store, a, true, [&] {
+      auto const report = ckan::finish_reload(*datastore, store, a.resource, options_of(a, log_event));
+      log("what an earlier push had built is in place of " + in_quotes(a.resource));
+      return report;
+    });
+  });
 }
 
 exit_code annotate(arguments const& a) {
@@ -491,14 +517,16 @@ int main(int argc, char** argv) {
     for (auto* const sub : subs) sub->add_option(option, value, help)->required();
   };
   auto* const pushing = add("push", "load FILE.csv into a table, in place of the one that is there", push);
+  auto* const finishing = add("finish", "end a push that locks of others kept from its end", finish);
   auto* const annotating = add("annotate", "type words into the Data Dictionary", annotate);
   auto* const showing = add("show", "print a live resource as JSON", show);
   auto* const listing = add("stashes", "list what is stashed, and what was set aside", stashes);
   auto* const recovering = add("recover", "restore the dictionaries of jobs that died", recover);
-  needs({pushing, annotating, showing, recovering}, "--datastore", a.datastore, "sqlite:FILE or postgresql://...");
-  needs({pushing, listing, recovering}, "--stash", a.stash,
+  needs({pushing, finishing, annotating, showing, recovering}, "--datastore", a.datastore,
+        "sqlite:FILE or postgresql://...");
+  needs({pushing, finishing, listing, recovering}, "--stash", a.stash,
         "where the stash is: DIRECTORY, sqlite:FILE, postgresql://... or journal:DIRECTORY");
-  needs({pushing, annotating, showing}, "--resource", a.resource, "the resource's id");
+  needs({pushing, finishing, annotating, showing}, "--resource", a.resource, "the resource's id");
   needs({pushing}, "FILE.csv", a.file,
         "the rows, UTF-8, with a header; an empty line is no row, but in a file of one column a row of NULL");
   needs({annotating}, "DICTIONARY.json", a.file,
@@ -510,10 +538,12 @@ int main(int argc, char** argv) {
                    "words: it is dropped first, and what people typed is kept")
       ->transform(CLI::CheckedTransformer(keeps))
       ->option_text("everything|words");
-  pushing->add_flag("--leave-behind", a.leave_behind,
-                    "leave behind what cannot be carried over, as an index on a column that is gone");
-  pushing->add_option("--patience", a.patience, "how many seconds to wait for locks of others at the end")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}));
+  for (auto* const sub : {pushing, finishing}) {
+    sub->add_flag("--leave-behind", a.leave_behind,
+                  "leave behind what cannot be carried over, as an index on a column that is gone");
+    sub->add_option("--patience", a.patience, "how many seconds to wait for locks of others at the end")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1'000'000}));
+  }
   auto const steps = CLI::IsMember({"before-drop", "after-drop", "after-create", "mid-load", "before-commit"});
   auto* const failing = pushing->add_option("--fail-at", a.fail_at, "throw at this step")->check(steps);
   pushing->add_option("--crash-at", a.crash_at, "die of SIGKILL at this step")->check(steps)->excludes(failing);

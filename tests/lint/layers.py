@@ -21,7 +21,8 @@ LAYERS = [
     "detail/guard/",
     "delete_guard.hpp delete_guards.hpp recover.hpp",
     "stash.hpp",
-    "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/swap.hpp ckan/datastore.hpp",
+    "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/swap.hpp ckan/datastore.hpp"
+    " ckan/recreate.hpp ckan/reload_options.hpp",
     "detail/ckan/",
     "ckan/",
     "testing/ testing/checks/",

@@ -257,7 +257,7 @@ def test_an_alias_survives_a_push_and_can_be_left_behind(pg_annotated):
     narrow = pg_annotated.file("narrow.csv", "weather,date\nrain,2012-01-01\n")
     assert "view public.wet" in pg_annotated.push(narrow, exits=1).stderr
     told = pg_annotated.push(narrow, "--leave-behind").stderr
-    assert 'left_behind "weather", at view public.wet' in told
+    assert "left behind: view public.wet" in told
     assert pg_annotated.sql("SELECT count(*) FROM pg_class WHERE relname = 'wet'") == [("0",)]
     (entry,) = pg_annotated.aside()
     assert "left_behind" in entry.where

@@ -242,9 +242,12 @@ class postgres_datastore {
   /// functions, policies and rules that depend on it. Indexes are made and the statistics of the planner taken before.
   /// Returns what was left behind.
   ///
-  /// Throws `errc::mismatch` where nothing was built, rows were added by a loader that was not finished, or something
-  /// cannot be carried over and `leave_behind` is not said; `errc::busy` where others have locks in the way, for longer
-  /// than `patience`. Then the live table is as it was, and what was built stays, for another try or for `discard`.
+  /// It may have been built by another object, which gave up at its swap.
+  ///
+  /// Throws `errc::mismatch` where nothing was built, or not to its end, rows were added by a loader that was not
+  /// finished, or something cannot be carried over and `leave_behind` is not said; `errc::busy` where others have locks
+  /// in the way, for longer than `patience`. Then the live table is as it was, and what was built stays, for another
+  /// try or for `discard`.
   std::vector<left_behind> swap_in(std::string_view id, swap_options const& options = {}) {
     operation const op{"swap", id};
     return detail::postgres_beside{*session_, op}.swap_in(options);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/guard_options.hpp>
@@ -23,12 +24,15 @@ struct reload_options {
   /// Where the datastore cannot build beside, it is `keep::words`.
   ckan::keep keep = ckan::keep::everything;
   /// true: what hangs on the old table and cannot be carried over (an index on a column that is gone) is left behind:
-  /// its statements are set aside in the stash, and it is told (`event_kind::left_behind`). false: that stops the
+  /// its statements are set aside in the stash, and `event_kind::committed` tells of it. false: that stops the
   /// reload.
   bool leave_behind = false;
   /// How long to try to take the old table's place while others have locks on it. After that what was built stays, for
   /// `finish_reload`.
   std::chrono::milliseconds patience{std::chrono::minutes(10)};
+  /// Called with who has such a lock: process id, name and since when, where the datastore can tell. Without it, a line
+  /// on standard error.
+  std::function<void(std::string const& who)> waiting{};
 };
 
 /// What `reload` returns.

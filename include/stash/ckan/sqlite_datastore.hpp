@@ -163,10 +163,12 @@ class sqlite_datastore {
   /// file is in WAL mode. What hangs on the live table is carried over: indexes, triggers, views, foreign keys of other
   /// tables, and SQLite's statistics (ANALYZE). Returns what was left behind.
   ///
-  /// Throws `errc::mismatch` where nothing was built, rows were added by a loader that was not finished, or something
-  /// cannot be carried over and `leave_behind` is not said (a foreign key that would not hold any more never is left);
-  /// `errc::busy` where others write for longer than `patience`. Then the live table is as it was, and what was built
-  /// stays, for another try or for `discard`.
+  /// It may have been built by another object, which gave up at its swap.
+  ///
+  /// Throws `errc::mismatch` where nothing was built, or not to its end, rows were added by a loader that was not
+  /// finished, or something cannot be carried over and `leave_behind` is not said (a foreign key that would not hold
+  /// any more never is left); `errc::busy` where others write for longer than `patience`. Then the live table is as it
+  /// was, and what was built stays, for another try or for `discard`.
   std::vector<left_behind> swap_in(std::string_view id, swap_options const& options = {}) {
     return detail::sqlite_beside{catalog_, builds_, {"swap", id}}.swap_in(options);
   }

@@ -45,15 +45,13 @@ class postgres_beside {
   }
 
   std::vector<left_behind> swap_in(swap_options const& options) {
-    auto const* const built = session_.built(id_);
-    if (built == nullptr) detail::refuse(op_, "nothing was built for it");
     take_lock();
-    if (oid(session_.beside()) != *built) detail::refuse(op_, "what was built is gone, or another's");
-    detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
+    require_built();
     stash::detail::postgres_table_swap swap{
         db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
     auto const end = std::chrono::steady_clock::now() + options.patience;
     swap.prepare();
+    note_complete();
     for (int unprepared = 0;;) {
       try {
         if (try_swap(swap, options)) break;
@@ -119,6 +117,27 @@ class postgres_beside {
       session_.run(db_, "SELECT pg_advisory_unlock($1::text::bigint)::text", {lock_id()}, op_);
     } catch (...) {  // a session that was lost has none
     }
+  }
+
+  /// That what stands beside the live table has all its rows, and was built by this object, or by one that gave up when
+  /// it was complete.
+  void require_built() {
+    auto const found = detail::find_table(session_, db_, op_, session_.beside());
+    if (!found) detail::refuse(op_, "nothing was built for it");
+    auto const now = *oid(session_.beside());
+    if (found->is_complete) session_.note_built(id_, now);
+    auto const* const built = session_.built(id_);
+    if (built == nullptr || *built != now) detail::refuse(op_, "what was built is not complete, or another's");
+    detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
+  }
+  void note_complete() const {
+    auto const found = detail::find_table(session_, db_, op_, session_.beside());
+    std::string mark(detail::unfinished);
+    mark.append("\n").append(detail::complete).append(detail::remark_on_table(found->remarks).value_or(""));
+    detail::datastore_transaction all{session_, db_, op_};
+    session_.run_all(
+        db_, "COMMENT ON TABLE " + session_.name_in(db_, session_.beside(), id_) + " IS " + db_.literal(mark), op_);
+    all.commit();
   }
 
   void make_schema() const {

@@ -23,10 +23,12 @@
 namespace stash::inline v1::ckan::detail {
 
 inline constexpr std::string_view unfinished = "stash: unfinished";
+/// A line behind the mark: the table has all its rows, and but needs to take the live one's place.
+inline constexpr std::string_view complete = "stash: complete\n";
 
 /// A table as it is found, with an unfinished mark or without.
 struct found_table {
-  bool is_unfinished = false;
+  bool is_unfinished = false, is_complete = false;
   fields all;
   boost::json::object remarks;
 };
@@ -42,6 +44,9 @@ inline void take_table_comment(found_table& found, std::string_view text) {
     found.is_unfinished = rest.empty() || rest.front() == '\n';
     if (rest.empty()) return;
     if (found.is_unfinished) text = rest.substr(1);
+    found.is_complete = found.is_unfinished && text.starts_with(complete);
+    if (found.is_complete) text.remove_prefix(complete.size());
+    if (text.empty()) return;
   }
   found.remarks.emplace("comment", text);
 }

@@ -47,11 +47,11 @@ class sqlite_beside {
   }
 
   std::vector<left_behind> swap_in(swap_options const& options) {
-    if (!builds_.contains(op_.subject)) catalog_.refuse(op_, "nothing was built for it");
     catalog_.sync_each_commit(op_);
     auto const end = std::chrono::steady_clock::now() + options.patience;
     for (;;) {
       try {
+        note_complete();
         return try_swap(options);
       } catch (error const& problem) {
         bool const is_locked = problem.code().category() == stash::detail::sqlite_category() &&
@@ -75,6 +75,8 @@ class sqlite_beside {
   }
 
  private:
+  static constexpr std::int64_t complete = -1;  // instead of its number
+
   stash::detail::sqlite_statement statement(std::string const& sql) const { return {db_, sql, op_.name, op_.subject}; }
   std::optional<std::int64_t> number() const {
     if (!catalog_.has_resources()) return std::nullopt;
@@ -82,12 +84,25 @@ class sqlite_beside {
     return row.bind(table_).step() ? std::optional(row.integer(0)) : std::nullopt;
   }
 
+  /// That what stands beside the live table has all its rows, and was built by this object, or by one that gave up when
+  /// it was complete.
+  void note_complete() {
+    stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+    auto const now = number();
+    if (!now) catalog_.refuse(op_, "nothing was built for it");
+    auto const built = builds_.find(op_.subject);
+    bool const is_ours = built != builds_.end() && built->second == *now;
+    if (!is_ours && *now != complete) catalog_.refuse(op_, "what was built is not complete, or another's");
+    catalog_.refuse_lost_rows(table_, op_);
+    statement("UPDATE _stash_resource SET finished = ? WHERE id = ?").bind(complete).bind(table_).run();
+    all.commit();
+  }
+
   std::vector<left_behind> try_swap(swap_options const& options) {
     std::string const id(op_.subject);
     stash::detail::sqlite_names_stay const names{db_, op_};
     stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
-    if (number() != builds_.find(id)->second) catalog_.refuse(op_, "what was built is gone, or another's");
-    catalog_.refuse_lost_rows(table_, op_);
+    if (number() != complete) catalog_.refuse(op_, "what was built is gone");
     catalog_.refuse_foreign_table(op_);
     bool const is_first = !catalog_.is_finished(id, op_);
     table_words words = catalog_.words_of(table_, op_);

@@ -184,7 +184,7 @@ class guarded_key : guarded_checks<Stash, T> {
   }
 
   /// Removes the record, or, with a reason, sets it aside.
-  void commit(char const* reason) {
+  void commit(char const* reason, std::exception_ptr const& left = {}) {
     std::string where;
     try {
       if (clearable_) {
@@ -195,7 +195,7 @@ class guarded_key : guarded_checks<Stash, T> {
       clear_failed(std::current_exception());
       throw;
     }
-    committed(where);
+    tell(event_kind::committed, {.where = where, .error = left});
   }
 
   // `commit` in parts.

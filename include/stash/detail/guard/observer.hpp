@@ -25,7 +25,7 @@ struct event_details {
 /// anyway: detail/guard/guarded_key.hpp does not tell it here then.)
 constexpr bool is_heard_by_default(event_kind kind) noexcept {
   return kind == event_kind::corrupt || kind == event_kind::save_failed || kind == event_kind::restore_failed ||
-         kind == event_kind::clear_failed || kind == event_kind::left_behind;
+         kind == event_kind::clear_failed;
 }
 
 /// What the observer throws is dropped: telling must not change what happens. The line's text is `line_of` in
@@ -34,7 +34,8 @@ inline void tell(observer const& to, event_kind kind, key const& k, event_detail
   try {
     event const e{kind, k, d.age, d.where, d.error};
     if (to) return to(e);
-    if (!detail::is_heard_by_default(kind)) return;
+    bool const is_loss = kind == event_kind::committed && d.error;
+    if (!detail::is_heard_by_default(kind) && !is_loss) return;
     detail::write_to_standard_error(detail::line_of(e) + '\n');
   } catch (...) {
   }
