@@ -1,5 +1,5 @@
-// Moves a CSV file into a table that is dropped and built anew each time, and keeps the words that people
-// typed into its Data Dictionary, whatever happens in between. Copy it and put your own datastore in.
+// Loads a CSV file into a table in place of the one that is there, and keeps all else: the words that people typed into
+// its Data Dictionary, and what hangs on the table, whatever happens in between. Copy it and put your own datastore in.
 #include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -77,6 +77,7 @@ class any_datastore {
   virtual std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const&) = 0;
   virtual void discard(std::string_view id) = 0;
   virtual bool is_deleted(std::string_view id) = 0;
+  virtual std::vector<std::string> leftovers() = 0;
   virtual std::optional<ckan::table_words> unfinished(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
   virtual std::uint64_t rows_of(std::string_view id) = 0;
@@ -103,6 +104,7 @@ class datastore_of final : public any_datastore {
     return datastore_.swap_in(id, how);
   }
   void discard(std::string_view id) override { datastore_.discard(id); }
+  std::vector<std::string> leftovers() override { return datastore_.leftovers(); }
   bool is_deleted(std::string_view id) override {
     if constexpr (requires { datastore_.is_deleted(id); }) return datastore_.is_deleted(id);
     return false;

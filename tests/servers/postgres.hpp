@@ -50,7 +50,7 @@ struct schema {
   }
   std::string quoted() const { return quoted(name); }
   /// Where a datastore builds the tables that will take the place of those here.
-  std::string beside() const { return quoted("stash_beside_" + name); }
+  std::string beside(std::string const& role = "postgres") const { return quoted("stash_beside_" + name + '_' + role); }
   static std::string quoted(std::string const& text) {
     std::string out = "\"";
     for (char const c : text) out += c == '"' ? "\"\"" : std::string(1, c);

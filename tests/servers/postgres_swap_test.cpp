@@ -9,6 +9,7 @@
 #include <random>
 #include <sstream>
 #include <stash/ckan/postgres_datastore.hpp>
+#include <stash/ckan/recover.hpp>
 #include <stash/ckan/reload.hpp>
 #include <thread>
 
@@ -271,9 +272,8 @@ BOOST_AUTO_TEST_CASE(a_role_that_may_not_is_told_before_anything_happens) {
     BOOST_TEST(said.find(what) != std::string::npos, said);
   };
   query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + reader.quoted);
-  query("DROP SCHEMA " + beside());
   is_told("CREATE SCHEMA");
-  query("CREATE SCHEMA " + beside() + " AUTHORIZATION " + reader.quoted);
+  query("CREATE SCHEMA " + beside(reader.name) + " AUTHORIZATION " + reader.quoted);
   is_told("may not replace it");
   query("ALTER TABLE " + table() + " OWNER TO " + reader.quoted);
   query("REVOKE CREATE ON SCHEMA " + quoted() + " FROM " + reader.quoted);
@@ -456,8 +456,6 @@ BOOST_AUTO_TEST_CASE(a_lock_that_is_never_let_go_ends_the_reload_with_all_as_it_
   BOOST_TEST(difference(before, content()) == "");
   query("COMMENT ON COLUMN " + table() + ".id IS 'typed while it waited'");
   ckan::postgres_datastore later{server(), {.schema = name}};
-  BOOST_TEST(code_of([&] { ckan::finish_reload(later, store, "orders"); }) == errc::busy);  // the other may try again
-  { ckan::postgres_datastore const gone = std::move(d); }
   BOOST_TEST(ckan::finish_reload(later, store, "orders").left_behind.empty());
   BOOST_TEST(query("SELECT string_agg(id, ',' ORDER BY id) FROM " + table()) == "c,d");
   BOOST_TEST(later.describe("orders")->at(0).comment.value_or("") == "typed while it waited");
@@ -507,6 +505,178 @@ BOOST_AUTO_TEST_CASE(a_load_that_was_not_finished_is_not_swapped) {
              }) == errc::mismatch);
   BOOST_TEST(difference(before, content()) == "");
   BOOST_TEST(code_of([&] { d.swap_in("orders"); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(rows_go_where_the_job_that_loads_them_means) {
+  make();
+  ckan::postgres_datastore other{server(), {.schema = name}};
+  BOOST_TEST(message_of([&] {
+               ckan::reload(d, store, "orders", headers, loading(other, other_rows));
+             }).find("rows were added to the live table") != std::string::npos);
+  BOOST_TEST(d.rows("orders") == 4U);
+  // A reload that gave up at its swap takes no rows of another.
+  client locking{server() + "?application_name=dashboard"};
+  locking("BEGIN");
+  locking("LOCK TABLE " + table() + " IN ACCESS SHARE MODE");
+  auto const hurried = [&] { reload(other_rows, {.patience = 100ms, .waiting = [](auto const&) {}}); };
+  BOOST_TEST(code_of(hurried) == errc::busy);
+  locking("COMMIT");
+  reload("x,1,2026-11-22\n", {.keep = ckan::keep::words});
+  BOOST_TEST(d.rows("orders") == 1U);
+  // Nor does a loader go on in what another has built since.
+  d.build("orders", headers);
+  ckan::postgres_datastore::loader mine{d, "orders", headers};
+  query("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE application_name = 'stash'");
+  ckan::postgres_datastore second{server(), {.schema = name}};
+  second.build("orders", headers);
+  BOOST_TEST(code_of([&] { mine.add_csv(other_rows); }));
+  BOOST_TEST(code_of([&] { ckan::postgres_datastore::loader{d, "orders", headers}; }) == errc::mismatch);
+  loading(second, "y,1,2026-11-22\n")(headers);
+  second.swap_in("orders");
+  BOOST_TEST(query("SELECT string_agg(id, ',') FROM " + table()) == "y");
+  BOOST_TEST(d.leftovers().empty());
+}
+
+BOOST_AUTO_TEST_CASE(nobody_sees_through_what_is_built_what_row_security_hides) {
+  make();
+  query("ALTER TABLE " + table() + " ENABLE ROW LEVEL SECURITY");
+  query("ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO PUBLIC");
+  query("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC");
+  query("DROP SCHEMA " + beside());
+  bool is_hidden = false;
+  ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+    loading(d, other_rows)(created);
+    client other{support::info("user='" + reader.name + '\'')};
+    is_hidden = code_of([&] { other("SELECT count(*)::text FROM " + beside() + ".orders"); }) == sqlstate("42501");
+  });
+  query("ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SCHEMAS FROM PUBLIC");
+  query("ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM PUBLIC");
+  BOOST_TEST(is_hidden);
+}
+
+BOOST_AUTO_TEST_CASE(a_schema_of_anothers_is_not_built_in) {
+  make();
+  query("DROP SCHEMA " + beside());
+  query("CREATE SCHEMA " + beside() + " AUTHORIZATION " + reader.quoted);
+  BOOST_TEST(message_of([&] { reload(other_rows); }).find("is role " + reader.name + "'s") != std::string::npos);
+  query("DROP SCHEMA " + beside());
+}
+
+BOOST_AUTO_TEST_CASE(what_an_owner_wrote_runs_as_the_owner) {
+  make();
+  query("CREATE TABLE " + quoted() + ".ran_as (who text)");
+  query("GRANT INSERT, SELECT ON " + quoted() + ".ran_as TO PUBLIC");
+  query("GRANT USAGE ON SCHEMA " + quoted() + " TO PUBLIC");
+  query("CREATE FUNCTION " + quoted() + ".tell() RETURNS void LANGUAGE sql AS $$ INSERT INTO " + quoted() +
+        ".ran_as VALUES (current_user) $$");
+  query("CREATE FUNCTION " + quoted() + ".lie(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM " +
+        quoted() + ".tell(); RETURN $1; END $$");
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  query("CREATE INDEX by_lie ON " + table() + " (" + quoted() + ".lie(id))");
+  query("CREATE MATERIALIZED VIEW " + quoted() + ".m AS SELECT " + quoted() + ".lie(id) FROM " + table());
+  query("ALTER MATERIALIZED VIEW " + quoted() + ".m OWNER TO " + owner.quoted);
+  query("TRUNCATE " + quoted() + ".ran_as");
+  reload(other_rows);
+  BOOST_TEST(query("SELECT string_agg(DISTINCT who, ',') FROM " + quoted() + ".ran_as") == owner.name);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_granted_or_revoked_amid_the_swap_counts) {
+  make();
+  query("GRANT SELECT (day) ON " + table() + " TO " + reader.quoted);
+  query("CREATE MATERIALIZED VIEW " + quoted() + ".slow AS SELECT count(*), pg_sleep(0.3)::text FROM " + table());
+  std::thread person{[&] {
+    client other{server() + "?application_name=person"};
+    while (other("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%REFRESH%' AND application_name ="
+                 " 'stash'") == "0") {
+      std::this_thread::sleep_for(1ms);
+    }
+    other("REVOKE SELECT (day) ON " + table() + " FROM " + reader.quoted);
+  }};
+  reload(other_rows);
+  person.join();
+  BOOST_TEST(query("SELECT has_column_privilege('" + reader.name + "', '" + table() + "', 'day', 'SELECT')::text") ==
+             "false");
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_statement_is_no_reason_to_leave_something_behind) {
+  make();
+  query("CREATE FUNCTION " + quoted() +
+        ".slow(text) RETURNS text IMMUTABLE LANGUAGE sql AS"
+        " $$ SELECT CASE WHEN pg_sleep(0.4) IS NULL THEN $1 ELSE $1 END $$");
+  query("CREATE INDEX keep_me ON " + table() + " (" + quoted() + ".slow(id))");
+  std::thread person{[&] {
+    client other{server() + "?application_name=person"};
+    while (other("SELECT count(pg_cancel_backend(pid))::text FROM pg_stat_activity WHERE query LIKE '%CREATE INDEX%'"
+                 " AND application_name = 'stash'") == "0") {
+      std::this_thread::sleep_for(1ms);
+    }
+  }};
+  BOOST_TEST(code_of([&] { reload(other_rows, {.leave_behind = true}); }) == sqlstate("57014"));
+  person.join();
+  BOOST_TEST(query("SELECT to_regclass('" + quoted() + ".keep_me')::text") != "");
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(words_that_were_typed_meanwhile_are_newer_than_those_of_a_reload_that_failed) {
+  make();
+  query("CREATE FUNCTION " + quoted() + ".f(" + table() + ") RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  std::vector<stash::event_kind> told;
+  auto const hear = [&](stash::event const& e) { told.push_back(e.kind); };
+  BOOST_TEST(code_of([&] {
+               ckan::reload(d, store, "orders", headers,
+                            [&](ckan::fields const&) {
+                              query("COMMENT ON COLUMN " + table() + ".day IS ' {\"_info\":{\"label\":\"newer\"}}'");
+                            },
+                            {.guard = {.observer = hear}});
+             }) == errc::mismatch);
+  BOOST_TEST((told == std::vector{stash::event_kind::saved, stash::event_kind::restored}));
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(recover_removes_what_was_built_for_a_table_without_words) {
+  reload(other_rows);
+  BOOST_TEST(support::in_child([&] {
+               ckan::postgres_datastore one{server(), {.schema = name}};
+               one.build("orders", headers);
+               ::raise(SIGKILL);
+               return 0;
+             }) == 256 + SIGKILL);
+  BOOST_TEST((d.leftovers() == std::vector<std::string>{"orders"}));
+  ckan::recover(d, store);
+  BOOST_TEST(d.leftovers().empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_made_as_it_was_is_refused_before_the_load) {
+  make();
+  bool is_loaded = false;
+  auto const is_refused = [&](std::vector<std::string> const& with, std::vector<std::string> const& without) {
+    for (auto const& sql : with) query(sql);
+    auto const why = message_of([&] {
+      ckan::reload(d, store, "orders", headers, [&](auto const&) { is_loaded = true; },
+                   {.guard = {.observer = stash::silent}, .leave_behind = true});
+    });
+    for (auto const& sql : without) query(sql);
+    return why.find("cannot be made anew") != std::string::npos;
+  };
+  std::string const t = table(), s = quoted() + '.';
+  BOOST_TEST(is_refused({"CREATE TABLE " + s + "kid () INHERITS (" + t + ")"}, {"DROP TABLE " + s + "kid"}));
+  BOOST_TEST(is_refused({"CREATE TABLE " + s + "mum ()", "ALTER TABLE " + t + " INHERIT " + s + "mum"},
+                        {"ALTER TABLE " + t + " NO INHERIT " + s + "mum"}));
+  BOOST_TEST(is_refused({"ALTER TABLE " + t + " ADD n int GENERATED ALWAYS AS IDENTITY (INCREMENT 5)"},
+                        {"ALTER TABLE " + t + " DROP n"}));
+  BOOST_TEST(
+      is_refused({"CREATE SEQUENCE " + s + "own", "ALTER TABLE " + t + " ALTER _id SET DEFAULT nextval('" + s + "own')",
+                  "DROP SEQUENCE " + s + "orders__id_seq"},
+                 {}));
+  BOOST_TEST(!is_loaded);
+}
+
+BOOST_AUTO_TEST_CASE(the_key_keeps_its_type) {
+  make();
+  query("ALTER TABLE " + table() + " ALTER _id TYPE bigint");
+  auto const before = dump();
+  reload(other_rows);
+  BOOST_TEST(difference(before, dump()) == "");
 }
 
 BOOST_AUTO_TEST_CASE(ckans_count_of_rows_is_forgotten) {

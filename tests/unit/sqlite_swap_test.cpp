@@ -173,14 +173,64 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_carried_over_stops_the_swap_or_is_left_behin
   BOOST_TEST(store.set_aside_entries().size() == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(what_somebody_made_of_a_column_stops_the_swap) {
+  make();
+  execute("ALTER TABLE orders ADD COLUMN note");
+  BOOST_TEST(message_of([&] { reload(other_rows); }).find("column note") != std::string::npos);
+  reload(other_rows, {.leave_behind = true});
+  execute(
+      "ALTER TABLE orders RENAME TO o; CREATE TABLE orders (_id INTEGER PRIMARY KEY, \"id\" INTEGER, day TEXT); DROP "
+      "TABLE o");
+  BOOST_TEST(message_of([&] { reload(other_rows); }).find("column id") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(a_trigger_with_a_tables_name_is_set_aside_as_what_it_is) {
+  make();
+  execute(
+      "ALTER TABLE orders ADD COLUMN extra; CREATE TRIGGER orders AFTER UPDATE ON orders BEGIN SELECT new.extra; END");
+  auto const report = reload(other_rows, {.leave_behind = true});
+  BOOST_TEST(report.left_behind.back().ddl.starts_with("CREATE TRIGGER"));
+}
+
+BOOST_AUTO_TEST_CASE(rows_go_where_the_job_that_loads_them_means) {
+  make();
+  // Into the live table, through another object: the new table would not have them.
+  BOOST_TEST(message_of([&] {
+               ckan::sqlite_datastore other{file};
+               ckan::reload(d, store, "orders", headers, loading(other, other_rows));
+             }).find("rows were added to the live table") != std::string::npos);
+  BOOST_TEST(d.rows("orders") == 4U);
+  // What was built and could not be put in its place takes no rows of another job's.
+  d.build("orders", headers);
+  ckan::reload(d, store, "orders", headers, loading(d, other_rows), {.keep = ckan::keep::words});
+  BOOST_TEST(d.rows("orders") == 2U);
+  // Nor does what another builds, and its table is not another's to remove.
+  ckan::sqlite_datastore second{file};
+  d.build("orders", headers);
+  ckan::sqlite_datastore::loader mine{d, "orders", headers};
+  second.build("orders", headers);
+  BOOST_TEST(code_of([&] { mine.add(other_rows[0]); }) == errc::mismatch);
+  d.discard("orders");
+  BOOST_TEST((second.leftovers() == std::vector{"orders"s}));
+  loading(second, {row{"7", "x"}})(headers);
+  second.swap_in("orders");
+  BOOST_TEST((query("SELECT day FROM orders") == std::vector{"x"s}));
+}
+
 BOOST_AUTO_TEST_CASE(foreign_keys_that_would_not_hold_any_more_stop_the_swap) {
   make();
-  execute("CREATE TABLE child (ref INTEGER REFERENCES orders (_id)); INSERT INTO child VALUES (2);");
+  execute(
+      "CREATE TABLE child (ref INTEGER REFERENCES orders (_id)); INSERT INTO child VALUES (2);"
+      "CREATE UNIQUE INDEX by_id ON orders (id); CREATE TABLE other (ref REFERENCES orders (id));"
+      "INSERT INTO other VALUES (1), (9)");
+  BOOST_TEST(message_of([&] {
+               reload({row{"9", "x"}, row{"2", "y"}});
+             }).find("other") != std::string::npos);  // one for one
   auto const before = content();
   BOOST_TEST(message_of([&] { reload({row{"1", "x"}}); }).find("child") != std::string::npos);
   BOOST_TEST(message_of([&] { reload({row{"1", "x"}}, {.leave_behind = true}); }).find("child") != std::string::npos);
   BOOST_TEST(content() == before, boost::test_tools::per_element());
-  reload(other_rows);
+  reload({row{"1", "x"}, row{"3", "y"}});
 }
 
 BOOST_AUTO_TEST_CASE(what_is_typed_meanwhile_is_on_the_new_table) {

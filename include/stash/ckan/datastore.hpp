@@ -7,6 +7,7 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/swap.hpp>
 #include <stash/error.hpp>
+#include <stash/json_serializer.hpp>
 #include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
@@ -90,6 +91,13 @@ inline data_dictionary marked(data_dictionary const& dictionary, bool is_not_dro
   }
   if (is_not_dropped) result.emplace(not_dropped_key, true);
   return result;
+}
+
+/// Whether they would be saved as the same bytes. (Boost.JSON 1.81 copies what `==` compares in objects, in a function
+/// that ends the program where memory runs out.)
+inline bool is_same_text(data_dictionary const& a, data_dictionary const& b) {
+  json_serializer const json;
+  return json.serialize(a) == json.serialize(b);
 }
 
 /// `newer` goes before what is in `older`.

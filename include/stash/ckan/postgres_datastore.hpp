@@ -160,6 +160,7 @@ class postgres_datastore {
   void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
     operation const op{"create", id};
     auto& db = session_->connected(op);
+    session_->forget_built(id);
     detail::change all{*session_, db, op};
     auto const types = detail::check_table(*session_, db, op, columns, remarks);
     detail::find_table(*session_, db, op);
@@ -187,6 +188,7 @@ class postgres_datastore {
   void drop(std::string_view id) {
     operation const op{"drop", id};
     auto& db = session_->connected(op);
+    session_->forget_built(id);
     detail::change all{*session_, db, op};
     if (detail::find_table(*session_, db, op)) session_->run(db, "DROP TABLE " + session_->name_of(db, id), op);
     all.commit();
@@ -228,7 +230,7 @@ class postgres_datastore {
   ///
   /// Throws as `create`, but not where the resource exists; `errc::busy` where another session builds it;
   /// `errc::mismatch` where something depends on the live table that no new one could serve; 42501 where this role may
-  /// not replace the live table, may make no schema `stash_beside_<schema>`, or where CKAN's roles (those of
+  /// not replace the live table, may make no schema `stash_beside_<schema>_<role>`, or where CKAN's roles (those of
   /// `_table_metadata`) could not use a first table of this role's.
   void build(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
     operation const op{"build", id};
@@ -258,6 +260,19 @@ class postgres_datastore {
   void discard(std::string_view id) {
     operation const op{"discard", id};
     detail::postgres_beside{*session_, op}.discard();
+  }
+
+  /// The resources for which there is a table that this role has built and not put in its place. Thread safety as all.
+  std::vector<std::string> leftovers() const {
+    operation const op{"leftovers", {}};
+    auto& db = session_->connected(op);
+    auto const found = session_->run(db,
+                                     "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid ="
+                                     " c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' ORDER BY 1",
+                                     {session_->beside()}, op);
+    std::vector<std::string> result;
+    for (int i = 0; i < found.rows(); ++i) result.push_back(found.text(i, 0));
+    return result;
   }
 
   /// How many rows the table has, finished or not: counted one by one. Throws 42P01 where there is no table.

@@ -43,7 +43,7 @@ class postgres_datastore::loader {
         columns_(columns.size()),
         tell_(std::move(tell)),
         db_(d.session_->connected(op())),
-        table_(d.session_->name_for_load(db_, id)) {
+        table_(d.session_->name_for_load(db_, id, op())) {
     for (field const& f : columns) names_ += (names_.empty() ? "" : ", ") + db_.identifier(f.id);
     d.session_->run(db_, "SELECT " + names_ + " FROM " + table_ + " LIMIT 0", op());
   }
@@ -94,6 +94,7 @@ class postgres_datastore::loader {
   /// The table is marked before the first row: a load of which nothing is left must show, too.
   stash::detail::postgres_copy& copy() {
     if (copy_) return *copy_;
+    session_.name_for_load(db_, id_, op());  // throws where another's table has its name now
     auto const until = [this] { return session_.end(); };
     mark_.emplace(db_, table_, session_.lock_id(id_, "load"), op(), until);
     all_.emplace(session_, db_, op());

@@ -36,7 +36,14 @@ recovery_report recover(Datastore& d, Stash& stash, recover_options options = {}
     throw error{errc::mismatch, "recover", k.string(),
                 "the resource was deleted on purpose; what people typed is set aside at " + where};
   };
-  return stash::recover<data_dictionary>(stash, is_live, restore, std::move(options));
+  auto report = stash::recover<data_dictionary>(stash, is_live, restore, std::move(options));
+  if constexpr (requires { d.leftovers(); }) {
+    for (std::string const& id : d.leftovers()) {  // of reloads that had no words to stash, or have given them back
+      auto const lock = stash.storage().try_lock(key(id));
+      if (lock) d.discard(id);
+    }
+  }
+  return report;
 }
 
 }  // namespace stash::inline v1::ckan

@@ -92,6 +92,7 @@ class sqlite_datastore {
   /// all are allowed where there are some.
   void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
     operation const op{"create", id};
+    builds_.erase(std::string(id));
     catalog_.check_for_table(columns, remarks, op);
     transaction all{catalog_.db(), op.name, id};
     catalog_.create(id, columns, remarks, op);
@@ -112,6 +113,7 @@ class sqlite_datastore {
   /// `describe`.
   void drop(std::string_view id) {
     operation const op{"drop", id};
+    builds_.erase(std::string(id));
     transaction all{catalog_.db(), op.name, id};
     catalog_.refuse_foreign_table(op);  // within: nobody can make such a table now
     catalog_.drop(id, op);
@@ -175,6 +177,18 @@ class sqlite_datastore {
 
   /// Removes what was built, by whomever. Nothing there: does nothing.
   void discard(std::string_view id) { detail::sqlite_beside{catalog_, builds_, {"discard", id}}.discard(); }
+
+  /// The resources for which there is a table that was built and not put in its place, by whomever.
+  std::vector<std::string> leftovers() const {
+    std::vector<std::string> result;
+    if (!catalog_.has_resources()) return result;
+    std::string const prefix = detail::sqlite_beside::name_of("");
+    statement row{
+        catalog_.db(), "SELECT id FROM _stash_resource WHERE substr(id, 1, ?) = ? ORDER BY id", "leftovers", {}};
+    row.bind(static_cast<std::int64_t>(prefix.size())).bind(prefix);
+    while (row.step()) result.push_back(row.text(0).value_or("").substr(prefix.size()));
+    return result;
+  }
 
   /// How many rows the table has, finished or not: counted one by one. Throws SQLITE_ERROR where there is no table.
   std::uint64_t rows(std::string_view id) const {

@@ -37,6 +37,7 @@ class sqlite_datastore::loader {
         is_utf8_(d.catalog_.is_utf8()),
         id_(id),
         table_(d.table_for_load(id)),
+        build_(table_ == id ? std::nullopt : std::optional(d.builds_.find(id)->second.number)),
         insert_(db_, insert_into(table_, columns), "load", id) {
     std::map<std::string, bool> keeps_texts;  // of the numeric fields
     statement numeric{db_, "SELECT name, type = '' FROM pragma_table_info(?) WHERE type IN ('', 'NUMERIC')", "load",
@@ -132,14 +133,22 @@ class sqlite_datastore::loader {
     for (;;) {
       if (!load_) mark();
       batch_.emplace(db_, "load", id_);
+      if (build_) require_build();
       if (statement{db_, "SELECT 1 FROM _stash_load WHERE load = ?", "load", id_}.bind(*load_).step()) return;
       batch_.reset();
       load_.reset();
       if (has_committed_) refuse("the resource was dropped while it was loaded");
     }
   }
+  /// Throws `errc::mismatch` where another has built anew since.
+  void require_build() const {
+    statement row{db_, "SELECT finished FROM _stash_resource WHERE id = ?", "load", id_};
+    if (!row.bind(table_).step() || row.integer(0) != *build_)
+      refuse("what was built is gone: another has built since");
+  }
   void mark() {
     stash::detail::sqlite_transaction all{db_, "load", id_};
+    if (build_) require_build();
     db_.execute(
         "CREATE TABLE IF NOT EXISTS _stash_load (load INTEGER PRIMARY KEY, resource_id TEXT NOT NULL,"
         " has_rows INTEGER NOT NULL)",
@@ -162,6 +171,7 @@ class sqlite_datastore::loader {
   stash::detail::sqlite_connection const& db_;
   bool is_utf8_;
   std::string id_, table_;
+  std::optional<std::int64_t> build_;  // the number of what is built, where rows go there
   std::vector<column> columns_;
   std::optional<std::int64_t> load_;  // its row of _stash_load
   bool has_committed_ = false;        // some rows of it

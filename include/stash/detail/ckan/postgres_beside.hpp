@@ -6,10 +6,12 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/swap.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
+#include <stash/detail/ckan/postgres_rights.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/ckan/postgres_words.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/failure_kinds.hpp>
 #include <stash/detail/postgres/table_swap.hpp>
 #include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
@@ -34,12 +36,14 @@ class postgres_beside {
     take_lock();
     detail::datastore_transaction all{session_, db_, op_};
     auto const live = detail::find_table(session_, db_, op_);
-    make_schema();
+    detail::postgres_rights const rights{session_, db_, op_};
+    rights.make_schema();
+    rights.refuse_to_publish();
     drop_built();
-    live ? require_rights_on_live() : require_readers();
+    live ? rights.require_on_live() : rights.require_readers();
     session_.run_all(db_, detail::create_table_sql(session_, db_, session_.beside(), columns, types, remarks, op_),
                      op_);
-    session_.note_built(id_, *oid(session_.beside()));
+    session_.note_built(id_, {*oid(session_.beside()), live ? last_row() : ""});
     all.commit();
     if (live) require_hope();
   }
@@ -50,20 +54,21 @@ class postgres_beside {
     stash::detail::postgres_table_swap swap{
         db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
     auto const end = std::chrono::steady_clock::now() + options.patience;
-    swap.prepare();
-    note_complete();
-    for (int unprepared = 0;;) {
+    for (int prepared = 0, wanted = 1;;) {
       try {
+        for (; prepared < wanted; ++prepared) {
+          swap.prepare();
+          note_complete();
+        }
         if (try_swap(swap, options)) break;
-        if (++unprepared == 5) detail::refuse(op_, "what hangs on the table changes all the time");
-        swap.prepare();
+        if (++wanted == 6) detail::refuse(op_, "what hangs on the table changes all the time");
         continue;
       } catch (error const& problem) {
-        bool const is_locked = problem.code() == stash::sqlstate("55P03") || problem.code() == stash::sqlstate("40P01");
-        if (!is_locked) throw;
+        if (!stash::detail::may_be_tried_again(problem)) throw;
         std::string const who = who_is_in_the_way();
         if (options.waiting) options.waiting(who);
         if (std::chrono::steady_clock::now() >= end) {
+          give_up_lock();  // it is complete: whoever comes next may go on with it
           throw error{errc::busy, std::string(op_.name), id_, "others have locks in the way: " + who};
         }
       }
@@ -125,11 +130,21 @@ class postgres_beside {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
     if (!found) detail::refuse(op_, "nothing was built for it");
     auto const now = *oid(session_.beside());
-    if (found->is_complete) session_.note_built(id_, now);
-    auto const* const built = session_.built(id_);
-    if (built == nullptr || *built != now) detail::refuse(op_, "what was built is not complete, or another's");
+    auto const* built = session_.built(id_);
+    if (built == nullptr && found->is_complete) {
+      session_.note_built(id_, {now, found_last_row()});
+      built = session_.built(id_);
+    }
+    if (built == nullptr || built->oid != now) detail::refuse(op_, "what was built is not complete, or another's");
     detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
   }
+  /// Of the live table; empty: it has no rows, or there is none.
+  std::string last_row() const {
+    auto const found = session_.run(db_, "SELECT max(_id)::text FROM " + session_.name_of(db_, id_), op_);
+    return found.is_null(0, 0) ? "" : found.text(0, 0);
+  }
+  std::string found_last_row() const { return oid(session_.schema()) ? last_row() : ""; }
+
   void note_complete() const {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
     std::string mark(detail::unfinished);
@@ -140,83 +155,8 @@ class postgres_beside {
     all.commit();
   }
 
-  void make_schema() const {
-    auto const found =
-        session_.run(db_, "SELECT nspname::text FROM pg_namespace WHERE nspname = $1::text", {session_.beside()}, op_);
-    if (found.rows() > 0) return;
-    try {
-      session_.run_all(db_,
-                       "CREATE SCHEMA " + db_.identifier(session_.beside()) + "; COMMENT ON SCHEMA " +
-                           db_.identifier(session_.beside()) +
-                           " IS 'stash: tables that are being built, to take the place of others'",
-                       op_);
-    } catch (error const& problem) {
-      if (problem.code() != stash::sqlstate("42501")) throw;
-      throw error{problem.code(), std::string(op_.name), id_,
-                  problem.detail() +
-                      ": the new table is built in a schema of its own; let the database's owner say"
-                      " CREATE SCHEMA " +
-                      db_.identifier(session_.beside()) +
-                      " AUTHORIZATION <this role>, or use keep::words, which drops the table first"};
-    }
-  }
   void drop_built() const {
     session_.run_all(db_, "DROP TABLE IF EXISTS " + session_.name_in(db_, session_.beside(), id_), op_);
-  }
-
-  /// That the live table may be replaced, so that it is not found out after the load.
-  void require_rights_on_live() const {
-    auto const found = session_.run(
-        db_,
-        "SELECT pg_has_role(c.relowner, 'USAGE')::text, pg_get_userbyid(c.relowner)::text, has_schema_privilege(n.oid,"
-        " 'CREATE')::text, current_user::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1::text AND c.relname = $2::text",
-        {session_.schema(), id_}, op_);
-    if (found.text(0, 0) != "true") {
-      db_.fail("42501",
-               "the table is role " + found.text(0, 1) + "'s: role " + found.text(0, 3) + " may not replace it", op_);
-    }
-    if (found.text(0, 2) != "true") {
-      db_.fail("42501", "role " + found.text(0, 3) + " may not make tables in schema " + session_.schema(), op_);
-    }
-    auto const counts = session_.name_in(db_, session_.schema(), "_table_stats");
-    auto const stats = session_.run(db_,
-                                    "SELECT (has_table_privilege(to_regclass($1::text), 'SELECT') AND"
-                                    " has_table_privilege(to_regclass($1::text), 'DELETE'))::text",
-                                    {counts}, op_);
-    if (!stats.is_null(0, 0) && stats.text(0, 0) != "true") {
-      db_.fail("42501", "role " + found.text(0, 3) + " may not delete from " + counts + ", where CKAN keeps its count",
-               op_);
-    }
-  }
-
-  /// That those for whom CKAN's schema is made could use a new table: who owns `_table_metadata` writes, and who may
-  /// read that reads (CKAN's "ckan datastore set-permissions"). Other tables are none of our business.
-  void require_readers() const {
-    std::string const table = session_.name_of(db_, id_);
-    session_.run_all(db_, "SAVEPOINT stash; CREATE TABLE " + table + " (_id serial PRIMARY KEY)", op_);
-    auto const found =
-        session_.run(db_,
-                     "SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee)::text END, (grantee = "
-                     "m.relowner)::text,"
-                     " current_user::text FROM pg_class m JOIN pg_namespace n ON n.oid = m.relnamespace,"
-                     " aclexplode(coalesce(m.relacl, acldefault('r', m.relowner))) a"
-                     " WHERE n.nspname = $1::text AND m.relname = '_table_metadata' AND privilege_type = 'SELECT'"
-                     " AND CASE grantee WHEN 0 THEN false WHEN m.relowner THEN NOT pg_has_role(m.relowner, (SELECT "
-                     "relowner FROM pg_class"
-                     " WHERE oid = $2::text::regclass), 'USAGE') ELSE NOT has_table_privilege(grantee, "
-                     "$2::text::regclass, 'SELECT') END",
-                     {session_.schema(), table}, op_);
-    session_.run_all(db_, "ROLLBACK TO stash; RELEASE stash", op_);
-    if (found.rows() == 0) return;
-    std::string const who = found.text(0, 0), we = found.text(0, 2);
-    db_.fail(
-        "42501",
-        found.text(0, 1) == "true"
-            ? "CKAN's tables are role " + who + "'s, which could not change one of role " + we + ": connect as " + who
-            : "role " + who + " reads CKAN's tables, and could not read one that role " + we +
-                  " makes: connect as the owner of _table_metadata, or ALTER DEFAULT PRIVILEGES",
-        op_);
   }
 
   void require_hope() const {
@@ -238,6 +178,10 @@ class postgres_beside {
     }
     auto built = detail::find_table(session_, db_, op_, session_.beside());
     auto const live = detail::find_table(session_, db_, op_);
+    if (live && !options.leave_behind && last_row() != session_.built(id_)->last_row) {
+      detail::refuse(op_,
+                     "rows were added to the live table since the new one was begun, which the new one does not have");
+    }
     table_words const before{std::move(built->all), std::move(built->remarks)};
     table_words words = before;
     if (options.words) {

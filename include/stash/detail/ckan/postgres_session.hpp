@@ -42,7 +42,9 @@ class datastore_session {
     if (db_ && db_->is_lost()) db_.reset();
     if (db_) return *db_;
     stash::detail::connect(db_, info_, std::exchange(was_connected_, true), op, end(), [&] {
-      auto const found = run(*db_, "SELECT pg_is_in_recovery()::text, current_setting('fsync')", op);
+      auto const found =
+          run(*db_, "SELECT pg_is_in_recovery()::text, current_setting('fsync'), current_user::text", op);
+      role_ = found.text(0, 2);
       if (found.text(0, 0) != "false") db_->fail("25006", "the server is a standby", op);
       if (found.text(0, 1) != "off") return;
       throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
@@ -76,23 +78,38 @@ class datastore_session {
     stash::detail::check_postgres_name("name", "resource", id);
     return db.identifier(schema) + '.' + db.identifier(id);
   }
-  /// Where rows of a resource go: into the table that is built for it, if one is, else into the live one.
-  std::string name_for_load(stash::detail::postgres_connection const& db, std::string_view id) const {
-    return name_in(db, built(id) == nullptr ? schema_ : beside(), id);
+  /// Where rows of a resource go: into the table that is built for it, if one is, else into the live one. Throws
+  /// `errc::mismatch` where what this object builds is gone.
+  std::string name_for_load(stash::detail::postgres_connection& db, std::string_view id,
+                            stash::detail::operation const& op) const {
+    auto const* const ours = built(id);
+    if (ours == nullptr) return name_in(db, schema_, id);
+    std::string table = name_in(db, beside(), id);
+    auto const now = run(db, "SELECT to_regclass($1::text)::oid::text", {table}, op);
+    if (!now.is_null(0, 0) && now.text(0, 0) == ours->oid) return table;
+    throw error{errc::mismatch, std::string(op.name), std::string(op.subject),
+                "what was built is gone: the connection was lost, and another may have built since"};
   }
-  /// The schema for tables that are built to take the place of those of `schema()`.
+  /// The schema for tables that this role builds to take the place of those of `schema()`.
   std::string beside() const {
     constexpr std::size_t longest = 63;  // bytes: PostgreSQL would cut it there
-    std::string name = "stash_beside_" + schema_;
-    return name.size() <= longest ? name : "stash_beside_" + stash::detail::hex16(stash::detail::xxh64::hash(schema_));
+    std::string name = "stash_beside_" + schema_ + "_" + role_;
+    return name.size() <= longest ? name : "stash_beside_" + stash::detail::hex16(stash::detail::xxh64::hash(name));
   }
-  /// The oid of the table that this object builds for a resource; null: none.
-  std::string const* built(std::string_view id) const {
+  std::string const& role() const noexcept { return role_; }
+
+  struct build {
+    std::string oid, last_row;  ///< of the table; the greatest `_id` of the live one then
+  };
+  /// What this object builds for a resource; null: nothing.
+  build const* built(std::string_view id) const {
     auto const found = built_.find(id);
     return found == built_.end() ? nullptr : &found->second;
   }
-  void note_built(std::string const& id, std::string oid) { built_.insert_or_assign(id, std::move(oid)); }
-  void forget_built(std::string const& id) noexcept { built_.erase(id); }
+  void note_built(std::string const& id, build one) { built_.insert_or_assign(id, std::move(one)); }
+  void forget_built(std::string_view id) noexcept {
+    if (auto const found = built_.find(id); found != built_.end()) built_.erase(found);
+  }
 
   /// The number of an advisory lock of a resource.
   std::string lock_id(std::string_view id, char const* of = "resource") const {
@@ -104,7 +121,8 @@ class datastore_session {
   std::string const info_, schema_;
   std::chrono::milliseconds const timeout_;
   std::optional<stash::detail::postgres_connection> db_;
-  std::map<std::string, std::string, std::less<>> built_;
+  std::map<std::string, build, std::less<>> built_;
+  std::string role_;
   bool was_connected_ = false;
   std::mutex for_hook_;
   stash::detail::at_fork hook_{for_hook_, [] {},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json/object.hpp>
+#include <boost/system/error_code.hpp>
 #include <exception>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
@@ -15,6 +16,7 @@
 #include <stash/error.hpp>
 #include <stash/key.hpp>
 #include <stash/place/left_behind.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -93,13 +95,14 @@ class reloading {
       if (!found) return;
       data_dictionary const old = detail::marked(guard.value_or({}), false);
       data_dictionary const now = detail::overlaid(old, detail::dictionary_of(found->all, found->remarks));
-      if (now != old) stash::detail::guard_access::supersede(guard, now);
+      if (!detail::is_same_text(now, old)) stash::detail::guard_access::supersede(guard, now);
     }
   }
 
   /// The old table is dropped first.
   template <class Load>
   void rebuild(fields const& headers, boost::json::object const& remarks, Load& load) {
+    if constexpr (detail::swaps<Datastore>) datastore_.discard(id_);  // or rows would still go there
     is_touched_ = true;
     datastore_.drop(id_);
     detail::create_with(datastore_, id_, headers, remarks);
@@ -147,7 +150,7 @@ class reloading {
       is_touched_ = true;
       report.left_behind = datastore_.swap_in(id_, how);
     } catch (error const& problem) {
-      if (problem.code() == errc::mismatch || problem.code() == errc::busy) is_touched_ = !is_whole_;
+      if (is_undone(problem.code())) is_touched_ = !is_whole_;
       throw;
     }
   }
@@ -167,7 +170,8 @@ class reloading {
   template <class Stash>
   bool is_saved(Stash const& stash, data_dictionary const& words) const {
     try {
-      return stash.template load<data_dictionary>(id_) == words;
+      auto const saved = stash.template load<data_dictionary>(id_);
+      return saved && detail::is_same_text(*saved, words);
     } catch (error const&) {  // the guard will look at it
       return false;
     }
@@ -180,6 +184,11 @@ class reloading {
     });
   }
 
+  /// Whether what failed with it was rolled back; false: who knows.
+  static bool is_undone(boost::system::error_code const& code) {
+    bool const is_lost = code.category() == postgres_category() && code.message().starts_with("SQLSTATE 08");
+    return code != errc::indeterminate && !is_lost;
+  }
   void discard() noexcept {
     try {
       datastore_.discard(id_);

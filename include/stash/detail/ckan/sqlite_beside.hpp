@@ -20,7 +20,11 @@
 namespace stash::inline v1::ckan::detail {
 
 /// The resources for which an object builds tables, each with the number by which it knows its own again.
-using sqlite_builds = std::map<std::string, std::int64_t, std::less<>>;
+struct sqlite_build {
+  std::int64_t number;
+  std::optional<std::int64_t> last_row;  ///< the greatest `_id` of the live table when it was begun
+};
+using sqlite_builds = std::map<std::string, sqlite_build, std::less<>>;
 
 /// A resource's table that is built under a name of ours, in the same file, to take the live one's place.
 class sqlite_beside {
@@ -40,7 +44,7 @@ class sqlite_beside {
       statement("UPDATE _stash_resource SET finished = -2 - abs(random() % 4611686018427387904) WHERE id = ?")
           .bind(table_)
           .run();
-      builds_[std::string(op_.subject)] = *number();
+      builds_.insert_or_assign(std::string(op_.subject), sqlite_build{*number(), last_row()});
       all.commit();
     }
     catalog_.sync_seldom(op_);  // what is not there after a power cut would be removed anyway
@@ -48,6 +52,7 @@ class sqlite_beside {
 
   std::vector<left_behind> swap_in(swap_options const& options) {
     catalog_.sync_each_commit(op_);
+    sqlite_catalog::short_wait const short_wait{catalog_};
     auto const end = std::chrono::steady_clock::now() + options.patience;
     for (;;) {
       try {
@@ -65,10 +70,14 @@ class sqlite_beside {
     }
   }
 
+  /// By one that builds it, only its own.
   void discard() {
     catalog_.sync_each_commit(op_);
+    auto const built = builds_.find(op_.subject);
+    bool const is_anothers =
+        built != builds_.end() && number() && *number() != built->second.number && *number() != complete;
     builds_.erase(std::string(op_.subject));
-    if (!catalog_.has_table(table_)) return;
+    if (is_anothers || !catalog_.has_table(table_)) return;
     stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
     catalog_.drop(table_, op_);
     all.commit();
@@ -78,6 +87,12 @@ class sqlite_beside {
   static constexpr std::int64_t complete = -1;  // instead of its number
 
   stash::detail::sqlite_statement statement(std::string const& sql) const { return {db_, sql, op_.name, op_.subject}; }
+  /// Of the live table; nullopt: it has no rows, or there is none.
+  std::optional<std::int64_t> last_row() const {
+    if (!catalog_.has_table(op_.subject)) return std::nullopt;
+    auto row = statement("SELECT max(_id) FROM " + stash::detail::sql_name(op_.subject));
+    return row.step() && row.text(0) ? std::optional(row.integer(0)) : std::nullopt;
+  }
   std::optional<std::int64_t> number() const {
     if (!catalog_.has_resources()) return std::nullopt;
     auto row = statement("SELECT finished FROM _stash_resource WHERE id = ?");
@@ -91,7 +106,7 @@ class sqlite_beside {
     auto const now = number();
     if (!now) catalog_.refuse(op_, "nothing was built for it");
     auto const built = builds_.find(op_.subject);
-    bool const is_ours = built != builds_.end() && built->second == *now;
+    bool const is_ours = built != builds_.end() && built->second.number == *now;
     if (!is_ours && *now != complete) catalog_.refuse(op_, "what was built is not complete, or another's");
     catalog_.refuse_lost_rows(table_, op_);
     statement("UPDATE _stash_resource SET finished = ? WHERE id = ?").bind(complete).bind(table_).run();
@@ -104,12 +119,21 @@ class sqlite_beside {
     stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
     if (number() != complete) catalog_.refuse(op_, "what was built is gone");
     catalog_.refuse_foreign_table(op_);
+    auto const built = builds_.find(op_.subject);
+    if (built != builds_.end() && !options.leave_behind && last_row() != built->second.last_row) {
+      catalog_.refuse(op_,
+                      "rows were added to the live table since the new one was begun, which the new one does not have");
+    }
     bool const is_first = !catalog_.is_finished(id, op_);
     table_words words = catalog_.words_of(table_, op_);
     if (options.words) {
       words = options.words(std::move(words), is_first ? std::nullopt : std::optional(catalog_.words_of(id, op_)));
     }
-    stash::detail::sqlite_table_swap swap{db_, table_, id, op_};
+    std::map<std::string, std::string> columns{{"_id", "INTEGER"}};
+    if (!is_first) {
+      for (field const& f : catalog_.words_of(id, op_).all) columns[f.id] = f.type == "numeric" ? "" : "TEXT";
+    }
+    stash::detail::sqlite_table_swap swap{db_, table_, id, std::move(columns), op_};
     swap.run(options.leave_behind, [&](auto const& left) {
       if (options.leaving) options.leaving(left);
     });

@@ -34,7 +34,7 @@ class sqlite_catalog {
 
   /// As the constructor of `sqlite_datastore`.
   explicit sqlite_catalog(std::string const& file) : db_(opened(path_of(file))) {
-    ::sqlite3_busy_timeout(db_.get(), 60'000);
+    ::sqlite3_busy_timeout(db_.get(), long_wait);
     stash::detail::sqlite_statement encoding{db_, "PRAGMA encoding", "open", file};
     is_utf8_ = encoding.step() && encoding.text(0) == "UTF-8";
     if (::sqlite3_db_readonly(db_.get(), "main") == 1) return;
@@ -53,6 +53,15 @@ class sqlite_catalog {
   void sync_seldom(operation const& op) const {
     if (has_wal_) db_.execute("PRAGMA synchronous=NORMAL", op.name, op.subject);
   }
+
+  /// While it lives, a call waits for other writers for a second, and not for a minute.
+  struct short_wait {
+    sqlite_catalog& catalog;
+    explicit short_wait(sqlite_catalog& c) : catalog(c) { ::sqlite3_busy_timeout(catalog.db_.get(), 1000); }
+    short_wait(short_wait const&) = delete;
+    short_wait& operator=(short_wait const&) = delete;
+    ~short_wait() { ::sqlite3_busy_timeout(catalog.db_.get(), long_wait); }
+  };
 
   stash::detail::sqlite_connection& db() noexcept { return db_; }
   stash::detail::sqlite_connection const& db() const noexcept { return db_; }
@@ -195,6 +204,8 @@ class sqlite_catalog {
   }
 
  private:
+  static constexpr int long_wait = 60'000;  // milliseconds
+
   using statement = stash::detail::sqlite_statement;
 
   static std::string path_of(std::string const& file) {

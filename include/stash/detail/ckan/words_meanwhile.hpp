@@ -48,7 +48,7 @@ class words_meanwhile {
 
   /// All words, as of the last call of `words`.
   data_dictionary const& dictionary() const noexcept { return now_; }
-  bool has_changed() const { return now_ != stashed_; }
+  bool has_changed() const { return !detail::is_same_text(now_, stashed_); }
 
   data_dictionary with_left_behind(std::vector<left_behind> const& all) const {
     data_dictionary result = now_;

@@ -24,6 +24,7 @@ struct postgres_belonging {
   std::optional<std::string> make;    ///< nullopt: it cannot be made anew
   std::optional<std::string> unmake;  ///< takes it away from a table that must not have it, or lets go of the table
   bool comes_off_first = false;       ///< it must be unmade before another table can take the place of its own
+  std::optional<std::string> ddl{};   ///< all that would make it again where it is gone, if that is more than `make`
 
   std::string what() const { return name.empty() ? kind : kind + ' ' + name; }
   bool is_same(postgres_belonging const& other) const { return kind == other.kind && name == other.name; }
@@ -78,8 +79,8 @@ class postgres_belongings_reader {
     auto const found = db_.run("EXECUTE stash_dependents (" + db_.literal(oid) + ')', {}, op_, until);
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
-      result.push_back(
-          {0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4), found.text(i, 2) == "true"});
+      result.push_back({0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4),
+                        found.text(i, 2) == "true", text(found, i, 5)});
     }
     return result;
   }

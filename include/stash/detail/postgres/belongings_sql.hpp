@@ -75,10 +75,12 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     attname, typed, pg_get_expr(d.adbin, d.adrelid), CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END),
       NULL
     FROM col JOIN pg_attrdef d ON d.adrelid = attrelid AND d.adnum = attnum WHERE attgenerated <> ''
-  UNION ALL SELECT 1, 'identity column', attname, format('ALTER TABLE %s ADD COLUMN %I %s GENERATED %s AS IDENTITY',
-    $2,
-    attname, typed, CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END), NULL FROM col WHERE attidentity
-      <> ''
+  UNION ALL SELECT 1, 'identity column', attname, NULL, NULL FROM col WHERE attidentity <> ''
+  UNION ALL SELECT 1, 'column type', attname, format('ALTER TABLE %s ALTER COLUMN %I TYPE %s', $2, attname, typed), NULL
+    FROM col WHERE attname = '_id' AND attidentity = ''
+  UNION ALL SELECT 1, 'default of _id that is no sequence of its own', '', NULL, NULL FROM t WHERE NOT EXISTS (SELECT FROM
+    seq WHERE of_table = $1::text::oid AND attname = '_id')
+  UNION ALL SELECT 1, 'type of the table', reloftype::regtype::text, NULL, NULL FROM t WHERE reloftype <> 0
   UNION ALL SELECT CASE WHEN contype <> 'f' THEN 2 WHEN confrelid <> conrelid THEN 5 ELSE 13 END, 'constraint',
     conname,
     coalesce((SELECT format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', $2, b.conname, k.conname) FROM pg_constraint
@@ -111,7 +113,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     attname, o),
     NULL FROM col, unnest(attoptions) o
   -- in the swap
-  UNION ALL SELECT 10, 'owner', pg_get_userbyid(relowner), format('ALTER TABLE %s OWNER TO %I', $2,
+  UNION ALL SELECT 0, 'owner', pg_get_userbyid(relowner), format('ALTER TABLE %s OWNER TO %I', $2,
     pg_get_userbyid(relowner)), NULL FROM t
   UNION ALL SELECT 1, 'sequence', s.relname, format('ALTER SEQUENCE %s.%I RENAME TO %I', $3, b.relname, s.relname),
     NULL

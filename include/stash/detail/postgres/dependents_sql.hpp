@@ -10,11 +10,12 @@ WITH t AS (
   SELECT c.oid, c.reltype, y.typarray, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_type y ON y.oid = c.reltype WHERE c.oid = $1::text::oid
 ), dep AS (
-  SELECT DISTINCT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END AS
-    objsubid
+  SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END AS objsubid,
+    bool_or(d.refclassid = 'pg_type'::regclass) AS by_type
   FROM t JOIN pg_depend d ON d.deptype = 'n' AND (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.reltype,
     t.typarray) OR d.refclassid = 'pg_class'::regclass AND (d.refobjid = t.oid OR d.refobjid IN (SELECT objid FROM pg_depend
     WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = t.oid AND deptype IN ('a', 'i'))))
+  GROUP BY 1, 2, 3
 ), of_other AS (
   SELECT dep.*, r.rel FROM t, dep LEFT JOIN LATERAL (
     SELECT ev_class AS rel FROM pg_rewrite WHERE dep.classid = 'pg_rewrite'::regclass AND oid = dep.objid
@@ -29,75 +30,77 @@ WITH t AS (
     UNION ALL SELECT indrelid FROM pg_index WHERE dep.classid = 'pg_class'::regclass AND indexrelid = dep.objid
   ) r ON true WHERE r.rel IS DISTINCT FROM t.oid
 ), made_view AS (
-  SELECT o.classid, o.objid, c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) AS named, c.relowner, c.relacl,
-    c.relispopulated,
-    a.amname, s.spcname,
-    (SELECT ' WITH (' || string_agg(quote_ident(split_part(x, '=', 1)) || '=' || quote_literal(substr(x, strpos(x,
-      '=') + 1)), ', '
-      ORDER BY i) || ')' FROM unnest(c.reloptions) WITH ORDINALITY AS u (x, i)) AS options
-  FROM of_other o JOIN pg_rewrite w ON o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid AND w.rulename =
-    '_RETURN'
+  SELECT o.classid, o.objid, c.oid, c.relkind, c.reltoastrelid, format('%I.%I', n.nspname, c.relname) AS named,
+    c.relispopulated, a.amname, s.spcname,
+    (SELECT ' WITH (' || string_agg(quote_ident(split_part(x, '=', 1)) || '=' || quote_literal(substr(x, strpos(x, '=') + 1)),
+      ', ' ORDER BY i) || ')' FROM unnest(c.reloptions) WITH ORDINALITY AS u (x, i)) AS options,
+    format('; ALTER %s %I.%I OWNER TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname,
+      c.relname, pg_get_userbyid(c.relowner)) ||
+    coalesce((SELECT string_agg(format('; GRANT %s ON %I.%I TO %s%s', privilege_type, n.nspname, c.relname, CASE grantee
+      WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION'
+      ELSE '' END), '' ORDER BY grantor <> c.relowner, grantee, privilege_type) FROM aclexplode(c.relacl)), '') ||
+    coalesce((SELECT string_agg(format('; COMMENT ON %s IS %L', CASE objsubid WHEN 0 THEN format('%s %I.%I',
+      CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname, c.relname) ELSE format('COLUMN %I.%I.%I',
+      n.nspname, c.relname, (SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum = objsubid)) END,
+      description), '' ORDER BY objsubid) FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = c.oid), '')
+      AS more
+  FROM of_other o JOIN pg_rewrite w ON o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid AND w.rulename = '_RETURN'
   JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_am a ON a.oid = c.relam LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+), filled AS (
+  -- REFRESH runs as the owner, with the row security that is the owner's
+  SELECT m.*, format('CREATE MATERIALIZED VIEW %s USING %I%s%s AS %s WITH NO DATA', named, amname, options,
+      ' TABLESPACE ' || quote_ident(spcname), rtrim(pg_get_viewdef(m.oid), ';')) || more ||
+    coalesce((SELECT string_agg('; ' || pg_get_indexdef(indexrelid) || coalesce('; COMMENT ON INDEX ' || indexrelid::regclass
+      || ' IS ' || quote_literal(obj_description(indexrelid, 'pg_class')), '') || CASE WHEN indisclustered THEN
+      format('; ALTER MATERIALIZED VIEW %s CLUSTER ON %I', named, (SELECT relname FROM pg_class WHERE oid = indexrelid))
+      ELSE '' END, '' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = m.oid), '') ||
+    CASE WHEN relispopulated THEN '; REFRESH MATERIALIZED VIEW ' || named ELSE '' END AS ddl,
+    EXISTS (SELECT FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = m.oid AND a.attnum > 0
+      AND NOT a.attisdropped AND (a.attacl IS NOT NULL OR coalesce(a.attstattarget, -1) >= 0 OR a.attoptions IS NOT NULL OR
+      a.attstorage <> y.typstorage)) OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = m.oid)
+      OR EXISTS (SELECT FROM pg_class x WHERE x.oid = m.reltoastrelid AND x.reloptions IS NOT NULL)
+      OR EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = m.oid
+      AND x.reltablespace <> 0) AS has_more
+  FROM made_view m WHERE relkind = 'm'
 ), found AS (
-  SELECT classid, objid, 'view' AS kind, named AS name, 'false' AS first,
-    format('CREATE OR REPLACE VIEW %s%s AS %s', named, options, pg_get_viewdef(oid)) AS make, 'DROP VIEW ' || named
-      AS unmake
-    FROM made_view WHERE relkind = 'v'
-  UNION ALL SELECT classid, objid, 'materialized view', named, 'true',
-    format('CREATE MATERIALIZED VIEW %s USING %I%s%s AS %s WITH %sDATA; ALTER MATERIALIZED VIEW %s OWNER TO %I',
-      named, amname, options,
-      ' TABLESPACE ' || quote_ident(spcname), rtrim(pg_get_viewdef(m.oid), ';'), CASE WHEN relispopulated THEN ''
-        ELSE 'NO ' END, named,
-      pg_get_userbyid(relowner)) ||
-    coalesce((SELECT string_agg('; ' || pg_get_indexdef(indexrelid) || coalesce('; COMMENT ON INDEX ' ||
-      indexrelid::regclass || ' IS ' ||
-      quote_literal(obj_description(indexrelid, 'pg_class')), '') || CASE WHEN indisclustered THEN
-        format('; ALTER MATERIALIZED VIEW %s CLUSTER ON %I',
-      named, (SELECT relname FROM pg_class WHERE oid = indexrelid)) ELSE '' END, '' ORDER BY
-        indexrelid::regclass::text)
-      FROM pg_index WHERE indrelid = m.oid), '') ||
-    coalesce((SELECT string_agg(format('; GRANT %s ON %s TO %s%s', privilege_type, named, CASE grantee WHEN 0 THEN
-      'PUBLIC' ELSE
-      quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), ''
-        ORDER BY
-      grantor <> relowner, grantee, privilege_type) FROM aclexplode(relacl)), '') ||
-    coalesce((SELECT string_agg(format('; COMMENT ON %s IS %L', CASE objsubid WHEN 0 THEN 'MATERIALIZED VIEW ' ||
-      named ELSE
-      format('COLUMN %s.%I', named, (SELECT attname FROM pg_attribute WHERE attrelid = m.oid AND attnum = objsubid))
-        END, description), ''
-      ORDER BY objsubid) FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = m.oid), ''),
-    'DROP MATERIALIZED VIEW ' || named FROM made_view m WHERE relkind = 'm'
+  SELECT classid, objid, 'view' AS kind, named AS name, 'false' AS first, create_it AS make, 'DROP VIEW ' || named AS unmake,
+    create_it || more AS ddl FROM made_view v,
+    LATERAL (SELECT format('CREATE OR REPLACE VIEW %s%s AS %s', named, options, rtrim(pg_get_viewdef(v.oid), ';')) AS create_it)
+    AS c WHERE relkind = 'v'
+  UNION ALL SELECT classid, objid, 'materialized view', named, 'true', CASE WHEN NOT has_more THEN ddl END,
+    'DROP MATERIALIZED VIEW ' || named, ddl FROM filled
   UNION ALL SELECT o.classid, o.objid, 'foreign key', conrelid::regclass || '.' || quote_ident(conname), 'true',
     format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid)) ||
     coalesce(format('; COMMENT ON CONSTRAINT %I ON %s IS ', conname, conrelid::regclass) ||
       quote_literal(obj_description(k.oid, 'pg_constraint')), ''),
-    format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
+    format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), NULL
     FROM of_other o JOIN pg_constraint k ON o.classid = 'pg_constraint'::regclass AND k.oid = o.objid AND contype =
       'f' AND conparentid = 0
   UNION ALL SELECT o.classid, o.objid, 'policy', polrelid::regclass || '.' || quote_ident(polname), 'false',
     format('ALTER POLICY %I ON %s%s%s', polname, polrelid::regclass, ' USING (' || pg_get_expr(polqual, polrelid) ||
       ')',
-      ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')'), format('DROP POLICY %I ON %s', polname,
-        polrelid::regclass)
+      ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')'), NULL, NULL
     FROM of_other o JOIN pg_policy p ON o.classid = 'pg_policy'::regclass AND p.oid = o.objid
   UNION ALL SELECT o.classid, o.objid, 'rule', ev_class::regclass || '.' || quote_ident(rulename), 'false',
-    regexp_replace(pg_get_ruledef(w.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), format('DROP RULE %I ON %s',
-      rulename, ev_class::regclass)
+    regexp_replace(pg_get_ruledef(w.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE'), NULL, NULL
     FROM of_other o JOIN pg_rewrite w ON o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid AND w.rulename <>
       '_RETURN'
-  UNION ALL SELECT o.classid, o.objid, 'function', o.objid::regprocedure::text, 'false', pg_get_functiondef(o.objid),
-    'DROP ROUTINE ' || o.objid::regprocedure
-    FROM of_other o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND prokind IN ('f', 'p',
-      'w')
+  UNION ALL SELECT o.classid, o.objid, 'function', o.objid::regprocedure::text, 'false',
+    CASE WHEN NOT o.by_type THEN pg_get_functiondef(o.objid) END, 'DROP ROUTINE ' || o.objid::regprocedure,
+    pg_get_functiondef(o.objid) || format('; ALTER ROUTINE %s OWNER TO %I', o.objid::regprocedure,
+      pg_get_userbyid(p.proowner)) ||
+    coalesce((SELECT string_agg(format('; GRANT EXECUTE ON ROUTINE %s TO %s', o.objid::regprocedure, CASE grantee WHEN 0
+      THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '' ORDER BY grantee) FROM aclexplode(p.proacl)), '') ||
+    coalesce(format('; COMMENT ON ROUTINE %s IS ', o.objid::regprocedure) || quote_literal(obj_description(p.oid, 'pg_proc')), '')
+    FROM of_other o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND prokind IN ('f', 'p', 'w')
   UNION ALL SELECT o.classid, o.objid, 'default', d.adrelid::regclass || '.' || quote_ident(a.attname), 'false',
-    format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', d.adrelid::regclass, a.attname, pg_get_expr(d.adbin, d.adrelid)),
-    format('ALTER TABLE ONLY %s ALTER COLUMN %I DROP DEFAULT', d.adrelid::regclass, a.attname)
+    format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', d.adrelid::regclass, a.attname, pg_get_expr(d.adbin, d.adrelid)), NULL, NULL
     FROM of_other o JOIN pg_attrdef d ON o.classid = 'pg_attrdef'::regclass AND d.oid = o.objid
     JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 )
-SELECT kind, name, first, make, unmake FROM found
-UNION ALL SELECT 'object', pg_describe_object(classid, objid, objsubid), 'false', NULL, NULL FROM of_other o
+SELECT kind, name, first, make, unmake, coalesce(ddl, make) FROM found
+UNION ALL SELECT 'object', pg_describe_object(classid, objid, objsubid), 'false', NULL, NULL, NULL FROM of_other o
   WHERE NOT EXISTS (SELECT FROM found f WHERE f.classid = o.classid AND f.objid = o.objid)
 ORDER BY 1, 2
 )sql";

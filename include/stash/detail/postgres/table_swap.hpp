@@ -8,18 +8,21 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/failure_kinds.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
 #include <stash/storage/sqlstate.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace stash::inline v1::detail {
 
 /// Puts a table in the place of another, with all that hangs on that one. Whether it is all there is seen by listing it
-/// anew at the end: what this class does not know how to carry over is found missing, and not lost.
+/// anew at the end: what could not be carried over is found missing, and not lost. What depends on the table in a way
+/// that the lists do not know keeps the old one from being dropped.
 ///
 /// The new table has the same name in another schema: so all that is its own (indexes, a sequence) can have the name
 /// that it will have. `until` is asked for each statement's end. Not thread safe.
@@ -46,25 +49,32 @@ class postgres_table_swap {
     return found.rows() > 0 ? std::optional(found.text(0, 0)) : std::nullopt;
   }
 
-  /// What hangs on the live table that no new one could have. Changes nothing.
+  /// What hangs on the live table that no new one could have, and that could not be left behind. Changes nothing.
   std::vector<left_behind> hopeless() const {
     std::vector<left_behind> result;
-    auto const old = oid(live_);
-    if (!old) return result;
-    for (auto const& one : reader_.dependents(*old, until_())) {
-      if (!one.make) result.push_back({one.what(), no_way, {}});
+    auto const old = oid(live_), fresh = oid(built_);
+    if (!old || !fresh) return result;
+    auto all = reader_.dependents(*old, until_());
+    auto own_things = detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_));
+    std::move(own_things.begin(), own_things.end(), std::back_inserter(all));
+    for (auto const& one : all) {
+      if (!one.make && !one.unmake) result.push_back({one.what(), no_way, {}});
     }
     return result;
   }
 
-  /// Not in a transaction. Makes on the new table what takes long, as indexes do, and the planner's statistics. What
-  /// cannot be made there, `run` will find missing.
+  /// Not in a transaction. Makes on the new table what takes long, as indexes do, and the planner's statistics. The
+  /// table gets its owner first: what is in an index or a column runs as that. What cannot be made there, `run` will
+  /// find missing. Throws 55P03 where another has a lock in the way; then it may be called again.
   void prepare() {
     unprepared_.clear();
     auto const old = oid(live_), fresh = oid(built_);
     if (!fresh) refuse("what was built is gone");
     if (old) {
       for (auto const& one : detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_))) {
+        if (one.kind == "owner") {
+          execute("GRANT USAGE, CREATE ON SCHEMA " + db_.identifier(built_) + " TO " + db_.identifier(one.name));
+        }
         if (one.step < first_step_of_swap) make_before(one);
       }
     }
@@ -87,6 +97,7 @@ class postgres_table_swap {
     auto const old = oid(live_), fresh = oid(built_);
     if (!fresh) refuse("what was built is gone");
     auto const wanted = own(*old, *fresh, live_);
+    auto const rights = rights_on(*old);
     auto const dependents = reader_.dependents(*old, until_());
     for (auto const& one : dependents) {
       if (one.comes_off_first) attempt(one, one.unmake);
@@ -94,11 +105,15 @@ class postgres_table_swap {
     std::string const aside = move_aside(*old);
     db_.execute("ALTER TABLE " + sql(built_, name_) + " SET SCHEMA " + db_.identifier(live_), op_, until_());
     if (!carry_over(wanted, *fresh, is_first)) return false;
-    for (auto const& one : dependents) {
-      if (!has_failed(one)) attempt(one, one.make);
+    for (bool const first : {false, true}) {  // materialized views see the others as they are now
+      for (auto const& one : dependents) {
+        if (one.comes_off_first == first && !has_failed(one)) attempt(one, one.make);
+      }
     }
     if (!failed_.empty()) leave_behind_all(may_leave, dependents, save);
-    db_.execute("DROP TABLE " + aside, op_, until_());
+    // Who grants or revokes takes no lock of the table.
+    if (rights_on(*old) != rights) return false;
+    drop(aside);
     write();
     verify(wanted, dependents, *fresh);
     return true;
@@ -107,7 +122,9 @@ class postgres_table_swap {
   /// What was left behind.
   std::vector<left_behind> left() const {
     std::vector<left_behind> result;
-    for (auto const& [one, why] : failed_) result.push_back({one.what(), why, one.make.value_or("")});
+    for (auto const& [one, why] : failed_) {
+      result.push_back({one.what(), why, one.ddl ? *one.ddl : one.make.value_or("")});
+    }
     return result;
   }
 
@@ -134,16 +151,14 @@ class postgres_table_swap {
   /// For what may take hours, in which the server says nothing; that it is gone, the connection notices.
   static deadline forever() { return detail::deadline_in(std::chrono::hours(24)); }
 
-  /// What only passes: a lock that another has, a deadlock.
-  static bool may_be_tried_again(error const& problem) {
-    return problem.code() == stash::sqlstate("55P03") || problem.code() == stash::sqlstate("40P01");
-  }
+  void execute(std::string const& statements) const { db_.execute(statements, op_, forever()); }
 
   void make_before(postgres_belonging const& one) {
+    if (!one.make) return unprepared_.push_back({one, no_way});
     try {
-      if (one.make) db_.execute(*one.make, op_, forever());
+      execute("SET LOCAL lock_timeout = '20ms'; " + *one.make);  // in the transaction that several statements are
     } catch (error const& problem) {
-      if (db_.is_lost()) throw;
+      if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
       unprepared_.push_back({one, problem.detail()});
     }
   }
@@ -155,14 +170,31 @@ class postgres_table_swap {
       return false;
     }
     try {
-      db_.execute("SAVEPOINT stash; " + *statements + "; RELEASE stash", op_, until_());
+      execute("SAVEPOINT stash; " + *statements + "; RELEASE stash");
       return true;
     } catch (error const& problem) {
-      if (db_.is_lost() || may_be_tried_again(problem)) throw;
+      if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
       failed_.push_back({one, problem.detail()});
     }
-    db_.execute("ROLLBACK TO stash; RELEASE stash", op_, until_());
+    execute("ROLLBACK TO stash; RELEASE stash");
     return false;
+  }
+  /// GRANTs on the table and its columns.
+  std::string rights_on(std::string const& oid) const {
+    auto const found = db_.run(
+        "SELECT coalesce(c.relacl::text, '-') || coalesce((SELECT string_agg(attnum || attacl::text, ' ' ORDER BY "
+        "attnum)"
+        " FROM pg_attribute WHERE attrelid = c.oid), '') FROM pg_class c WHERE c.oid = $1::text::oid",
+        {oid}, op_, until_());
+    return found.text(0, 0);
+  }
+  void drop(std::string const& aside) const {
+    try {
+      execute("DROP TABLE " + aside);
+    } catch (error const& problem) {
+      if (problem.code() != stash::sqlstate("2BP01")) throw;
+      refuse("what hangs on the table could not be carried over: " + problem.detail());
+    }
   }
   bool has_failed(postgres_belonging const& one) const {
     return std::any_of(failed_.begin(), failed_.end(), [&](auto const& f) { return f.what.is_same(one); });
@@ -234,7 +266,7 @@ class postgres_table_swap {
     for (auto const& one : dependents) {
       if (!has_failed(one) || one.comes_off_first) continue;
       if (!one.unmake) refuse("what hangs on the table can neither be carried over nor be left behind: " + one.what());
-      db_.execute(*one.unmake, op_, until_());
+      execute(*one.unmake);
     }
   }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/error.hpp>
@@ -44,8 +45,10 @@ class sqlite_names_stay {
 /// the planner's statistics. In a transaction, while `sqlite_names_stay` lives. Not thread safe.
 class sqlite_table_swap {
  public:
-  sqlite_table_swap(sqlite_connection const& db, std::string built, std::string live, operation const& op)
-      : db_(db), built_(std::move(built)), live_(std::move(live)), op_(op) {}
+  /// `columns` are those that the live table was made with, with their types.
+  sqlite_table_swap(sqlite_connection const& db, std::string built, std::string live,
+                    std::map<std::string, std::string> columns, operation const& op)
+      : db_(db), built_(std::move(built)), live_(std::move(live)), columns_(std::move(columns)), op_(op) {}
 
   /// Calls `save(left)` before something is left behind. Throws `errc::mismatch` where something cannot be carried over
   /// and may not be left behind: then the transaction is to be rolled back, and all is as it was.
@@ -71,7 +74,8 @@ class sqlite_table_swap {
     }
     if (!failed_.empty()) leave_behind_all(may_leave, to_drop, save);
     for (auto const& [table, before] : keys) {
-      if (broken_keys_of(table) <= before) continue;
+      auto const now = broken_keys_of(table);
+      if (std::includes(before.begin(), before.end(), now.begin(), now.end())) continue;
       refuse("foreign keys of table " + table + " would not hold any more");
     }
     if (has_statistics) db_.execute("ANALYZE " + detail::sql_name(live_), op_.name, op_.subject);
@@ -89,9 +93,9 @@ class sqlite_table_swap {
     throw error{errc::mismatch, std::string(op_.name), std::string(op_.subject), db_.file() + ": " + std::move(why)};
   }
   sqlite_statement statement(std::string const& sql) const { return {db_, sql, op_.name, op_.subject}; }
-  std::string text_of(std::string_view name) const {
-    auto row = statement("SELECT sql FROM sqlite_schema WHERE name = ?");
-    return row.bind(name).step() ? row.text(0).value_or("") : "";
+  std::string text_of(std::string_view type, std::string_view name) const {
+    auto row = statement("SELECT sql FROM sqlite_schema WHERE type = ? AND name = ?");
+    return row.bind(type).bind(name).step() ? row.text(0).value_or("") : "";
   }
 
   std::vector<belonging> belongings() const {
@@ -106,13 +110,22 @@ class sqlite_table_swap {
 
   /// What somebody made of the table itself cannot be made of another one.
   void look_at_definition() {
-    constexpr std::array<std::string_view, 10> made_by_hand{
-        "UNIQUE", "CHECK", "REFERENCES", "COLLATE", "AUTOINCREMENT", "GENERATED", "AS", "NOT", "STRICT", "WITHOUT"};
-    std::string const sql = text_of(live_);
+    constexpr std::array<std::string_view, 11> made_by_hand{"UNIQUE",        "CHECK",     "REFERENCES", "COLLATE",
+                                                            "AUTOINCREMENT", "GENERATED", "AS",         "NOT",
+                                                            "STRICT",        "WITHOUT",   "DEFAULT"};
+    std::string const sql = text_of("table", live_);
     for (auto const& word : words_of(sql)) {
       if (std::find(made_by_hand.begin(), made_by_hand.end(), word) == made_by_hand.end()) continue;
       failed_.push_back({"definition of the table", "it says " + word + ", which somebody made of it", sql});
       return;
+    }
+    auto column = statement("SELECT name, type FROM pragma_table_info(?)");
+    column.bind(live_);
+    while (column.step()) {
+      auto const name = column.text(0).value_or(""), type = column.text(1).value_or("");
+      auto const found = columns_.find(name);
+      if (found != columns_.end() && (found->second == type || (found->second.empty() && type == "NUMERIC"))) continue;
+      failed_.push_back({"column " + name, "somebody made it, or gave it another type", sql});
     }
   }
   /// Those that are no names in quotes, in upper case.
@@ -158,7 +171,7 @@ class sqlite_table_swap {
     return why;
   }
   void give_up(std::string const& type, std::string const& name, std::string const& why, std::string& to_drop) {
-    failed_.push_back({type + ' ' + name, why, text_of(name)});
+    failed_.push_back({type + ' ' + name, why, text_of(type, name)});
     to_drop += "DROP " + type + ' ' + detail::sql_name(name) + ';';
   }
 
@@ -225,26 +238,29 @@ class sqlite_table_swap {
     return views;
   }
 
-  /// How many rows of each table refer to a row of this one that is not there.
-  std::map<std::string, std::int64_t> broken_keys() const {
-    std::map<std::string, std::int64_t> result;
+  /// The rows of each other table that refer to a row of this one that is not there, each with the number of its key.
+  using broken_rows = std::set<std::pair<std::int64_t, std::int64_t>>;
+  std::map<std::string, broken_rows> broken_keys() const {
+    std::map<std::string, broken_rows> result;
     auto row = statement(
         "SELECT DISTINCT s.name FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'"
         " AND f.\"table\" = ? COLLATE NOCASE AND s.name <> ? COLLATE NOCASE");
     row.bind(live_).bind(live_);
-    while (row.step()) result.emplace(row.text(0).value_or(""), 0);
-    for (auto& [table, count] : result) count = broken_keys_of(table);
+    while (row.step()) result.emplace(row.text(0).value_or(""), broken_rows{});
+    for (auto& [table, broken] : result) broken = broken_keys_of(table);
     return result;
   }
-  std::int64_t broken_keys_of(std::string const& table) const {
+  broken_rows broken_keys_of(std::string const& table) const {
+    broken_rows result;
     try {
-      auto row = statement("SELECT count(*) FROM pragma_foreign_key_check(?) WHERE parent = ? COLLATE NOCASE");
-      row.bind(table).bind(live_).step();
-      return row.integer(0);
+      auto row = statement("SELECT rowid, fkid FROM pragma_foreign_key_check(?) WHERE parent = ? COLLATE NOCASE");
+      row.bind(table).bind(live_);
+      while (row.step()) result.emplace(row.integer(0), row.integer(1));
     } catch (error const& problem) {
       if (problem.code().value() != SQLITE_ERROR) throw;
-      return INT64_MAX;  // what it refers to is no key (SQLite's "foreign key mismatch")
+      result.emplace(-1, -1);  // what it refers to is no key (SQLite's "foreign key mismatch")
     }
+    return result;
   }
 
   bool is_analyzed() const {
@@ -264,6 +280,7 @@ class sqlite_table_swap {
 
   sqlite_connection const& db_;
   std::string built_, live_;
+  std::map<std::string, std::string> columns_;
   operation op_;
   std::vector<left_behind> failed_;
 };
