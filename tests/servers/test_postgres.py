@@ -36,6 +36,7 @@ from test_pusher import (  # noqa: F401  (the same, with the fixtures of this fi
     test_recover_finds_nothing_of_a_killed_first_upload,
     test_the_lock_of_a_killed_push_is_gone_at_once,
     test_two_first_uploads_at_once_exclude_each_other,
+    test_words_that_a_dropped_table_left_are_there_again_after_a_reload_beside_that_fails,
 )
 
 IS_LONG = bool(os.environ.get("STASH_LONG"))
@@ -85,6 +86,18 @@ each_run_of_faults = pytest.mark.parametrize("faults", FAULTS, ids="-".join)
 @each_run_of_faults
 def test_a_reload_that_ends_early_loses_no_word(annotated, step, faults):
     test_pusher.test_a_reload_that_ends_early_loses_no_word(annotated, step, faults)
+
+
+@each_step
+@each_run_of_faults
+def test_a_reload_that_ends_early_loses_nothing(annotated, step, faults):
+    test_pusher.test_a_reload_that_ends_early_loses_nothing(annotated, step, faults)
+
+
+@each_step
+@each_run_of_faults
+def test_a_first_upload_beside_that_ends_early_leaves_no_half_built_table(job, step, faults):
+    test_pusher.test_a_first_upload_beside_that_ends_early_leaves_no_half_built_table(job, step, faults)
 
 
 @each_step
