@@ -47,6 +47,7 @@ class sqlite_datastore::loader {
     for (field const& f : columns) {
       auto const found = keeps_texts.find(f.id);
       columns_.push_back({f.id, found != keeps_texts.end(), found == keeps_texts.end() || found->second});
+      has_numeric_ = has_numeric_ || columns_.back().is_numeric;
     }
   }
   loader(loader const&) = delete;
@@ -73,9 +74,13 @@ class sqlite_datastore::loader {
              "\": the file's encoding, UTF-16, would change a character of it");
     }
     numbers_.clear();
-    for (std::size_t i = 0; i < values.size(); ++i) numbers_.push_back(number_of(values[i], columns_[i]));
+    for (std::size_t i = 0; i < values.size() && has_numeric_; ++i) {
+      numbers_.push_back(number_of(values[i], columns_[i]));
+    }
     if (!batch_) begin_batch();
-    for (std::size_t i = 0; i < values.size(); ++i) bind(values[i], numbers_[i]);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      has_numeric_ ? bind(values[i], numbers_[i]) : static_cast<void>(insert_.bind(values[i]));
+    }
     insert_.run();
     ++rows_;
     if (++in_batch_ == 10'000) commit_batch();
@@ -173,6 +178,7 @@ class sqlite_datastore::loader {
   std::string id_, table_;
   std::optional<std::int64_t> build_;  // the number of what is built, where rows go there
   std::vector<column> columns_;
+  bool has_numeric_ = false;
   std::optional<std::int64_t> load_;  // its row of _stash_load
   bool has_committed_ = false;        // some rows of it
   std::optional<stash::detail::sqlite_transaction> batch_;

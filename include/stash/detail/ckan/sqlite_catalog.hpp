@@ -215,7 +215,9 @@ class sqlite_catalog {
   }
   static stash::detail::sqlite_connection opened(std::string const& file) {
     bool const is_on_read_only = ::faccessat(AT_FDCWD, file.c_str(), W_OK, AT_EACCESS) != 0 && errno == EROFS;
-    if (!is_on_read_only) return stash::detail::sqlite_connection{file};
+    // One thread at a time may use it: SQLite need not see to that at each call.
+    constexpr int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (!is_on_read_only) return stash::detail::sqlite_connection{file, "open", flags};
     auto const how = stash::detail::sqlite_view_of(file, {"open", file});
     return stash::detail::sqlite_connection{how.uri, "open", SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, file};
   }
