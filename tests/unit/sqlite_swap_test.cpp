@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(a_failure_before_the_swap_leaves_all_untouched) {
   BOOST_TEST(is_refused(headers, amid) == errc::corrupt);
   auto const unfinished = [&](ckan::fields const& created) {
     ckan::sqlite_datastore::loader loader{d, "orders", created};
-    for (int i = 0; i < 25'000; ++i) loader.add(row{"1", "x"});
+    for (int i = 0; i < 25'000; ++i) loader.add(row{"1", std::to_string(i)});
   };
   BOOST_TEST(is_refused(headers, unfinished) == errc::mismatch);
   reload(other_rows);
