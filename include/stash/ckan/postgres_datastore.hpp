@@ -262,7 +262,8 @@ class postgres_datastore {
     detail::postgres_beside{*session_, op}.discard();
   }
 
-  /// The resources for which there is a table that this role has built and not put in its place. Thread safety as all.
+  /// The resources for which there is a table that this role has built and not put in its place. Empty: there
+  /// are none.
   std::vector<std::string> leftovers() const {
     operation const op{"leftovers", {}};
     auto& db = session_->connected(op);

@@ -39,8 +39,11 @@ recovery_report recover(Datastore& d, Stash& stash, recover_options options = {}
   auto report = stash::recover<data_dictionary>(stash, is_live, restore, std::move(options));
   if constexpr (requires { d.leftovers(); }) {
     for (std::string const& id : d.leftovers()) {  // of reloads that had no words to stash, or have given them back
-      auto const lock = stash.storage().try_lock(key(id));
-      if (lock) d.discard(id);
+      try {
+        auto const lock = stash.storage().try_lock(key(id));
+        if (lock) d.discard(id);
+      } catch (error const&) {  // no reload of a stash built it, or it cannot be removed now: the next one will
+      }
     }
   }
   return report;

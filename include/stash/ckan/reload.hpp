@@ -35,7 +35,7 @@ namespace stash::inline v1::ckan {
 ///
 /// What people typed into a table that a dead reload left unfinished goes before what is stashed, which is set aside.
 ///
-/// Where a process dies in it, the next `reload` adopts the record, or `stash::recover` with `recreate` restores.
+/// Where a process dies in it, the next `reload` adopts the record, or `ckan::recover` restores.
 ///
 /// Info for fields that `headers` does not have is not thrown away: its record is set aside on commit. Where
 /// `best_effort` forgave a failed save, there is none to set aside, and that error is thrown before anything is done.

@@ -30,8 +30,8 @@ class postgres_beside {
   postgres_beside(datastore_session& session, stash::detail::operation const& op)
       : session_(session), db_(session.connected(op)), op_(op), id_(op.subject) {}
 
-  /// Makes an empty table, in place of what an earlier run left; `columns` is the SQL of its columns. First it looks
-  /// whether that could take the live table's place.
+  /// Makes an empty table, in place of what an earlier run left. First it looks whether that could take the live
+  /// table's place.
   void build(fields const& columns, type_names const& types, boost::json::object const& remarks) {
     take_lock();
     detail::datastore_transaction all{session_, db_, op_};
