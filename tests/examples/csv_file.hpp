@@ -66,14 +66,19 @@ class csv_reader {
       at_start_ = false;
       feed_lines(head_ == "\xEF\xBB" || head_ == "\xEF" ? std::string_view(head_) : std::string_view{});
     }
-    if (csv_fini(&parser_, &field_ends, &row_ends, this) != 0) fail_at(row_line_, "a quoted field does not end");
+    if (csv_fini(&parser_, &field_ends, &row_ends, this) != 0)
+      fail_in_column(row_line_, ends_.size(), "a quoted field does not end");
     deliver();
     if (columns_ == 0) throw input_error("the file is empty: not even a header");
   }
 
  private:
   [[noreturn]] static void fail_at(std::uint64_t line, std::string const& what) {
-    throw input_error("line " + std::to_string(line) + ": " + what);
+    throw input_error("line " + std::to_string(line) + what);
+  }
+  /// `before`: how many fields of the row are whole.
+  [[noreturn]] static void fail_in_column(std::uint64_t line, std::size_t before, std::string const& what) {
+    fail_at(line, ", column " + std::to_string(before + 1) + ": " + what);
   }
 
   /// One physical line at a time, so that the callbacks know on which they are.
@@ -89,10 +94,10 @@ class csv_reader {
       if (!in_row_) row_line_ = line_;
       std::string_view const up_to_nul = line.substr(0, line.find('\0'));  // the first error is the one to tell
       if (csv_parse(&parser_, up_to_nul.data(), up_to_nul.size(), &field_ends, &row_ends, this) != up_to_nul.size()) {
-        if (csv_error(&parser_) == CSV_EPARSE) fail_at(line_, "a quote in the middle of a field");
+        if (csv_error(&parser_) == CSV_EPARSE) fail_in_column(line_, ends_.size(), "a quote in the middle of a field");
         throw std::runtime_error(csv_strerror(csv_error(&parser_)));
       }
-      if (up_to_nul.size() < line.size()) fail_at(line_, "a NUL byte");
+      if (up_to_nul.size() < line.size()) fail_in_column(line_, ends_.size(), "a NUL byte");
       offset_ += line.size();
       in_row_ = in_row_ || (line != "\n" && line != "\r");
       deliver();
@@ -121,11 +126,12 @@ class csv_reader {
     in_row_ = false;
     if (columns_ == 0) columns_ = ends_.size();
     if (ends_.size() != columns_) {
-      fail_at(row_line_, std::to_string(ends_.size()) + " fields where the header has " + std::to_string(columns_));
+      fail_at(row_line_,
+              ": " + std::to_string(ends_.size()) + " fields where the header has " + std::to_string(columns_));
     }
     unsigned char all = 0;  // most text is ASCII
     for (char const c : text_) all |= static_cast<unsigned char>(c);
-    if (all > 0x7f && !utf8::is_valid(text_.begin(), text_.end())) fail_at(row_line_, "bytes that are not UTF-8");
+    if (all > 0x7f) refuse_no_utf8();
     views_.clear();
     std::size_t at = 0;
     for (auto const end : ends_) {
@@ -135,6 +141,13 @@ class csv_reader {
     on_row_(views_, row_line_);
     ends_.clear();
     text_.clear();
+  }
+
+  void refuse_no_utf8() const {
+    auto const bad = utf8::find_invalid(text_.begin(), text_.end());
+    if (bad == text_.end()) return;
+    auto const before = std::count(text_.begin(), bad, '\0');
+    fail_in_column(row_line_, static_cast<std::size_t>(before), "bytes that are not UTF-8");
   }
 
   handler on_row_;

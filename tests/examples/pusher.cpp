@@ -13,6 +13,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <regex>
 #include <sstream>
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
@@ -80,6 +81,8 @@ class any_datastore {
   virtual std::vector<std::string> leftovers() = 0;
   virtual std::optional<ckan::table_words> unfinished(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
+  virtual std::map<std::size_t, std::string> refused(std::string_view id, ckan::field const&,
+                                                     std::span<std::optional<std::string> const> values) = 0;
   virtual std::uint64_t rows_of(std::string_view id) = 0;
   /// Loads the rows that `read` calls its argument with.
   virtual void load(std::string_view id, ckan::fields const&, std::function<void(rows const&)> const& read) = 0;
@@ -111,6 +114,11 @@ class datastore_of final : public any_datastore {
   }
   std::optional<ckan::table_words> unfinished(std::string_view id) override { return datastore_.unfinished(id); }
   void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
+  std::map<std::size_t, std::string> refused(std::string_view id, ckan::field const& f,
+                                             std::span<std::optional<std::string> const> values) override {
+    if constexpr (requires { datastore_.refused(id, f, values); }) return datastore_.refused(id, f, values);
+    return {};
+  }
   std::uint64_t rows_of(std::string_view id) override { return datastore_.rows(id); }
   void load(std::string_view id, ckan::fields const& f, std::function<void(rows const&)> const& read) override {
     typename Datastore::loader loader{datastore_, id, f};
@@ -289,6 +297,106 @@ std::uint64_t look_through(std::string const& file) {
   return records;
 }
 
+/// At most some 100 bytes of it, at the end of a character.
+std::string shortened(std::string_view text) {
+  std::size_t size = std::min<std::size_t>(text.size(), 100);
+  while (size < text.size() && (static_cast<unsigned char>(text[size]) & 0xC0U) == 0x80) --size;
+  return std::string(text.substr(0, size)) + (size < text.size() ? "..." : "");
+}
+
+/// What a server refused, as a person finds it in the file: the server tells one value, by the line of what it was
+/// sent. So the file is read again.
+class refused_rows {
+ public:
+  refused_rows(any_datastore& d, arguments const& a, ckan::fields const& created, stash::error const& problem)
+      : datastore_(d), resource_(a.resource), created_(created), values_(created.size()), said_(problem.what()) {
+    std::smatch found;
+    if (std::regex_search(said_, found, std::regex(R"(COPY .*(, line (\d+)))"))) {
+      said_line_ = std::stoull(found[2]);
+      said_.erase(static_cast<std::size_t>(found.position(1)), static_cast<std::size_t>(found.length(1)));
+    }
+    example::csv_file{a.file}.read([&](example::csv_reader::row row, std::uint64_t line) { take(row, line); });
+    look();
+  }
+
+  /// Empty: it was no row.
+  std::string text() const {
+    if (refused_ == 0 || !can_ask_) return said_at_ == 0 ? "" : "line " + std::to_string(said_at_) + ": " + said_;
+    std::string const rows = refused_ == 1 ? " row" : " rows";
+    return first_ + "; " + std::to_string(refused_) + rows + " would be refused in all";
+  }
+
+ private:
+  static constexpr std::size_t most_rows = 4096, most_bytes = 1 << 20;  // at a time
+
+  void take(example::csv_reader::row row, std::uint64_t line) {
+    char const line_end = sent_ == 0 ? '\r' : '\n';  // a server counts so in quotes, until it has seen a line end
+    ++sent_;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (row[i]) sent_ += static_cast<std::uint64_t>(std::count(row[i]->begin(), row[i]->end(), line_end));
+      values_[i].emplace_back(row[i]);
+      bytes_ += row[i] ? row[i]->size() : 0;
+    }
+    if (said_at_ == 0 && sent_ >= said_line_ && said_line_ > 0) said_at_ = line;
+    lines_.push_back(line);
+    if (lines_.size() == most_rows || bytes_ > most_bytes) look();
+  }
+  std::map<std::size_t, std::pair<std::size_t, std::string>> ask() const {
+    std::map<std::size_t, std::pair<std::size_t, std::string>> refused;  // row: column, why
+    for (std::size_t column = 0; column < values_.size(); ++column) {
+      for (auto const& [row, why] : datastore_.refused(resource_, created_[column], values_[column])) {
+        refused.try_emplace(row, column, why);
+      }
+    }
+    return refused;
+  }
+  void look() {
+    try {
+      if (can_ask_) tell(ask());
+    } catch (stash::error const& problem) {
+      log("how many rows would be refused in all is not known: " + std::string(problem.what()));
+      can_ask_ = false;
+    }
+    lines_.clear();
+    bytes_ = 0;
+    for (auto& column : values_) column.clear();
+  }
+  void tell(std::map<std::size_t, std::pair<std::size_t, std::string>> const& refused) {
+    if (refused_ == 0 && !refused.empty()) {
+      auto const& [row, value] = *refused.begin();
+      first_ = "line " + std::to_string(lines_[row]) + ", column " + in_quotes(created_[value.first].id) + ": " +
+               in_quotes(shortened(*values_[value.first][row])) + ": " + shortened(value.second);
+    }
+    refused_ += refused.size();
+  }
+
+  any_datastore& datastore_;
+  std::string const& resource_;
+  ckan::fields const& created_;
+  std::vector<std::vector<std::optional<std::string>>> values_;  // by column
+  std::vector<std::uint64_t> lines_;                             // of these rows
+  std::string said_, first_;
+  std::uint64_t said_line_ = 0, said_at_ = 0, refused_ = 0;
+  std::uint64_t sent_ = 0;  // lines, as the server counts them
+  std::size_t bytes_ = 0;
+  bool can_ask_ = true;
+};
+
+/// Throws what the server refused, told by the file's lines; or returns.
+void tell_refused(any_datastore& d, arguments const& a, ckan::fields const& created, stash::error const& problem) {
+  auto const code = problem.code().message();
+  auto const is_of = [&](char const* kind) { return code.starts_with(std::string("SQLSTATE ") + kind); };
+  if (problem.code().category() != stash::postgres_category() || !(is_of("22") || is_of("23") || is_of("54"))) return;
+  std::string text;
+  try {
+    text = refused_rows{d, a, created, problem}.text();
+  } catch (std::exception const& other) {
+    log("which rows were refused could not be looked up: " + std::string(other.what()));
+    return;
+  }
+  if (!text.empty()) throw std::runtime_error(a.file + ": " + text);
+}
+
 /// Loads the records; `expected`, where it is said, must be how many there are. Returns how many there were.
 std::uint64_t load(any_datastore& d, arguments const& a, ckan::fields const& created, example::csv_file& csv,
                    std::optional<std::uint64_t> expected, fault& f) {
@@ -298,7 +406,7 @@ std::uint64_t load(any_datastore& d, arguments const& a, ckan::fields const& cre
   if (::isatty(STDERR_FILENO) != 0) bar = std::make_unique<boost::timer::progress_display>(size, std::cerr);
   std::uint64_t records = 0, told = 0;
   bool is_at_half = false;
-  d.load(a.resource, created, [&](any_datastore::rows const& add) {
+  auto const add_all = [&](any_datastore::rows const& add) {
     csv.read([&](example::csv_reader::row row, std::uint64_t) {
       add(row);
       ++records;
@@ -306,7 +414,13 @@ std::uint64_t load(any_datastore& d, arguments const& a, ckan::fields const& cre
       if (!is_at_half && csv.offset() >= size / 2) f.at((is_at_half = true, "mid-load"));
     });
     if (expected && records != *expected) throw std::runtime_error(a.file + " changed while it was loaded");
-  });
+  };
+  try {
+    d.load(a.resource, created, add_all);
+  } catch (stash::error const& problem) {
+    tell_refused(d, a, created, problem);
+    throw;
+  }
   return records;
 }
 

@@ -586,6 +586,10 @@ BAD_FILES = {  # and the line that is named; None: there is none to name
 }
 
 
+BAD_COLUMNS = {"not utf-8": 2, "latin-1 in the header": 2, "half a letter at the end": 2, "nul": 2, "nul in quotes": 1,
+               "no end of quotes": 1, "no end of quotes of the last field": 2, "quotes in a field": 2, "text behind quotes": 1}
+
+
 def refused_push(job, *words, **changed):
     """A push that must end with 2 and touch nothing; what it told."""
     before = job.everything()
@@ -608,6 +612,13 @@ def test_a_bad_file_is_refused_with_its_line_and_the_table_is_as_it_was(annotate
     assert line is None or re.search(rf"\bbad\.csv: line {line}\b", told)
     assert annotated.show() == before and annotated.table() == rows
     assert annotated.all_stashes() == [] and annotated.beside() == []
+
+
+@each("column", BAD_COLUMNS)
+def test_what_is_wrong_with_a_field_is_told_with_its_column(annotated, column, request):
+    text, line = BAD_FILES[request.node.callspec.id]
+    told = annotated.push(annotated.file("bad.csv", text), exits=2).stderr
+    assert f"bad.csv: line {line}, column {column}: " in told
 
 
 @each("text, line", BAD_FILES)

@@ -121,7 +121,8 @@ class Cluster:
     def sql(self, statement, database="postgres", user="postgres"):
         """What psql prints, a row a line, columns apart by tabs."""
         done = subprocess.run([programs() / "psql", "-X", "-A", "-t", "-q", "-F\t", "-v", "ON_ERROR_STOP=1",
-                               self.uri(database, user), "-c", statement], capture_output=True, text=True)
+                               self.uri(database, user), "-c", statement], capture_output=True, text=True,
+                              env=os.environ | {"PGCLIENTENCODING": "UTF8"})
         if done.returncode != 0:
             raise RuntimeError(f"psql: {done.stderr}")
         return done.stdout.rstrip("\n")

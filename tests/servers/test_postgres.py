@@ -282,11 +282,66 @@ def test_a_row_that_the_server_refuses_fails_the_load_and_loses_no_word(pg_annot
     before, rows = pg_annotated.show(), pg_annotated.table()
     bad = pg_annotated.file("bad.csv", WEATHER.read_text() + "2012-01-01,much,12.8,5.0,4.7,rain\n")
     told = pg_annotated.push(bad, "--keep", keep, exits=1).stderr
-    assert "22P02" in told and "much" in told
+    assert re.search(r'bad.csv: line 1463, column "precipitation": "much": .*; 1 row would be refused in all', told)
     assert pg_annotated.show().infos == before.infos
     assert pg_annotated.table() == (rows if keep == "everything" else [])
     pg_annotated.push(WEATHER)
     assert_whole(pg_annotated, before.infos)
+
+
+REFUSED_VALUES = {  # what stands behind the header day,n,remark; the line and column that are told, and how many rows
+    "in the middle": ("2012-01-01,1,\n2012-01-02,x,\n2012-01-03,3,\n", 3, "n", '"x"', 1),
+    "by lines of the file and not of the server":
+        ('2012-01-01,1,"two\nlines"\n\n\r\n"2012-01-02\n",2,\n2012-01-03,1e,"a\r\nb"\nnever,1,\n', 8, "n", '"1e"', 2),
+    "two in a row": ("never,many,\n", 2, "day", '"never"', 1),
+    "out of range": ("0000-00-00,1,\n", 2, "day", '"0000-00-00"', 1),
+    "the first of many": ("2012-01-01,1,\n" + "2012-01-02,x,\n" * 10_000 + "2012-13-01,1,\n", 3, "n", '"x"', 10_001),
+    "long": (f"2012-01-01,{'é' * 100}1,\n", 2, "n", f'"{"é" * 50}..."', 1),
+    "empty is no number": ('2012-01-01,"",\n2012-01-01,,\n', 2, "n", '""', 1),
+}
+
+
+@each("text, line, column, value, rows", REFUSED_VALUES)
+def test_what_an_override_refuses_is_told_by_the_files_line_and_column(pg_job, text, line, column, value, rows):
+    pg_job.push(pg_job.file("good.csv", "day,n,remark\n2012-01-01,1,\n"))
+    pg_job.annotate({"day": {"type_override": "date"}, "n": {"type_override": "numeric"}})
+    before, table = pg_job.show(), pg_job.table()
+    told = pg_job.push(pg_job.file("bad.csv", "day,n,remark\n" + text), exits=1).stderr
+    (told,) = [one for one in told.splitlines() if "bad.csv" in one]
+    assert f'bad.csv: line {line}, column "{column}": {value}: ' in told
+    assert told.endswith(f"; {rows} row{'s' * (rows > 1)} would be refused in all") and "COPY" not in told
+    assert pg_job.show() == before and pg_job.table() == table
+
+
+def test_a_character_that_the_database_lacks_is_told_by_its_line(server, tmp_path):
+    job = PostgresJob(tmp_path, server, "file")
+    server.sql(f'DROP DATABASE "{job.database}"')
+    server.sql(f"CREATE DATABASE \"{job.database}\" ENCODING latin1 LOCALE 'C' TEMPLATE template0")
+    job.push(job.file("good.csv", "a,b\nné,1\n"))
+    job.annotate({"a": {"label": "é"}})
+    before, table = job.show(), job.table()
+    told = job.push(job.file("bad.csv", "a,b\nné,1\nné,日本\nx,y\n日,本\n"), exits=1).stderr
+    assert re.search('bad.csv: line 3, column "b": "日本": .*; 2 rows would be refused in all', told)
+    assert job.show() == before and job.table() == table
+    told = job.push(job.file("bad.csv", "a,日\n1,2\n"), exits=2).stderr
+    assert '"日"' in told and "LATIN1" in told
+    assert job.show() == before and job.table() == table
+
+
+def test_what_a_trigger_refuses_is_told_by_the_files_line(pg_job):
+    pg_job.change("""CREATE FUNCTION populate_full_text_trigger() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF NEW.a = 'bad' THEN RAISE 'not this' USING ERRCODE = '22023'; END IF; RETURN NEW; END $$""")
+    told = pg_job.push(pg_job.file("bad.csv", 'a\n"1\n1"\n"2\r\n2"\n\nbad\n'), exits=1).stderr
+    assert "bad.csv: line 7: " in told and "not this" in told and ", line 6" not in told
+    assert not pg_job.is_there()
+
+
+def test_where_no_function_can_be_made_the_line_is_told_all_the_same(pg_job):
+    pg_job.push(pg_job.file("good.csv", "day,n\n2012-01-01,1\n"))
+    pg_job.annotate({"n": {"type_override": "numeric"}})
+    pg_job.change("DROP EXTENSION plpgsql")
+    told = pg_job.push(pg_job.file("bad.csv", "day,n\n2012-01-01,1\n\n2012-01-02,x\n"), exits=1).stderr
+    assert "bad.csv: line 4: " in told and 'column n: "x"' in told and "how many rows would be refused" in told
 
 
 @pytest.mark.parametrize("value", ['"\\."', '""', "\\.", '"a""b"', '" x "', '"\\N"', "日本", '"1\n2"', "\\x00"])

@@ -13,12 +13,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/swap.hpp>
 #include <stash/detail/ckan/field_names.hpp>
 #include <stash/detail/ckan/postgres_beside.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
+#include <stash/detail/ckan/postgres_refused.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/ckan/postgres_words.hpp>
 #include <stash/detail/fork.hpp>
@@ -124,18 +126,7 @@ class postgres_datastore {
   /// it.
   bool is_deleted(std::string_view id) const {
     operation const op{"is_deleted", id};
-    auto& db = session_->connected(op);
-    std::string const table = session_->name_in(db, session_->schema(), "resource");
-    auto const found =
-        session_->run(db,
-                      "SELECT count(*)::text FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND"
-                      " attname IN ('id', 'package_id', 'state') AND NOT attisdropped"
-                      " AND has_table_privilege(attrelid, 'SELECT')",
-                      {table}, op);
-    if (found.text(0, 0) != "3") return false;
-    auto const there = session_->run(
-        db, "SELECT 1::text FROM " + table + " WHERE id::text = $1::text AND state::text <> 'deleted'", {id}, op);
-    return there.rows() == 0;
+    return detail::is_deleted(*session_, session_->connected(op), op);
   }
 
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
@@ -223,6 +214,17 @@ class postgres_datastore {
     }
     if (!sql.empty()) session_->run_all(db, sql, op);
     all.commit();
+  }
+
+  /// Which of `values` a field of the type `f.type` would not take, by their places, and why, in the server's words;
+  /// for a person who looks for the rows that a load was refused for. Empty: none. Changes nothing.
+  ///
+  /// Throws `errc::mismatch` where the server has no such type, 42501 where the role may make no temporary function,
+  /// 42704 where the database has no PL/pgSQL.
+  std::map<std::size_t, std::string> refused(std::string_view id, field const& f,
+                                             std::span<std::optional<std::string> const> values) const {
+    operation const op{"refused", id};
+    return detail::refused_values(*session_, session_->connected(op), f, values, op);
   }
 
   /// Makes an empty table beside the live one, where nobody sees it: from here on to `swap_in` or `discard`, loaders of

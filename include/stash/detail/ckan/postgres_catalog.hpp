@@ -91,6 +91,21 @@ inline std::optional<found_table> find_table(datastore_session const& session, s
   return found;
 }
 
+/// Whether CKAN's own table of resources is in the schema, and lacks this one or calls it deleted.
+inline bool is_deleted(datastore_session const& session, stash::detail::postgres_connection& db,
+                       stash::detail::operation const& op) {
+  std::string const table = session.name_in(db, session.schema(), "resource");
+  auto const found = session.run(db,
+                                 "SELECT count(*)::text FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND"
+                                 " attname IN ('id', 'package_id', 'state') AND NOT attisdropped"
+                                 " AND has_table_privilege(attrelid, 'SELECT')",
+                                 {table}, op);
+  if (found.text(0, 0) != "3") return false;
+  auto const there = session.run(
+      db, "SELECT 1::text FROM " + table + " WHERE id::text = $1::text AND state::text <> 'deleted'", {op.subject}, op);
+  return there.rows() == 0;
+}
+
 using type_names = std::map<std::string, std::string, std::less<>>;
 
 /// Throws `errc::mismatch` where the database's encoding lacks a character, or would change one.
