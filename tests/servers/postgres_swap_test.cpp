@@ -110,6 +110,12 @@ struct fixture : schema, support::scratch {
     std::string const t = table(), s = quoted() + '.';
     for (auto const& sql : std::vector<std::string>{
              "CREATE TABLE " + s + "other (id int PRIMARY KEY, day date)",
+             "CREATE TABLE " + s + "days (day date PRIMARY KEY)",
+             "INSERT INTO " + s +
+                 "days SELECT d::date FROM generate_series('2026-11-01'::date, '2026-12-01', '1 day') d",
+             "ALTER TABLE " + t + " ADD CONSTRAINT \"of days\" FOREIGN KEY (day) REFERENCES " + s +
+                 "days ON DELETE CASCADE",
+             "ALTER TABLE " + t + " ADD FOREIGN KEY (_id) REFERENCES " + t + " DEFERRABLE",
              "CREATE INDEX ON " + t + " USING gin (_full_text)",
              "CREATE INDEX \"by amount\" ON " + t + " (amount DESC NULLS LAST) INCLUDE (id) WITH (fillfactor = 50)",
              "CREATE UNIQUE INDEX partly ON " + t + " (lower(id)) WHERE id <> ' ON " + quoted() + ".orders USING '",
@@ -462,6 +468,46 @@ BOOST_AUTO_TEST_CASE(a_lock_that_is_never_let_go_ends_the_reload_with_all_as_it_
   BOOST_TEST(code_of([&] { ckan::finish_reload(later, store, "orders"); }) == errc::mismatch);
 }
 
+BOOST_AUTO_TEST_CASE(rows_that_others_add_meanwhile_stop_the_swap_or_are_told) {
+  make();
+  auto const reload_while = [&](std::string const& others, ckan::reload_options const& options = {}) {
+    return ckan::reload(
+        d, store, "orders", headers,
+        [&](ckan::fields const& created) {
+          loading(d, other_rows)(created);
+          query(others);
+        },
+        options);
+  };
+  std::string const add = "INSERT INTO " + table() + " (id, day) VALUES ('late', '2026-11-01')";
+  BOOST_TEST(message_of([&] { reload_while(add); }).find("1 row (added since") != std::string::npos);
+  BOOST_TEST(query("SELECT string_agg(id, ',' ORDER BY _id) FROM " + table()) == "a,b,late");
+  std::string told;
+  ckan::reload_options letting_go{.leave_behind = true};
+  letting_go.guard.observer = [&](stash::event const& e) {
+    if (e.kind == stash::event_kind::committed) told = message_of([&] { std::rethrow_exception(e.error); });
+  };
+  auto const report = reload_while(add, letting_go);
+  BOOST_TEST_REQUIRE(report.left_behind.size() == 1U);
+  BOOST_TEST(report.left_behind[0].what == "1 row");
+  BOOST_TEST(told.find("1 row (added since") != std::string::npos);
+  // Who takes rows away adds none.
+  reload_while("DELETE FROM " + table());
+  BOOST_TEST(d.rows("orders") == 2U);
+  // Another object that ends the reload sees them, too.
+  client locking{server() + "?application_name=dashboard"};
+  locking("BEGIN");
+  locking("LOCK TABLE " + table() + " IN ACCESS SHARE MODE");
+  BOOST_TEST(code_of([&] { reload(other_rows, {.patience = 100ms, .waiting = [](auto const&) {}}); }) == errc::busy);
+  locking("COMMIT");
+  query(add);
+  ckan::postgres_datastore later{server(), {.schema = name}};
+  BOOST_TEST(message_of([&] { ckan::finish_reload(later, store, "orders"); }).find("1 row") != std::string::npos);
+  BOOST_TEST(d.rows("orders") == 3U);
+  BOOST_TEST(ckan::finish_reload(later, store, "orders", {.leave_behind = true}).left_behind.size() == 1U);
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(a_second_reload_by_another_stash_is_told_and_harms_nothing) {
   make();
   stash::memory_stash another;
@@ -512,7 +558,7 @@ BOOST_AUTO_TEST_CASE(rows_go_where_the_job_that_loads_them_means) {
   ckan::postgres_datastore other{server(), {.schema = name}};
   BOOST_TEST(message_of([&] {
                ckan::reload(d, store, "orders", headers, loading(other, other_rows));
-             }).find("rows were added to the live table") != std::string::npos);
+             }).find("2 rows (added since the new table was begun") != std::string::npos);
   BOOST_TEST(d.rows("orders") == 4U);
   // A reload that gave up at its swap takes no rows of another.
   client locking{server() + "?application_name=dashboard"};

@@ -10,6 +10,8 @@
 #include <stash/ckan/reload.hpp>
 #include <thread>
 
+#include "faulty_vfs.hpp"
+#include "figures.hpp"
 #include "sqlite_datastore_fixture.hpp"
 
 namespace sqlite_swap_test {
@@ -198,7 +200,7 @@ BOOST_AUTO_TEST_CASE(rows_go_where_the_job_that_loads_them_means) {
   BOOST_TEST(message_of([&] {
                ckan::sqlite_datastore other{file};
                ckan::reload(d, store, "orders", headers, loading(other, other_rows));
-             }).find("rows were added to the live table") != std::string::npos);
+             }).find("2 rows (added since the new table was begun") != std::string::npos);
   BOOST_TEST(d.rows("orders") == 4U);
   // What was built and could not be put in its place takes no rows of another job's.
   d.build("orders", headers);
@@ -217,6 +219,40 @@ BOOST_AUTO_TEST_CASE(rows_go_where_the_job_that_loads_them_means) {
   BOOST_TEST((query("SELECT day FROM orders") == std::vector{"x"s}));
 }
 
+BOOST_AUTO_TEST_CASE(rows_that_others_add_meanwhile_stop_the_swap_or_are_told) {
+  make();
+  auto const reload_while = [&](char const* others, ckan::reload_options const& options = {}) {
+    return ckan::reload(
+        d, store, "orders", headers,
+        [&](ckan::fields const& created) {
+          loading(d, other_rows)(created);
+          execute(others);
+        },
+        options);
+  };
+  constexpr auto add = "INSERT INTO orders (id) VALUES ('late')";
+  BOOST_TEST(message_of([&] { reload_while(add); }).find("1 row (added since") != std::string::npos);
+  BOOST_TEST(d.rows("orders") == 3U);
+  auto const report = reload_while(add, {.leave_behind = true});
+  BOOST_TEST_REQUIRE(report.left_behind.size() == 1U);
+  BOOST_TEST(report.left_behind[0].what == "1 row");
+  // Who takes rows away adds none.
+  reload_while("DELETE FROM orders");
+  BOOST_TEST(d.rows("orders") == 2U);
+  // Another object that ends the reload sees them, too.
+  d.build("orders", headers);
+  loading(d, other_rows)(headers);
+  ckan::swap_options stopping;
+  stopping.words = [](auto const&, auto const&) -> ckan::table_words { throw std::runtime_error("stop"); };
+  BOOST_CHECK_THROW(d.swap_in("orders", stopping), std::runtime_error);
+  execute(add);
+  ckan::sqlite_datastore later{file};
+  BOOST_TEST(message_of([&] { later.swap_in("orders"); }).find("1 row") != std::string::npos);
+  BOOST_TEST(d.rows("orders") == 3U);
+  BOOST_TEST(later.swap_in("orders", {.leave_behind = true}).size() == 1U);
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(foreign_keys_that_would_not_hold_any_more_stop_the_swap) {
   make();
   execute(
@@ -231,6 +267,144 @@ BOOST_AUTO_TEST_CASE(foreign_keys_that_would_not_hold_any_more_stop_the_swap) {
   BOOST_TEST(message_of([&] { reload({row{"1", "x"}}, {.leave_behind = true}); }).find("child") != std::string::npos);
   BOOST_TEST(content() == before, boost::test_tools::per_element());
   reload({row{"1", "x"}, row{"3", "y"}});
+}
+
+BOOST_AUTO_TEST_CASE(a_foreign_key_that_never_held_is_in_nobodys_way) {
+  make();
+  d.build("orders", headers);
+  execute("CREATE TABLE child (ref REFERENCES orders (day)); INSERT INTO child VALUES ('z')");  // of no unique index
+  ::sqlite3_exec(d.native_handle(), "PRAGMA foreign_keys = ON", nullptr, nullptr, nullptr);
+  loading(d, other_rows)(headers);
+  BOOST_TEST(d.swap_in("orders").empty());
+  BOOST_TEST(d.rows("orders") == 2U);
+  int is_on = 0;  // as it was
+  ::sqlite3_exec(
+      d.native_handle(), "PRAGMA foreign_keys",
+      [](void* to, int, char** value, char**) { return *static_cast<int*>(to) = **value == '1', 0; }, &is_on, nullptr);
+  BOOST_TEST(is_on == 1);
+}
+
+BOOST_AUTO_TEST_CASE(the_definition_of_a_table_is_read_as_sqlite_reads_it) {
+  ckan::fields const odd{{"CHECK (1)", "text", std::nullopt}, {"~}|é", "numeric", std::nullopt}};
+  auto const load = [&](ckan::fields const& created) {
+    ckan::sqlite_datastore::loader loader{d, "orders", created};
+    loader.add(row{"1", "2"});
+    loader.finish();
+  };
+  ckan::reload(d, store, "orders", odd, load);
+  BOOST_TEST(ckan::reload(d, store, "orders", odd, load).left_behind.empty());
+  auto const made_as = [&](std::string const& columns) {
+    execute("DROP TABLE orders; CREATE TABLE orders (_id INTEGER PRIMARY KEY, " + columns + ")");
+    return message_of([&] { ckan::reload(d, store, "orders", odd, load); });
+  };
+  // Names in each of the quotes that SQLite knows are no words.
+  BOOST_TEST(made_as("[CHECK (1)] TEXT, `~}|é` NUMERIC") == "");  // what an older version made: it was NUMERIC
+  BOOST_TEST(made_as("'CHECK (1)' TEXT, \"~}|é\"") == "");
+  BOOST_TEST(made_as("[CHECK (1)] TEXT, \"~}|é\" CHECK (1)").find("it says CHECK") != std::string::npos);
+  BOOST_TEST(made_as("[CHECK (1)] TEXT UNIQUE, \"~}|é\"").find("it says UNIQUE") != std::string::npos);
+  BOOST_TEST(made_as("[CHECK (1)] INT, \"~}|é\"").find("column CHECK (1)") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(what_was_built_is_put_in_place_by_whoever_knows_that_it_is_whole) {
+  ckan::sqlite_datastore fresh{(root / "fresh.sqlite").native()};
+  BOOST_TEST(fresh.leftovers().empty());
+  BOOST_TEST(message_of([&] { fresh.swap_in("orders"); }).find("nothing was built") != std::string::npos);
+  make();
+  ckan::sqlite_datastore second{file};
+  d.build("orders", headers);
+  loading(d, other_rows)(headers);
+  BOOST_TEST(message_of([&] { second.swap_in("orders"); }).find("not complete") != std::string::npos);
+  second.build("orders", headers);
+  BOOST_TEST(message_of([&] { d.swap_in("orders"); }).find("another's") != std::string::npos);
+  d.discard("orders");
+  loading(second, other_rows)(headers);
+  // Nobody asks to be told of a lock that is in the way.
+  ::sqlite3_busy_timeout(second.native_handle(), 10);
+  stash::detail::sqlite_connection other{file};
+  {
+    stash::detail::sqlite_transaction const writing{other, "test", "other"};
+    BOOST_TEST(code_of([&] { second.swap_in("orders", {.patience = 0ms}); }) == errc::busy);
+  }
+  execute("ALTER TABLE _stash_field RENAME TO hidden");
+  auto const problem = code_of([&] { second.swap_in("orders"); });
+  BOOST_TEST((problem.category() == stash::detail::sqlite_category() && problem.value() == SQLITE_ERROR));
+  execute("ALTER TABLE hidden RENAME TO _stash_field");
+  BOOST_TEST(second.swap_in("orders").empty());
+  // What goes away while rows are added to it.
+  d.build("orders", headers);
+  ckan::sqlite_datastore::loader mine{d, "orders", headers};
+  second.discard("orders");
+  second.drop("_stash_beside_orders");
+  BOOST_TEST(code_of([&] { mine.add(other_rows[0]); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_in_wal_mode_is_reloaded_all_the_same) {
+  support::faulty_vfs const plain{[](std::string_view) { return SQLITE_OK; }, false};
+  std::string const there = (root / "plain.sqlite").native();
+  ckan::sqlite_datastore one{there};
+  for (int i = 0; i < 2; ++i) ckan::reload(one, store, "orders", headers, loading(one, other_rows));
+  BOOST_TEST(one.rows("orders") == 2U);
+}
+
+/// The table has the old rows or the new ones, and the words, and what hung on it.
+BOOST_AUTO_TEST_CASE(whichever_call_of_sqlite_fails_the_table_is_the_old_one_or_the_new_one) {
+  std::size_t tried = 0, failed = 0, bad = 0;
+  for (int const code : {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC}) {
+    for (bool const all_later : {false, true}) {
+      bool has_failed = true;
+      for (int fails_at = 0; has_failed; ++fails_at) {
+        support::scratch place;
+        std::string const there = (place.root / "one.sqlite").native();
+        stash::file_stash words{place.dir()};
+        std::vector<row> const old_rows{row{"1", "a"}, row{"2", "b"}};
+        {
+          ckan::sqlite_datastore one{there};
+          ckan::reload(one, words, "orders", headers, loading(one, old_rows));
+          one.annotate("orders", {{"day", json::object{{"label", "Day"}}}});
+          ::sqlite3_exec(one.native_handle(), "CREATE INDEX by_day ON orders (day)", nullptr, nullptr, nullptr);
+        }
+        has_failed = false;
+        boost::system::error_code problem;
+        {
+          int calls = 0;
+          support::faulty_vfs const faulty{[&](std::string_view) {
+            bool const fails = calls == fails_at || (all_later && calls > fails_at);
+            ++calls;
+            has_failed = has_failed || fails;
+            return fails ? code : SQLITE_OK;
+          }};
+          problem = code_of([&] {
+            ckan::sqlite_datastore one{there};
+            ckan::reload(one, words, "orders", headers, loading(one, other_rows),
+                         {.guard = {.observer = stash::silent}});
+          });
+          calls = -1'000'000;  // the disk is well again, before what was opened is closed
+        }
+        ckan::sqlite_datastore one{there};
+        stash::detail::sqlite_connection const connection{there};
+        auto const text = [&](char const* sql) {
+          stash::detail::sqlite_statement found{connection, sql, "test", {}};
+          return found.step() ? found.text(0).value_or("") : "";
+        };
+        auto const days = text("SELECT group_concat(day, ',') FROM (SELECT day FROM orders ORDER BY _id)");
+        auto const live = one.describe("orders");
+        bool const is_whole = (days == "a,b" || (days == "c,d")) && (problem || days == "c,d") && live &&
+                              live->at(1).info == json::object{{"label", "Day"}} &&
+                              text("SELECT tbl_name FROM sqlite_schema WHERE name = 'by_day'") == "orders";
+        BOOST_TEST_INFO("call " << fails_at << " fails with " << code << ": " << problem.message() << ", " << days);
+        BOOST_TEST(is_whole);
+        ckan::reload(one, words, "orders", headers, loading(one, other_rows), {.guard = {.observer = stash::silent}});
+        bool const is_clean = one.leftovers().empty() && words.entries().empty() && one.rows("orders") == 2U;
+        BOOST_TEST(is_clean);
+        ++tried;
+        failed += bool(problem);
+        bad += !is_whole || !is_clean;
+      }
+    }
+  }
+  BOOST_TEST(tried > 100U);
+  BOOST_TEST(failed > 80U);
+  support::figure("every call fails", "each call of SQLite by a swap, and all later ones", tried, bad);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_typed_meanwhile_is_on_the_new_table) {

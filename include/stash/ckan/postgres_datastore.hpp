@@ -129,6 +129,13 @@ class postgres_datastore {
     return detail::is_deleted(*session_, session_->connected(op), op);
   }
 
+  /// How many rows of a table that is marked unfinished no loader of ours has finished: people have loaded them, who
+  /// take it for a table like any other. 0, too: there is no such table. Counted one by one.
+  std::uint64_t rows_of_others(std::string_view id) const {
+    operation const op{"rows_of_others", id};
+    return detail::rows_of_others(*session_, session_->connected(op), op);
+  }
+
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
   /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; two fields of one name; no fields, or
   /// more than 1,598; a comment that is no text; a type that the server does not have. And for a field name that CKAN
@@ -167,6 +174,7 @@ class postgres_datastore {
     detail::change all{*session_, db, op};
     auto const found = detail::find_table(*session_, db, op);
     if (!found) detail::refuse(op, "there is no such resource");
+    detail::forget_loads(*session_, db, op);
     detail::require_loaded(*session_, db, session_->name_of(db, id), op);
     table_words const words{found->all, found->remarks};
     session_->run_all(db, detail::words_sql(*session_, db, words, words, op), op);
@@ -268,21 +276,13 @@ class postgres_datastore {
   /// are none.
   std::vector<std::string> leftovers() const {
     operation const op{"leftovers", {}};
-    auto& db = session_->connected(op);
-    auto const found = session_->run(db,
-                                     "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid ="
-                                     " c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' ORDER BY 1",
-                                     {session_->beside()}, op);
-    std::vector<std::string> result;
-    for (int i = 0; i < found.rows(); ++i) result.push_back(found.text(i, 0));
-    return result;
+    return detail::leftovers(*session_, session_->connected(op), op);
   }
 
   /// How many rows the table has, finished or not: counted one by one. Throws 42P01 where there is no table.
   std::uint64_t rows(std::string_view id) const {
     operation const op{"rows", id};
-    auto& db = session_->connected(op);
-    return std::stoull(session_->run(db, "SELECT count(*)::text FROM " + session_->name_of(db, id), op).text(0, 0));
+    return detail::count_rows(*session_, session_->connected(op), op);
   }
 
  private:

@@ -7,6 +7,7 @@
 #include <span>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>  // NOLINT(misc-header-include-cycle): it ends with this header
+#include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/postgres/copy.hpp>
 #include <stash/detail/postgres/load_mark.hpp>
@@ -79,7 +80,7 @@ class postgres_datastore::loader {
   void finish() {
     try {
       copy().finish();
-      mark_->take_away();
+      mark_->take_away(is_half_built() ? copy_->rows() : 0);
       all_->commit();
     } catch (...) {
       end();
@@ -99,6 +100,12 @@ class postgres_datastore::loader {
     mark_.emplace(db_, table_, session_.lock_id(id_, "load"), op(), until);
     all_.emplace(session_, db_, op());
     return copy_.emplace(db_, table_ + " (" + names_ + ')', op(), until, tell_);
+  }
+  /// Whether rows go into a live table that is marked unfinished: what others add to it is theirs to keep.
+  bool is_half_built() const {
+    if (session_.built(id_) != nullptr) return false;
+    auto const found = detail::find_table(session_, db_, op());
+    return found && found->is_unfinished;
   }
   void end() noexcept {
     copy_.reset();

@@ -11,11 +11,25 @@ namespace stash::inline v1::ckan {
 
 namespace detail {
 
+/// Throws `errc::mismatch` where people have loaded rows into a half-built table.
+template <class Datastore>
+void refuse_rows_of_others(Datastore& d, std::string_view id) {
+  if constexpr (requires { d.rows_of_others(id); }) {
+    auto const rows = d.rows_of_others(id);
+    if (rows == 0) return;
+    throw error{errc::mismatch, "recreate", std::string(id),
+                "the half-built table has " + std::to_string(rows) +
+                    " rows that no reload has loaded: it was left as it"
+                    " is; reload, which replaces them, or save them and drop the table"};
+  }
+}
+
 /// As `ckan::recreate`, whoever removed the table.
 template <class Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types) {
   fields const restored = ckan::restored_fields(dictionary, types);
   boost::json::object const remarks = detail::remarks_in(dictionary, id);
+  detail::refuse_rows_of_others(d, id);
   d.drop(id);
   detail::create_with(d, id, restored, remarks);
   d.finish(id);
@@ -39,7 +53,8 @@ inline void refuse_deleted(std::string_view id, data_dictionary const& dictionar
 ///
 /// Throws what the datastore throws; `errc::mismatch` where an entry of the dictionary is no object, or it was saved by
 /// a reload that drops nothing, so that somebody else must have removed the table, perhaps on purpose (then nothing was
-/// done); and where something that was written on the old table has no place in this one (which is made all the same).
+/// done), or people have loaded rows into the unfinished one; and where something that was written on the old table has
+/// no place in this one (which is made all the same).
 template <datastore Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types = {}) {
   detail::refuse_deleted(id, dictionary);

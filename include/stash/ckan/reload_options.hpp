@@ -24,8 +24,8 @@ struct reload_options {
   /// Where the datastore cannot build beside, it is `keep::words`.
   ckan::keep keep = ckan::keep::everything;
   /// true: what hangs on the old table and cannot be carried over (an index on a column that is gone) is left behind:
-  /// its statements are set aside in the stash, and `event_kind::committed` tells of it. Also left, and not told: rows
-  /// that others added to the old table since the new one was begun. false: either stops the reload.
+  /// its statements are set aside in the stash, and `event_kind::committed` tells of it. So are rows that others added
+  /// to the old table since the new one was begun: how many is told, they are gone. false: either stops the reload.
   bool leave_behind = false;
   /// How long to try to take the old table's place while others have locks on it. After that what was built stays, for
   /// `finish_reload`.

@@ -131,8 +131,8 @@ class postgres_beside {
     if (!found) detail::refuse(op_, "nothing was built for it");
     auto const now = *oid(session_.beside());
     auto const* built = session_.built(id_);
-    if (built == nullptr && found->is_complete) {
-      session_.note_built(id_, {now, found_last_row()});
+    if (built == nullptr && found->complete_after) {
+      session_.note_built(id_, {now, *found->complete_after});
       built = session_.built(id_);
     }
     if (built == nullptr || built->oid != now) detail::refuse(op_, "what was built is not complete, or another's");
@@ -143,12 +143,22 @@ class postgres_beside {
     auto const found = session_.run(db_, "SELECT max(_id)::text FROM " + session_.name_of(db_, id_), op_);
     return found.is_null(0, 0) ? "" : found.text(0, 0);
   }
-  std::string found_last_row() const { return oid(session_.schema()) ? last_row() : ""; }
+  /// What others have added to the live table since the new one was begun.
+  std::vector<left_behind> rows_meanwhile() const {
+    std::string const& last = session_.built(id_)->last_row;
+    auto const found = session_.run(db_,
+                                    "SELECT count(*)::text FROM " + session_.name_of(db_, id_) +
+                                        (last.empty() ? "" : " WHERE _id > " + db_.literal(last)),
+                                    op_);
+    if (found.text(0, 0) == "0") return {};
+    return {stash::detail::rows_meanwhile(found.text(0, 0))};
+  }
 
   void note_complete() const {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
     std::string mark(detail::unfinished);
-    mark.append("\n").append(detail::complete).append(detail::remark_on_table(found->remarks).value_or(""));
+    mark.append("\n").append(detail::complete).append(session_.built(id_)->last_row).append("\n");
+    mark.append(detail::remark_on_table(found->remarks).value_or(""));
     detail::datastore_transaction all{session_, db_, op_};
     session_.run_all(
         db_, "COMMENT ON TABLE " + session_.name_in(db_, session_.beside(), id_) + " IS " + db_.literal(mark), op_);
@@ -178,17 +188,13 @@ class postgres_beside {
     }
     auto built = detail::find_table(session_, db_, op_, session_.beside());
     auto const live = detail::find_table(session_, db_, op_);
-    if (live && !options.leave_behind && last_row() != session_.built(id_)->last_row) {
-      detail::refuse(op_,
-                     "rows were added to the live table since the new one was begun, which the new one does not have");
-    }
     table_words const before{std::move(built->all), std::move(built->remarks)};
     table_words words = before;
     if (options.words) {
       words = options.words(before, live ? std::optional(table_words{live->all, live->remarks}) : std::nullopt);
     }
     bool const is_done = swap.run(
-        options.leave_behind,
+        options.leave_behind, live ? rows_meanwhile() : std::vector<left_behind>{},
         [&](auto const& left) {
           if (options.leaving) options.leaving(left);
         },
@@ -218,5 +224,17 @@ class postgres_beside {
   stash::detail::operation op_;
   std::string id_;
 };
+
+/// As `postgres_datastore::leftovers`.
+inline std::vector<std::string> leftovers(datastore_session const& session, stash::detail::postgres_connection& db,
+                                          stash::detail::operation const& op) {
+  auto const found = session.run(db,
+                                 "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid ="
+                                 " c.relnamespace WHERE n.nspname = $1::text AND c.relkind = 'r' ORDER BY 1",
+                                 {session.beside()}, op);
+  std::vector<std::string> result;
+  for (int i = 0; i < found.rows(); ++i) result.push_back(found.text(i, 0));
+  return result;
+}
 
 }  // namespace stash::inline v1::ckan::detail

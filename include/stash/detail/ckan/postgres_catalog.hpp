@@ -23,12 +23,14 @@
 namespace stash::inline v1::ckan::detail {
 
 inline constexpr std::string_view unfinished = "stash: unfinished";
-/// A line behind the mark: the table has all its rows, and but needs to take the live one's place.
-inline constexpr std::string_view complete = "stash: complete\n";
+/// A line behind the mark begins so: the table has all its rows, and but needs to take the live one's place. Behind it
+/// the greatest `_id` that the live table had when this one was begun.
+inline constexpr std::string_view complete = "stash: complete ";
 
 /// A table as it is found, with an unfinished mark or without.
 struct found_table {
-  bool is_unfinished = false, is_complete = false;
+  bool is_unfinished = false;
+  std::optional<std::string> complete_after{};  ///< it is complete, and the live table had rows up to this one
   fields all;
   boost::json::object remarks;
 };
@@ -44,8 +46,10 @@ inline void take_table_comment(found_table& found, std::string_view text) {
     found.is_unfinished = rest.empty() || rest.front() == '\n';
     if (rest.empty()) return;
     if (found.is_unfinished) text = rest.substr(1);
-    found.is_complete = found.is_unfinished && text.starts_with(complete);
-    if (found.is_complete) text.remove_prefix(complete.size());
+    if (auto const end = text.find('\n'); found.is_unfinished && text.starts_with(complete) && end != text.npos) {
+      found.complete_after = text.substr(complete.size(), end - complete.size());
+      text.remove_prefix(end + 1);
+    }
     if (text.empty()) return;
   }
   found.remarks.emplace("comment", text);

@@ -72,17 +72,53 @@ inline std::string words_sql(datastore_session const& session, stash::detail::po
   return sql;
 }
 
+/// The comment of the column `_id` of `table`, with the marks of loads.
+inline std::string comment_of_key(datastore_session const& session, stash::detail::postgres_connection& db,
+                                  std::string const& table, stash::detail::operation const& op) {
+  return session
+      .run(db,
+           "SELECT coalesce(col_description(attrelid, attnum), '') FROM pg_attribute WHERE attname = '_id' AND"
+           " attrelid = $1::text::regclass",
+           {table}, op)
+      .text(0, 0);
+}
+
 /// Throws `errc::mismatch` where a load of `table` was begun that was not finished, by whomever.
 inline void require_loaded(datastore_session const& session, stash::detail::postgres_connection& db,
                            std::string const& table, stash::detail::operation const& op) {
-  auto const comment =
-      session.run(db,
-                  "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = '_id' AND"
-                  " attrelid = $1::text::regclass",
-                  {table}, op);
-  if (!stash::detail::postgres_load_mark::is_in(comment.text(0, 0))) return;
+  if (!stash::detail::postgres_load_mark::is_in(detail::comment_of_key(session, db, table, op))) return;
   detail::refuse(op,
                  "rows were added by a loader that was not finished: load them again, or drop it and create it anew");
+}
+
+/// In a transaction: takes away what finished loads have noted of their rows. Before it looks, it locks the table, so
+/// that no load that begins now is overlooked.
+inline void forget_loads(datastore_session const& session, stash::detail::postgres_connection& db,
+                         stash::detail::operation const& op) {
+  auto const table = session.name_of(db, op.subject);
+  session.run_all(db, "LOCK TABLE " + table + " IN SHARE UPDATE EXCLUSIVE MODE", op);
+  auto const comment = detail::comment_of_key(session, db, table, op);
+  using mark = stash::detail::postgres_load_mark;
+  if (mark::is_in(comment) || mark::rows_in(comment) == 0) return;
+  std::string const rest(mark::without_marks(comment));
+  session.run_all(db, detail::comment_on(db, table, "_id", rest.empty() ? std::nullopt : std::optional(rest)), op);
+}
+
+/// Of the live table, finished or not.
+inline std::uint64_t count_rows(datastore_session const& session, stash::detail::postgres_connection& db,
+                                stash::detail::operation const& op) {
+  auto const table = session.name_of(db, op.subject);
+  return std::stoull(session.run(db, "SELECT count(*)::text FROM " + table, op).text(0, 0));
+}
+
+/// As `postgres_datastore::rows_of_others`.
+inline std::uint64_t rows_of_others(datastore_session const& session, stash::detail::postgres_connection& db,
+                                    stash::detail::operation const& op) {
+  auto const found = detail::find_table(session, db, op);
+  if (!found || !found->is_unfinished) return 0;
+  auto const comment = detail::comment_of_key(session, db, session.name_of(db, op.subject), op);
+  auto const all = detail::count_rows(session, db, op), ours = stash::detail::postgres_load_mark::rows_in(comment);
+  return all > ours ? all - ours : 0;
 }
 
 /// CKAN since 2.12 keeps a count of rows in `_table_stats`, and counts anew where it has none.

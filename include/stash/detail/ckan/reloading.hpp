@@ -45,7 +45,10 @@ class reloading {
   reloading(Datastore& d, key const& id, reload_options const& options) : datastore_(d), id_(id), options_(options) {}
 
   /// Whether the old table stays until the swap.
-  bool is_beside() const noexcept { return detail::swaps<Datastore> && options_.keep == keep::everything; }
+  bool is_beside() const noexcept {
+    if constexpr (detail::swaps<Datastore>) return options_.keep == keep::everything;
+    return false;
+  }
 
   /// nullopt: no table, or one in which nobody typed anything. Where a record says the same, but for whether the table
   /// is dropped, it is what the record says: it is not to be set aside as another's.
@@ -209,12 +212,10 @@ class reloading {
   bool is_touched_ = false;  // by us, since
 };
 
-/// What `committed` tells of what was left behind; null: nothing was.
+/// What `committed` tells of what was left behind.
 inline std::exception_ptr told_of(key const& id, std::vector<left_behind> const& all) {
-  std::string list;
-  for (auto const& one : all) list += (list.empty() ? "" : "; ") + one.what + " (" + one.why + ')';
-  if (all.empty()) return nullptr;
-  return std::make_exception_ptr(error{errc::mismatch, "reload", id.string(), "left behind: " + list});
+  return std::make_exception_ptr(
+      error{errc::mismatch, "reload", id.string(), "left behind: " + stash::detail::list_of(all)});
 }
 
 template <class Guard>

@@ -22,7 +22,7 @@ namespace stash::inline v1::ckan::detail {
 /// The resources for which an object builds tables, each with the number by which it knows its own again.
 struct sqlite_build {
   std::int64_t number;
-  std::optional<std::int64_t> last_row;  ///< the greatest `_id` of the live table when it was begun
+  std::int64_t last_row;  ///< the greatest `_id` of the live table when it was begun; 0: it had no rows
 };
 using sqlite_builds = std::map<std::string, sqlite_build, std::less<>>;
 
@@ -75,7 +75,7 @@ class sqlite_beside {
     catalog_.sync_each_commit(op_);
     auto const built = builds_.find(op_.subject);
     bool const is_anothers =
-        built != builds_.end() && number() && *number() != built->second.number && *number() != complete;
+        built != builds_.end() && number() && *number() != built->second.number && !is_complete(*number());
     builds_.erase(std::string(op_.subject));
     if (is_anothers || !catalog_.has_table(table_)) return;
     stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
@@ -84,14 +84,24 @@ class sqlite_beside {
   }
 
  private:
-  static constexpr std::int64_t complete = -1;  // instead of its number
+  // A complete table has the last row instead of its number.
+  static bool is_complete(std::int64_t number) { return number >= 0; }
 
   stash::detail::sqlite_statement statement(std::string const& sql) const { return {db_, sql, op_.name, op_.subject}; }
-  /// Of the live table; nullopt: it has no rows, or there is none.
-  std::optional<std::int64_t> last_row() const {
-    if (!catalog_.has_table(op_.subject)) return std::nullopt;
-    auto row = statement("SELECT max(_id) FROM " + stash::detail::sql_name(op_.subject));
-    return row.step() && row.text(0) ? std::optional(row.integer(0)) : std::nullopt;
+  /// Of the live table.
+  std::int64_t last_row() const {
+    if (!catalog_.has_table(op_.subject)) return 0;
+    auto row = statement("SELECT max(0, coalesce(max(_id), 0)) FROM " + stash::detail::sql_name(op_.subject));
+    row.step();
+    return row.integer(0);
+  }
+  /// What others have added to the live table since the new one was begun.
+  std::vector<left_behind> rows_meanwhile(std::int64_t last) const {
+    if (!catalog_.has_table(op_.subject)) return {};
+    auto row = statement("SELECT count(*) FROM " + stash::detail::sql_name(op_.subject) + " WHERE _id > ?");
+    row.bind(last).step();
+    if (row.integer(0) == 0) return {};
+    return {stash::detail::rows_meanwhile(std::to_string(row.integer(0)))};
   }
   std::optional<std::int64_t> number() const {
     if (!catalog_.has_resources()) return std::nullopt;
@@ -99,17 +109,21 @@ class sqlite_beside {
     return row.bind(table_).step() ? std::optional(row.integer(0)) : std::nullopt;
   }
 
-  /// That what stands beside the live table has all its rows, and was built by this object, or by one that gave up when
-  /// it was complete.
-  void note_complete() {
-    stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+  /// In a transaction: that what stands beside the live table has all its rows, and was built by this object, or by one
+  /// that gave up when it was complete. The last row that the live table had when it was begun.
+  std::int64_t require_built() const {
     auto const now = number();
     if (!now) catalog_.refuse(op_, "nothing was built for it");
     auto const built = builds_.find(op_.subject);
     bool const is_ours = built != builds_.end() && built->second.number == *now;
-    if (!is_ours && *now != complete) catalog_.refuse(op_, "what was built is not complete, or another's");
+    if (!is_ours && !is_complete(*now)) catalog_.refuse(op_, "what was built is not complete, or another's");
     catalog_.refuse_lost_rows(table_, op_);
-    statement("UPDATE _stash_resource SET finished = ? WHERE id = ?").bind(complete).bind(table_).run();
+    return is_ours ? built->second.last_row : *now;
+  }
+  void note_complete() {
+    stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
+    auto const last = require_built();
+    statement("UPDATE _stash_resource SET finished = ? WHERE id = ?").bind(last).bind(table_).run();
     all.commit();
   }
 
@@ -117,13 +131,8 @@ class sqlite_beside {
     std::string const id(op_.subject);
     stash::detail::sqlite_names_stay const names{db_, op_};
     stash::detail::sqlite_transaction all{db_, op_.name, op_.subject};
-    if (number() != complete) catalog_.refuse(op_, "what was built is gone");
+    auto const last = require_built();
     catalog_.refuse_foreign_table(op_);
-    auto const built = builds_.find(op_.subject);
-    if (built != builds_.end() && !options.leave_behind && last_row() != built->second.last_row) {
-      catalog_.refuse(op_,
-                      "rows were added to the live table since the new one was begun, which the new one does not have");
-    }
     bool const is_first = !catalog_.is_finished(id, op_);
     table_words words = catalog_.words_of(table_, op_);
     if (options.words) {
@@ -134,7 +143,7 @@ class sqlite_beside {
       for (field const& f : catalog_.words_of(id, op_).all) columns[f.id] = f.type == "numeric" ? "" : "TEXT";
     }
     stash::detail::sqlite_table_swap swap{db_, table_, id, std::move(columns), op_};
-    swap.run(options.leave_behind, [&](auto const& left) {
+    swap.run(options.leave_behind, rows_meanwhile(last), [&](auto const& left) {
       if (options.leaving) options.leaving(left);
     });
     catalog_.forget(id, op_);

@@ -80,11 +80,14 @@ class postgres_copy {
   }
   void add_csv(std::string_view bytes) { append(bytes); }
 
+  /// That were given.
+  std::uint64_t rows() const noexcept { return given_.rows(); }
+
   /// Throws what the server says of the rows, and `errc::mismatch` where it did not take as many as it was given.
   void finish() {
     send();
     end(nullptr);
-    if (taken_ == std::to_string(given_.rows())) return;
+    if (taken_ == std::to_string(rows())) return;
     refuse("the server took " + taken_ + " of the " + std::to_string(given_.rows()) +
            " rows that it was given: a line that is only \\. ends the rows for it (before PostgreSQL 18), a trigger of"
            " the table may leave some out");

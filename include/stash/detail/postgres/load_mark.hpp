@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <stash/detail/operation.hpp>
@@ -45,26 +47,45 @@ class postgres_load_mark {
   /// Leaves the mark unless it was taken away.
   ~postgres_load_mark() { unlock(); }
 
-  /// In the transaction of the rows.
-  void take_away() {
+  /// In the transaction of the rows. `rows`: how many more `rows_in` is to tell.
+  void take_away(std::uint64_t rows) {
     std::string comment = locked_comment();
     if (auto const at = comment.find(line_); at != comment.npos) comment.erase(at, line_.size());
+    if (rows > 0) {
+      auto const end = end_of_marks(comment);
+      std::string const sum = std::to_string(rows_in(comment) + rows);
+      comment.replace(end, end_of_line(comment, end) - end, std::string(rows_prefix) + sum + '\n');
+    }
     write(comment);
   }
 
   static bool is_in(std::string_view comment) noexcept { return comment.starts_with(prefix); }
+  /// How many rows loads have finished that `take_away` was told of.
+  static std::uint64_t rows_in(std::string_view comment) {
+    auto const begin = end_of_marks(comment), end = end_of_line(comment, begin);
+    if (begin == end) return 0;
+    std::string const digits(comment.substr(begin + rows_prefix.size(), end - begin - rows_prefix.size()));
+    return std::strtoull(digits.c_str(), nullptr, 10);
+  }
   /// What people wrote behind the marks; empty: nothing.
   static std::string_view without_marks(std::string_view comment) noexcept {
-    return comment.substr(end_of_marks(comment));
+    return comment.substr(end_of_line(comment, end_of_marks(comment)));
   }
 
  private:
   static constexpr std::string_view prefix = "stash: a load was begun and not finished: ";
+  static constexpr std::string_view rows_prefix = "stash: rows of finished loads: ";  // behind the marks
 
   static std::size_t end_of_marks(std::string_view comment) noexcept {
     std::size_t end = 0;
     while (is_in(comment.substr(end))) end = std::min(comment.find('\n', end), comment.size() - 1) + 1;
     return end;
+  }
+
+  /// Of the line of rows that begins at `begin`; else `begin`.
+  static std::size_t end_of_line(std::string_view comment, std::size_t begin) noexcept {
+    if (!comment.substr(begin).starts_with(rows_prefix)) return begin;
+    return std::min(comment.find('\n', begin), comment.size() - 1) + 1;
   }
 
   postgres_result run(std::string const& sql, std::initializer_list<postgres_parameter> parameters = {}) const {

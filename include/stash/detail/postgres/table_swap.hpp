@@ -82,15 +82,17 @@ class postgres_table_swap {
   }
 
   /// In a transaction that has locked the live table, if there is one. Carries over what hangs on it, destroys it, puts
-  /// the new one in its place. `save(left)` is called before something is left behind, `write()` for the new table's
-  /// words as soon as it has its name.
+  /// the new one in its place. `lost` are things of the live table that the new one does not have, whatever is done.
+  /// `save(left)` is called before something is left behind, `write()` for the new table's words as soon as it has its
+  /// name.
   ///
   /// false: something new that takes long hangs on the live table since `prepare`. Throws `errc::mismatch` where
   /// something could not be carried over, and may not be left behind. Then the transaction is to be rolled back, and
   /// all is as it was.
   template <class Save, class Write>
-  bool run(bool may_leave, Save save, Write write) {
+  bool run(bool may_leave, std::vector<left_behind> lost, Save save, Write write) {
     failed_.clear();
+    lost_ = std::move(lost);
     bool const is_first = !oid(live_);
     // Where there is no table, an empty one stands in for it: so the new one gets what a table here has by default.
     if (is_first) db_.execute("CREATE TABLE " + sql(live_, name_) + " (_id serial PRIMARY KEY)", op_, until_());
@@ -103,14 +105,14 @@ class postgres_table_swap {
       if (one.comes_off_first) attempt(one, one.unmake);
     }
     std::string const aside = move_aside(*old);
-    db_.execute("ALTER TABLE " + sql(built_, name_) + " SET SCHEMA " + db_.identifier(live_), op_, until_());
+    put_in_place(*fresh);
     if (!carry_over(wanted, *fresh, is_first)) return false;
     for (bool const first : {false, true}) {  // materialized views see the others as they are now
       for (auto const& one : dependents) {
         if (one.comes_off_first == first && !has_failed(one)) attempt(one, one.make);
       }
     }
-    if (!failed_.empty()) leave_behind_all(may_leave, dependents, save);
+    if (!failed_.empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
     // Who grants or revokes takes no lock of the table.
     if (rights_on(*old) != rights) return false;
     drop(aside);
@@ -121,7 +123,7 @@ class postgres_table_swap {
 
   /// What was left behind.
   std::vector<left_behind> left() const {
-    std::vector<left_behind> result;
+    std::vector<left_behind> result = lost_;
     for (auto const& [one, why] : failed_) {
       result.push_back({one.what(), why, one.ddl ? *one.ddl : one.make.value_or("")});
     }
@@ -222,6 +224,16 @@ class postgres_table_swap {
     return sql(live_, "stash: replaced " + old);
   }
 
+  /// Under another name, for with its own the table would bring its array type's along ("_name"), which another table
+  /// may have here.
+  void put_in_place(std::string const& fresh) const {
+    std::string const on_the_way = "stash: new " + fresh;
+    db_.execute("ALTER TABLE " + sql(built_, name_) + " RENAME TO " + db_.identifier(on_the_way) + "; ALTER TABLE " +
+                    sql(built_, on_the_way) + " SET SCHEMA " + db_.identifier(live_) + "; ALTER TABLE " +
+                    sql(live_, on_the_way) + " RENAME TO " + db_.identifier(name_),
+                op_, until_());
+  }
+
   /// Makes the new table's own things equal to `wanted`; in rounds, for grants depend on the owner, and an index may
   /// give another its name. What is still not there is among the failed. false: as `run`.
   bool carry_over(postgres_belongings const& wanted, std::string const& fresh, bool is_first) {
@@ -231,11 +243,6 @@ class postgres_table_swap {
       auto const left = detail::missing(wanted, there);
       failed_ = before;
       bool is_changed = false;
-      auto const owner = std::find_if(left.begin(), left.end(), [](auto const& one) { return one.kind == "owner"; });
-      if (owner != left.end() && round == 0) {
-        attempt(*owner, owner->make);
-        continue;
-      }
       for (auto const& one : detail::missing(there, wanted)) {
         if (one.unmake && (!is_first || one.kind == "grant")) is_changed |= attempt(one, one.unmake);
       }
@@ -259,10 +266,9 @@ class postgres_table_swap {
 
   template <class Save>
   void leave_behind_all(bool may_leave, postgres_belongings const& dependents, Save save) {
-    std::string list;
-    for (auto const& [one, why] : failed_) list += (list.empty() ? "" : "; ") + one.what() + " (" + why + ')';
-    if (!may_leave) refuse("what hangs on the table could not be carried over: " + list);
-    save(left());
+    auto const all = left();
+    if (!may_leave) refuse("what hangs on the table could not be carried over: " + detail::list_of(all));
+    save(all);
     for (auto const& one : dependents) {
       if (!has_failed(one) || one.comes_off_first) continue;
       if (!one.unmake) refuse("what hangs on the table can neither be carried over nor be left behind: " + one.what());
@@ -288,6 +294,7 @@ class postgres_table_swap {
   std::function<deadline()> until_;
   postgres_belongings_reader reader_;
   std::vector<failure> unprepared_, failed_;
+  std::vector<left_behind> lost_;
 };
 
 }  // namespace stash::inline v1::detail

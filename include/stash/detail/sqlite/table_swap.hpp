@@ -24,7 +24,8 @@ class sqlite_names_stay {
  public:
   sqlite_names_stay(sqlite_connection const& db, operation const& op) : db_(db), op_(op) {
     sqlite_statement now{db, "PRAGMA foreign_keys", op.name, op.subject};
-    had_foreign_keys_ = now.step() && now.integer(0) != 0;
+    now.step();
+    had_foreign_keys_ = now.integer(0) != 0;
     now.reset();
     db_.execute("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON", op.name, op.subject);
   }
@@ -50,10 +51,12 @@ class sqlite_table_swap {
                     std::map<std::string, std::string> columns, operation const& op)
       : db_(db), built_(std::move(built)), live_(std::move(live)), columns_(std::move(columns)), op_(op) {}
 
-  /// Calls `save(left)` before something is left behind. Throws `errc::mismatch` where something cannot be carried over
+  /// `lost` are things of the live table that the new one does not have, whatever is done. Calls `save(left)` before
+  /// something is left behind. Throws `errc::mismatch` where something cannot be carried over
   /// and may not be left behind: then the transaction is to be rolled back, and all is as it was.
   template <class Save>
-  void run(bool may_leave, Save save) {
+  void run(bool may_leave, std::vector<left_behind> lost, Save save) {
+    failed_ = std::move(lost);
     auto const views = working_views();
     auto const broken_before = broken_triggers();
     auto const keys = broken_keys();
@@ -271,9 +274,7 @@ class sqlite_table_swap {
 
   template <class Save>
   void leave_behind_all(bool may_leave, std::string const& to_drop, Save save) {
-    std::string list;
-    for (auto const& one : failed_) list += (list.empty() ? "" : "; ") + one.what + " (" + one.why + ')';
-    if (!may_leave) refuse("what hangs on the table could not be carried over: " + list);
+    if (!may_leave) refuse("what hangs on the table could not be carried over: " + detail::list_of(failed_));
     save(failed_);
     db_.execute(to_drop, op_.name, op_.subject);
   }
