@@ -21,7 +21,6 @@ using stash::errc;
 using stash::sqlstate;
 using support::client;
 using support::code_of;
-using support::code_of_any;
 using support::message_of;
 using support::schema;
 using support::server;

@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(a_failure_before_the_swap_leaves_all_untouched) {
   hang_all_on_it();
   auto const before = content();
   auto const is_refused = [&](ckan::fields const& fields, std::string const& csv) {
-    auto const problem = code_of_any([&] { ckan::reload(d, store, "orders", fields, loading(d, csv)); });
+    auto const problem = support::code_of_any([&] { ckan::reload(d, store, "orders", fields, loading(d, csv)); });
     BOOST_TEST(difference(before, content()) == "");
     BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname LIKE 'stash_beside_%'") == "0");
     return problem;
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(a_failure_before_the_swap_leaves_all_untouched) {
         ".no() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''not here''; END'");
   query("CREATE EVENT TRIGGER stash_test ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION " +
         quoted() + ".no()");
-  auto const problem = code_of_any([&] { reload(other_rows); });
+  auto const problem = support::code_of_any([&] { reload(other_rows); });
   query("DROP EVENT TRIGGER stash_test");
   query("DROP FUNCTION " + quoted() + ".no()");
   BOOST_TEST(problem == sqlstate("P0001"));
@@ -439,6 +439,8 @@ BOOST_AUTO_TEST_CASE(what_an_owner_wrote_runs_as_the_owner) {
   query("CREATE INDEX by_lie ON " + table() + " (" + quoted() + ".lie(id))");
   query("CREATE MATERIALIZED VIEW " + quoted() + ".m AS SELECT " + quoted() + ".lie(id) FROM " + table());
   query("ALTER MATERIALIZED VIEW " + quoted() + ".m OWNER TO " + owner.quoted);
+  query("ALTER TABLE " + table() + " ADD CONSTRAINT lying CHECK (" + quoted() + ".lie(id) <> '')");
+  query("ALTER TABLE " + table() + " ADD lied text GENERATED ALWAYS AS (" + quoted() + ".lie(id)) STORED");
   query("TRUNCATE " + quoted() + ".ran_as");
   reload(other_rows);
   BOOST_TEST(query("SELECT string_agg(DISTINCT who, ',') FROM " + quoted() + ".ran_as") == owner.name);
@@ -578,7 +580,7 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_table_is_the_old_one_or_t
         has_failed = has_failed || fails;
         return fails;
       }};
-      problem = code_of_any([&] {
+      problem = support::code_of_any([&] {
         ckan::reload(*one, own, "orders", headers, loading(*one, other_rows), {.guard = {.observer = stash::silent}});
       });
     }

@@ -34,23 +34,22 @@ class postgres_beside {
   /// table's place.
   void build(fields const& columns, type_names const& types, boost::json::object const& remarks) {
     take_lock();
-    detail::datastore_transaction all{session_, db_, op_};
-    auto const live = detail::find_table(session_, db_, op_);
-    detail::postgres_rights const rights{session_, db_, op_};
-    rights.make_schema();
-    rights.refuse_to_publish();
-    drop_built();
-    live ? rights.require_on_live() : rights.require_readers();
-    session_.run_all(db_, detail::create_table_sql(session_, db_, session_.beside(), columns, types, remarks, op_),
-                     op_);
-    session_.note_built(id_, {*oid(session_.beside()), live ? last_row() : ""});
-    all.commit();
-    if (live) require_hope();
+    try {
+      make(columns, types, remarks);
+    } catch (...) {
+      give_up_lock();  // or nobody could build it while this session lasts
+      throw;
+    }
   }
 
   std::vector<left_behind> swap_in(swap_options const& options) {
     take_lock();
-    require_built();
+    try {
+      require_built();
+    } catch (...) {
+      if (session_.built(id_) == nullptr) give_up_lock();
+      throw;
+    }
     stash::detail::postgres_table_swap swap{
         db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
     auto const end = std::chrono::steady_clock::now() + options.patience;
@@ -94,6 +93,21 @@ class postgres_beside {
   // Short, so that no reader waits long behind us; and seldom enough for those that come between.
   static constexpr char lock_timeout[] = "20ms";
   static constexpr std::chrono::milliseconds pause{200};
+
+  void make(fields const& columns, type_names const& types, boost::json::object const& remarks) {
+    detail::datastore_transaction all{session_, db_, op_};
+    auto const live = detail::find_table(session_, db_, op_);
+    detail::postgres_rights const rights{session_, db_, op_};
+    rights.make_schema();
+    rights.refuse_to_publish();
+    drop_built();
+    live ? rights.require_on_live() : rights.require_readers();
+    session_.run_all(db_, detail::create_table_sql(session_, db_, session_.beside(), columns, types, remarks, op_),
+                     op_);
+    session_.note_built(id_, {*oid(session_.beside()), live ? last_row() : ""});
+    all.commit();
+    if (live) require_hope();
+  }
 
   std::optional<std::string> oid(std::string const& schema) const {
     return stash::detail::postgres_table_swap::oid_of(db_, schema, id_, op_, session_.end());
@@ -187,6 +201,7 @@ class postgres_beside {
       session_.run_all(db_, "LOCK TABLE " + session_.name_of(db_, id_) + " IN ACCESS EXCLUSIVE MODE", op_);
     }
     auto built = detail::find_table(session_, db_, op_, session_.beside());
+    if (!built) detail::refuse(op_, "what was built is gone");
     auto const live = detail::find_table(session_, db_, op_);
     table_words const before{std::move(built->all), std::move(built->remarks)};
     table_words words = before;
