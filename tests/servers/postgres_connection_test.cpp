@@ -401,6 +401,9 @@ BOOST_AUTO_TEST_CASE(no_error_tells_a_password) {
   BOOST_TEST(said("user=me@here host=127.0.0.1 port=1").find("Connection refused") != std::string::npos);
   BOOST_TEST(said("host=127.0.0.1 port=123456").find("a port that is no number") != std::string::npos);
   BOOST_TEST(said("hostaddr=127.0.0.1,127.0.0.9 port=1,").find("\"127.0.0.9\", port 5432") != std::string::npos);
+  for (char const* const local : {"port=1", "host=/nowhere port=1", "host=@S3 port=1"}) {
+    BOOST_TEST(said(local).find("socket") != std::string::npos, said(local));
+  }
   BOOST_TEST(said("host=@S3 port=1").find("@S3") != std::string::npos);  // a socket without a file
 }
 

@@ -310,6 +310,9 @@ BOOST_AUTO_TEST_CASE(a_role_that_may_make_no_schema_is_told_what_would_do) {
   BOOST_TEST(has(told, "CREATE SCHEMA stash AUTHORIZATION"), told);
   BOOST_TEST(has(told, "\"public\""), told);
   BOOST_TEST(!has(message_of(put({.schema = "public"})), "AUTHORIZATION"));
+  auto const reading = place.info("options='-c default_transaction_read_only=on'");
+  auto const other = message_of([&] { stash::postgres_storage{reading}.put("k", some("words")); });
+  BOOST_TEST((has(other, "25006") && !has(other, "AUTHORIZATION")), other);
   there("CREATE SCHEMA stash");
   BOOST_TEST(code_of(put()) == sqlstate("42501"));
   there("ALTER SCHEMA stash OWNER TO " + poor.name);
