@@ -156,6 +156,8 @@ struct fixture : schema, support::scratch {
              "CREATE POLICY via ON " + s + "other USING (day IN (SELECT o.day FROM " + t + " o))",
              "CREATE RULE looking AS ON INSERT TO " + s + "other DO ALSO SELECT count(*) FROM " + t,
              "ALTER TABLE " + s + "other ALTER id SET DEFAULT nextval('" + s + "numbers')",
+             "ALTER INDEX " + s + "partly DEPENDS ON EXTENSION plpgsql",
+             "ALTER TRIGGER noting ON " + t + " DEPENDS ON EXTENSION plpgsql",
              "COMMENT ON INDEX " + s + "partly IS 'partly''s'",
              "COMMENT ON TRIGGER noting ON " + t + " IS 'notes'",
              "COMMENT ON POLICY reading ON " + t + " IS 'reads'",

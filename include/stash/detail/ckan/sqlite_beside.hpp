@@ -19,11 +19,12 @@
 
 namespace stash::inline v1::ckan::detail {
 
-/// The resources for which an object builds tables, each with the number by which it knows its own again.
+/// A table that an object builds.
 struct sqlite_build {
-  std::int64_t number;
+  std::int64_t number;    ///< by which it knows its own again
   std::int64_t last_row;  ///< the greatest `_id` of the live table when it was begun; 0: it had no rows
 };
+/// By resource.
 using sqlite_builds = std::map<std::string, sqlite_build, std::less<>>;
 
 /// A resource's table that is built under a name of ours, in the same file, to take the live one's place.

@@ -14,6 +14,9 @@ WITH t AS (
   SELECT CASE WHEN is_ours THEN '' ELSE format('SET LOCAL ROLE %I; ', pg_get_userbyid(relowner)) END AS first,
     CASE WHEN is_ours THEN '' ELSE '; RESET ROLE' END AS last
   FROM t, LATERAL (SELECT pg_get_userbyid(relowner) = current_user AS is_ours) AS x
+), switched AS (  -- foreign keys some of whose triggers somebody has disabled
+  SELECT tgconstraint AS constraint_oid FROM pg_trigger JOIN pg_constraint k ON k.oid = tgconstraint
+  WHERE k.conrelid = $1::text::oid AND tgenabled <> 'O'
 ), col AS (
   SELECT a.*, to_jsonb(a) AS j, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
     b.atttypid IS NOT DISTINCT FROM a.atttypid AS is_of_same_type
@@ -87,13 +90,14 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
   UNION ALL SELECT 1, 'type of the table', reloftype::regtype::text, NULL, NULL FROM t WHERE reloftype <> 0
   UNION ALL SELECT CASE contype WHEN 'f' THEN 13 ELSE 2 END, 'constraint',
     conname,
+    CASE WHEN k.oid IN (SELECT constraint_oid FROM switched) THEN NULL ELSE
     coalesce((SELECT format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', $2, b.conname, k.conname) FROM pg_constraint
       b
       WHERE k.contype = 'p' AND b.conrelid = $4::text::oid AND b.contype = 'p'
         AND pg_get_constraintdef(b.oid) = pg_get_constraintdef(k.oid)),
       CASE contype WHEN 'c' THEN first ELSE '' END ||
       format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, conname, pg_get_constraintdef(oid)) ||
-      CASE contype WHEN 'c' THEN last ELSE '' END),
+      CASE contype WHEN 'c' THEN last ELSE '' END) END,
     CASE contype WHEN 'p' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', $2, conname) END
     FROM by_owner, pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')
   UNION ALL SELECT 3, 'index', relname, CASE WHEN starts_with(pg_get_indexdef(indexrelid), begins || ' ')
@@ -199,6 +203,10 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     CASE WHEN a.attname IS NULL THEN 'TABLE ' || $2 ELSE format('COLUMN %s.%I', $2, a.attname) END, l.label), NULL
     FROM pg_seclabel l LEFT JOIN pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid AND l.objsubid > 0
     WHERE l.classoid = 'pg_class'::regclass AND l.objoid = $1::text::oid
+  UNION ALL SELECT 19, 'dependency on extension', extname || ' of ' || object, format('ALTER %s DEPENDS ON EXTENSION %I',
+    object, extname), NULL
+    FROM commented JOIN pg_depend d ON d.classid = class AND d.objid = commented.oid AND d.deptype = 'x'
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
   UNION ALL SELECT 20, 'comment', object, format('COMMENT ON %s IS %L', object, description), NULL
     FROM commented JOIN pg_description d ON d.classoid = class AND d.objoid = commented.oid AND d.objsubid = 0
 ) AS found) AS numbered ORDER BY step, place

@@ -61,7 +61,8 @@ WITH t AS (
       a.attstorage <> y.typstorage)) OR EXISTS (SELECT FROM pg_statistic_ext WHERE stxrelid = m.oid)
       OR EXISTS (SELECT FROM pg_class x WHERE x.oid = m.reltoastrelid AND x.reloptions IS NOT NULL)
       OR EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = m.oid
-      AND x.reltablespace <> 0) AS has_more
+      AND x.reltablespace <> 0) OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'x'
+      AND (d.objid = m.oid OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = m.oid))) AS has_more
   FROM made_view m WHERE relkind = 'm'
 ), found AS (
   SELECT classid, objid, 'view' AS kind, named AS name, 'false' AS first, create_it AS make, 'DROP VIEW ' || named AS unmake,
@@ -71,12 +72,13 @@ WITH t AS (
   UNION ALL SELECT classid, objid, 'materialized view', named, 'true', CASE WHEN NOT has_more THEN ddl END,
     'DROP MATERIALIZED VIEW ' || named, ddl FROM filled
   UNION ALL SELECT o.classid, o.objid, 'foreign key', conrelid::regclass || '.' || quote_ident(conname), 'true',
-    format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid)) ||
-    coalesce(format('; COMMENT ON CONSTRAINT %I ON %s IS ', conname, conrelid::regclass) ||
-      quote_literal(obj_description(k.oid, 'pg_constraint')), ''),
-    format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), NULL
+    CASE WHEN NOT EXISTS (SELECT FROM pg_trigger WHERE tgconstraint = k.oid AND tgenabled <> 'O') THEN add_it END,
+    format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), add_it
     FROM of_other o JOIN pg_constraint k ON o.classid = 'pg_constraint'::regclass AND k.oid = o.objid AND contype =
-      'f' AND conparentid = 0
+      'f' AND conparentid = 0, LATERAL (SELECT
+      format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid)) ||
+      coalesce(format('; COMMENT ON CONSTRAINT %I ON %s IS ', conname, conrelid::regclass) ||
+      quote_literal(obj_description(k.oid, 'pg_constraint')), '') AS add_it) AS x
   UNION ALL SELECT o.classid, o.objid, 'policy', polrelid::regclass || '.' || quote_ident(polname), 'false',
     format('ALTER POLICY %I ON %s%s%s', polname, polrelid::regclass, ' USING (' || pg_get_expr(polqual, polrelid) ||
       ')',
