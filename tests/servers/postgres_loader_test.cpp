@@ -253,7 +253,7 @@ BOOST_AUTO_TEST_CASE(a_load_that_is_finished_says_nothing_of_another_that_is_not
   }
   loader again{f, "orders", columns};
   again.finish();
-  BOOST_TEST(comment() == "counts\nfrom one");
+  BOOST_TEST(comment() == "stash: rows of finished loads: 1\ncounts\nfrom one");
   f.finish("orders");
   BOOST_TEST(f.rows("orders") == 5U);
 }

@@ -220,11 +220,14 @@ BOOST_AUTO_TEST_CASE(no_word_that_was_acknowledged_is_lost_however_it_falls) {
         continue;
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
-      auto const found = other(
-          "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = 'amount' AND"
-          " attrelid = '" +
-          table() + "'::regclass");
-      lost += found != text;
+      // Twice: the server may look a table's number up just before a swap, and what has that number just after it.
+      auto const is_there = [&] {
+        return other(
+                   "SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attname = 'amount' AND attrelid"
+                   " = '" +
+                   table() + "'::regclass") == text;
+      };
+      lost += !is_there() && !is_there();
     }
   }};
   for (int i = 0; i < reloads; ++i) reload(other_rows);

@@ -126,8 +126,14 @@ class postgres_beside {
     return session_.run(db_, "SELECT pg_try_advisory_lock($1::text::bigint)::text", {lock_id()}, op_).text(0, 0) ==
            "true";
   }
+  /// The server may take a moment to end a session that was lost, and to give up its locks.
   void take_lock() const {
-    if (has_lock() || try_lock()) return;
+    if (has_lock()) return;
+    for (auto const end = std::chrono::steady_clock::now() + std::chrono::seconds(1);;) {
+      if (try_lock()) return;
+      if (std::chrono::steady_clock::now() >= end) break;
+      stash::detail::sleep_for(std::chrono::milliseconds(20));
+    }
     throw error{errc::busy, std::string(op_.name), id_, "another reload of it is under way"};
   }
   void give_up_lock() noexcept {
