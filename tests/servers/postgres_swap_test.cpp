@@ -30,6 +30,11 @@ BOOST_AUTO_TEST_CASE(a_first_upload_is_the_table_that_create_would_make_here) {
   BOOST_TEST(of("orders") == of("plain"));
   BOOST_TEST(of("orders").find("reader") != std::string::npos);
   BOOST_TEST(query("SELECT pg_get_serial_sequence('" + table() + "', '_id')") == quoted() + ".orders__id_seq");
+  auto const keys = [&](std::string const& one) {
+    return query("SELECT string_agg(replace(indexdef, '" + one + "', 'it'), ';') FROM pg_indexes WHERE tablename = '" +
+                 one + "' AND schemaname = '" + name + "'");
+  };
+  BOOST_TEST((keys("orders") == keys("plain") && keys("plain").find("it_pkey") != std::string::npos), keys("orders"));
 }
 
 BOOST_AUTO_TEST_CASE(after_ten_reloads_all_that_hangs_on_the_table_is_as_it_was) {

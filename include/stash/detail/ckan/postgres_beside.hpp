@@ -57,6 +57,7 @@ class postgres_beside {
       try {
         for (; prepared < wanted; ++prepared) {
           swap.prepare();
+          if (!oid(session_.schema())) add_key();
           note_complete();
         }
         if (try_swap(swap, options)) break;
@@ -172,6 +173,17 @@ class postgres_beside {
                                     op_);
     if (found.text(0, 0) == "0") return {};
     return {stash::detail::rows_meanwhile(found.text(0, 0))};
+  }
+
+  /// A first table has none to carry over.
+  void add_key() const {
+    auto const table = session_.name_in(db_, session_.beside(), id_);
+    auto const found = session_.run(
+        db_, "SELECT 1::text FROM pg_index WHERE indrelid = $1::text::regclass AND indisprimary", {table}, op_);
+    if (found.rows() > 0) return;
+    db_.execute(
+        std::string("SET LOCAL lock_timeout = '") + lock_timeout + "'; ALTER TABLE " + table + " ADD PRIMARY KEY (_id)",
+        op_, stash::detail::deadline_in(std::chrono::hours(24)));
   }
 
   void note_complete() const {
