@@ -51,7 +51,7 @@ def timed(command, stdin=None):
 
 
 class SqliteReader(threading.Thread):
-    """Ten selects a second; `longest` is how long one took."""
+    """Two hundred selects a second, so that one falls into the swap; `longest` is how long one took."""
 
     def __init__(self, file):
         super().__init__()
@@ -63,24 +63,23 @@ class SqliteReader(threading.Thread):
             start = time.monotonic()
             db.execute("SELECT * FROM pushed ORDER BY _id LIMIT 1").fetchall()
             self.longest = max(self.longest, time.monotonic() - start)
-            time.sleep(0.1)
+            time.sleep(0.005)
 
 
 class PostgresReader(threading.Thread):
-    def __init__(self, uri, place):
+    """The same; it reads for so many seconds, for pgbench keeps a part of its log until it ends by itself."""
+
+    def __init__(self, uri, place, seconds):
         super().__init__()
         self.longest, self.is_over = 0, False
         (place / "select.sql").write_text("SELECT * FROM pushed ORDER BY _id LIMIT 1;\n")
-        self.process = subprocess.Popen([postgres_cluster.programs() / "pgbench", "-n", "-R", "10", "-T", "3600", "-f",
+        self.process = subprocess.Popen([postgres_cluster.programs() / "pgbench", "-n", "-R", "200", "-T", str(seconds), "-f",
                                          place / "select.sql", "--log", "--log-prefix", place / "reader", uri],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.place = place
 
     def run(self):
-        while not self.is_over:
-            time.sleep(0.1)
-        self.process.terminate()
-        self.process.wait()
+        assert self.process.wait() == 0 and self.is_over
         for log in self.place.glob("reader.*"):
             times = [int(line.split()[2]) - int(line.split()[6]) for line in log.read_text().splitlines()]
             self.longest = max([self.longest, *(t / 1e6 for t in times)])  # but for what it was late to begin
@@ -95,7 +94,7 @@ def compare(name, theirs, ours, reader):
         turns = [theirs, ours] if n % 2 else [ours, theirs]
         took = {id(one): timed(*one) for one in turns}
         both.append((took[id(theirs)], took[id(ours)]))
-    watching = reader()
+    watching = reader(int(2 * max(o[0] for _, o in both)) + 5)
     watching.start()
     time.sleep(0.5)
     timed(*ours)
@@ -128,13 +127,13 @@ with tempfile.TemporaryDirectory(prefix="stash-reload.", dir=os.environ.get("STA
     script = (f"PRAGMA journal_mode=WAL;\nPRAGMA synchronous=FULL;\nDROP TABLE IF EXISTS copied;\nCREATE TABLE copied {plain};\n"
               f".import --csv --skip 1 {csv} copied\n")
     compare("SQLite", (["sqlite3", place / "theirs.sqlite"], script), push(f"sqlite:{place / 'ours.sqlite'}", place),
-            lambda: SqliteReader(place / "ours.sqlite"))
+            lambda _: SqliteReader(place / "ours.sqlite"))
     server = postgres_cluster.Cluster(place / "server", max_wal_size="4GB").init().start()
     try:
         columns = ", ".join(f"{c} text" for c in COLUMNS)
         psql = [postgres_cluster.programs() / "psql", "-X", server.uri(), "-v", "ON_ERROR_STOP=1", "-c",
                 f"DROP TABLE IF EXISTS copied; CREATE TABLE copied (_id serial primary key, _full_text tsvector, {columns})",
                 "-c", f"\\copy copied ({', '.join(COLUMNS)}) from '{csv}' (format csv, header)", "-c", "ANALYZE copied"]
-        compare("PostgreSQL", (psql,), push(server.uri(), place), lambda: PostgresReader(server.uri(), place))
+        compare("PostgreSQL", (psql,), push(server.uri(), place), lambda seconds: PostgresReader(server.uri(), place, seconds))
     finally:
         server.stop()
