@@ -129,7 +129,8 @@ class Cluster:
 
 
     def dump(self, database, *options):
-        done = subprocess.run([programs() / "pg_dump", *options, "--dbname", self.uri(database)], capture_output=True, text=True)
+        done = subprocess.run([programs() / "pg_dump", "--encoding", "UTF8", *options, "--dbname", self.uri(database)],
+                              capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"pg_dump: {done.stderr}")
         return "".join(line for line in done.stdout.splitlines(True) if "restrict" not in line)  # these are random

@@ -373,6 +373,63 @@ def test_each_storage_stashes_for_the_pusher(tmp_path, server, stash):
     assert aside.key == "weather"
 
 
+# Failures before the swap
+
+FURNISH = """CREATE INDEX by_wind ON weather (wind); CREATE VIEW wet AS SELECT date FROM weather WHERE precipitation > 0;
+    GRANT SELECT ON weather TO PUBLIC; CREATE POLICY all_of_it ON weather USING (true);
+    ALTER TABLE weather ENABLE ROW LEVEL SECURITY"""
+FORBID = """CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'forbidden here'; END $$;
+    CREATE EVENT TRIGGER forbid ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION forbid()"""
+HEADER = WEATHER.read_text().splitlines()[0]
+FAILURES = {  # what is changed in the database, the file, and what is told
+    "a column named after a system column": ("", HEADER + ",xmin\n" + "1," * 6 + "1\n", "xmin"),
+    "more columns than the server takes":
+        ("", ",".join(f"c{n}" for n in range(1700)) + "\n" + "1," * 1699 + "1\n", "1598"),
+    "an event trigger": (FORBID, None, "forbidden here"),
+    "a bad row at the end": ("", WEATHER.read_text() + "2016-01-01,1\n", "line 1463: 2 fields"),
+    "a bad value at the end": ("", WEATHER.read_text() + "2016-01-01,1,much,1,1,rain\n", 'line 1463, column "temp_max"'),
+    "a role that may not replace it": (
+        "CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}; CREATE SCHEMA stash_beside_public_{role} AUTHORIZATION"
+        " {role}", None, "the table is role postgres's"),
+    "a role without CREATE": ("CREATE ROLE {role} LOGIN; ALTER TABLE weather OWNER TO {role}", None, "permission denied"),
+    "a name that the encoding lacks": ("", HEADER + ",日\n" + "1," * 6 + "1\n", "LATIN1"),
+}
+
+
+@each("change, text, told", FAILURES)
+def test_a_failure_before_the_swap_leaves_all_untouched(tmp_path, server, change, text, told):
+    job = PostgresJob(tmp_path, server, "file")
+    if "LATIN1" in told:
+        server.sql(f'DROP DATABASE "{job.database}"')
+        server.sql(f"CREATE DATABASE \"{job.database}\" ENCODING latin1 LOCALE 'C' TEMPLATE template0")
+    job.push(WEATHER)
+    job.annotate(WEATHER_WORDS)
+    job.push(WEATHER)  # with the types that are asked for
+    job.change(FURNISH)
+    role = f"loader_{random.getrandbits(40)}"
+    job.change(change.replace("{role}", role))
+    datastore = job.cluster.uri(job.database, role if "{role}" in change else "postgres")
+    before, rows = job.cluster.dump(job.database, "--schema", "public"), job.table()
+    words = job.show()
+    failed = job.push(WEATHER if text is None else job.file("other.csv", text), datastore=datastore, exits=(1, 2)).stderr
+    assert re.search(told, failed), failed
+    assert job.cluster.dump(job.database, "--schema", "public") == before and job.table() == rows and job.show() == words
+    assert job.all_stashes() == [] and job.beside() == []
+
+
+def test_a_time_limit_of_the_role_ends_no_load(tmp_path, server, long_csv):
+    job = PostgresJob(tmp_path, server, "file")
+    job.push(WEATHER)
+    job.annotate(WEATHER_WORDS)
+    job.push(WEATHER)
+    job.change(FURNISH)
+    shape = job.cluster.dump(job.database, "--schema-only", "--schema", "public")
+    job.change("CREATE ROLE hurried LOGIN SUPERUSER; ALTER ROLE hurried SET statement_timeout = '20ms'")
+    job.push(long_csv, datastore=job.cluster.uri(job.database, "hurried"))
+    assert job.show().rows > 100_000
+    assert job.cluster.dump(job.database, "--schema-only", "--schema", "public") == shape
+
+
 # Killed at random moments
 
 
@@ -504,6 +561,10 @@ def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path,
         job.push(WEATHER)
         job.annotate(WEATHER_WORDS)
         infos = job.show().infos
+        if keep == "everything":
+            job.push(WEATHER)  # with the types that are asked for
+            job.change(FURNISH)
+        shape = job.cluster.dump(job.database, "--schema-only", "--schema", "public")
         process = job.start(job.command("push", "--keep", keep, long_csv), stderr=subprocess.PIPE, text=True)
         while not job.is_loading():
             assert process.poll() is None
@@ -517,6 +578,7 @@ def test_a_server_that_goes_down_in_the_middle_of_a_load_loses_no_word(tmp_path,
             assert job.show().infos == infos and len(job.table()) == (1461 if keep == "everything" else 0)
         else:
             cluster.start()
+        assert keep == "words" or job.cluster.dump(job.database, "--schema-only", "--schema", "public") == shape
         job.push(WEATHER)
         assert_whole(job, infos)
         assert job.unfinished() == []
