@@ -92,7 +92,7 @@ class postgres_beside {
 
  private:
   // Short, so that no reader waits long behind us; and seldom enough for those that come between.
-  static constexpr char lock_timeout[] = "20ms";
+  static constexpr char short_waits[] = "SET LOCAL lock_timeout = '20ms'";
   static constexpr std::chrono::milliseconds pause{200};
 
   void make(fields const& columns, type_names const& types, boost::json::object const& remarks) {
@@ -181,9 +181,8 @@ class postgres_beside {
     auto const found = session_.run(
         db_, "SELECT 1::text FROM pg_index WHERE indrelid = $1::text::regclass AND indisprimary", {table}, op_);
     if (found.rows() > 0) return;
-    db_.execute(
-        std::string("SET LOCAL lock_timeout = '") + lock_timeout + "'; ALTER TABLE " + table + " ADD PRIMARY KEY (_id)",
-        op_, stash::detail::deadline_in(std::chrono::hours(24)));
+    db_.execute(std::string(short_waits) + "; ALTER TABLE " + table + " ADD PRIMARY KEY (_id)", op_,
+                stash::detail::deadline_in(std::chrono::hours(24)));
   }
 
   void note_complete() const {
@@ -214,7 +213,7 @@ class postgres_beside {
   /// false: prepare anew. Throws 55P03 where another has a lock, with nothing changed.
   bool try_swap(stash::detail::postgres_table_swap& swap, swap_options const& options) {
     detail::change all{session_, db_, op_};
-    session_.run_all(db_, std::string("SET LOCAL lock_timeout = '") + lock_timeout + '\'', op_);
+    session_.run_all(db_, short_waits, op_);
     if (oid(session_.schema())) {
       session_.run_all(db_, "LOCK TABLE " + session_.name_of(db_, id_) + " IN ACCESS EXCLUSIVE MODE", op_);
     }
