@@ -78,6 +78,7 @@ class any_datastore {
   virtual std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const&) = 0;
   virtual void discard(std::string_view id) = 0;
   virtual bool is_deleted(std::string_view id) = 0;
+  virtual std::uint64_t rows_of_others(std::string_view id) = 0;
   virtual std::vector<std::string> leftovers() = 0;
   virtual std::optional<ckan::table_words> unfinished(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
@@ -111,6 +112,10 @@ class datastore_of final : public any_datastore {
   bool is_deleted(std::string_view id) override {
     if constexpr (requires { datastore_.is_deleted(id); }) return datastore_.is_deleted(id);
     return false;
+  }
+  std::uint64_t rows_of_others(std::string_view id) override {
+    if constexpr (requires { datastore_.rows_of_others(id); }) return datastore_.rows_of_others(id);
+    return 0;
   }
   std::optional<ckan::table_words> unfinished(std::string_view id) override { return datastore_.unfinished(id); }
   void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
@@ -165,6 +170,7 @@ class faulty_datastore {
   }
   void discard(std::string_view id) { datastore_.discard(id); }
   std::optional<ckan::table_words> unfinished(std::string_view id) { return datastore_.unfinished(id); }
+  std::uint64_t rows_of_others(std::string_view id) { return datastore_.rows_of_others(id); }
 
  private:
   any_datastore& datastore_;

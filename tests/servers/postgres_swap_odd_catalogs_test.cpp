@@ -86,7 +86,7 @@ BOOST_AUTO_TEST_CASE(rows_that_people_load_into_a_half_built_table_are_not_dropp
   BOOST_TEST(d.rows_of_others("orders") == 1U);
   auto report = ckan::recover(d, store, {.observer = stash::silent});
   BOOST_TEST_REQUIRE(report.failed.size() == 1U);
-  BOOST_TEST(message_of([&] { std::rethrow_exception(report.failed[0].second); }).find("1 rows that no reload") !=
+  BOOST_TEST(message_of([&] { std::rethrow_exception(report.failed[0].second); }).find("1 row that no reload") !=
              std::string::npos);
   BOOST_TEST(d.rows("orders") == 4U);
   query("DELETE FROM " + table() + " WHERE id = 'by hand'");

@@ -430,6 +430,17 @@ def test_a_time_limit_of_the_role_ends_no_load(tmp_path, server, long_csv):
     assert job.cluster.dump(job.database, "--schema-only", "--schema", "public") == shape
 
 
+def test_rows_that_people_load_into_a_half_built_table_are_not_dropped_by_recover(pg_annotated):
+    infos = pg_annotated.show().infos
+    strike(pg_annotated, "kill", "before-commit")
+    pg_annotated.change("INSERT INTO weather (weather) VALUES ('typed by hand')")
+    told = pg_annotated.run("recover", exits=3).stderr
+    assert "the half-built table has 1 row that no reload has loaded" in told
+    assert pg_annotated.table()[-1][-1] == "typed by hand" and len(pg_annotated.stashes()) == 1
+    strike(pg_annotated, "fail", "before-commit")  # what the job is run for again replaces them
+    assert pg_annotated.show().infos == infos and pg_annotated.table() == []
+
+
 # Killed at random moments
 
 

@@ -33,6 +33,9 @@ namespace stash::inline v1::ckan {
 /// | `d.swap_in(id, options)` | puts it in the live one's place in one step, with all that hangs on that; see        |
 /// |                        | `swap_options`; returns what was left behind, `std::vector<left_behind>`             |
 /// | `d.discard(id)`        | removes what was built; idempotent                                                   |
+/// | `d.leftovers()`        | optional, for `recover`: the ids for which something is built, a vector of strings   |
+/// | `d.is_deleted(id)`     | optional, for `recover`: whether people have deleted the resource                    |
+/// | `d.rows_of_others(id)` | optional: how many rows people have loaded into a marked table, which stays then     |
 ///
 /// One that passes calls on to another passes on all of these: else what is written on a table goes with its drop, and
 /// its rows go before the new ones are there.

@@ -4,6 +4,7 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/datastore.hpp>
 #include <stash/error.hpp>
+#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 
@@ -18,8 +19,8 @@ void refuse_rows_of_others(Datastore& d, std::string_view id) {
     auto const rows = d.rows_of_others(id);
     if (rows == 0) return;
     throw error{errc::mismatch, "recreate", std::string(id),
-                "the half-built table has " + std::to_string(rows) +
-                    " rows that no reload has loaded: it was left as it"
+                "the half-built table has " + stash::detail::rows_in_words(rows) +
+                    " that no reload has loaded: it was left as it"
                     " is; reload, which replaces them, or save them and drop the table"};
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,14 @@ inline std::string list_of(std::vector<left_behind> const& all) {
   return list;
 }
 
+/// "1 row", "2 rows"
+inline std::string rows_in_words(std::uint64_t count) {
+  return std::to_string(count) + (count == 1 ? " row" : " rows");
+}
+
 /// Rows that others added to a table while the one that takes its place was built.
-inline left_behind rows_meanwhile(std::string const& count) {
-  return {
-      count + (count == "1" ? " row" : " rows"), "added since the new table was begun, which does not have them", {}};
+inline left_behind rows_meanwhile(std::uint64_t count) {
+  return {detail::rows_in_words(count), "added since the new table was begun, which does not have them", {}};
 }
 
 }  // namespace detail

@@ -172,7 +172,7 @@ class postgres_beside {
                                         (last.empty() ? "" : " WHERE _id > " + db_.literal(last)),
                                     op_);
     if (found.text(0, 0) == "0") return {};
-    return {stash::detail::rows_meanwhile(found.text(0, 0))};
+    return {stash::detail::rows_meanwhile(std::stoull(found.text(0, 0)))};
   }
 
   /// A first table has none to carry over.

@@ -102,7 +102,7 @@ class sqlite_beside {
     auto row = statement("SELECT count(*) FROM " + stash::detail::sql_name(op_.subject) + " WHERE _id > ?");
     row.bind(last).step();
     if (row.integer(0) == 0) return {};
-    return {stash::detail::rows_meanwhile(std::to_string(row.integer(0)))};
+    return {stash::detail::rows_meanwhile(static_cast<std::uint64_t>(row.integer(0)))};
   }
   std::optional<std::int64_t> number() const {
     if (!catalog_.has_resources()) return std::nullopt;
