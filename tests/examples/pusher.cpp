@@ -13,7 +13,6 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <regex>
 #include <sstream>
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
@@ -78,7 +77,7 @@ class any_datastore {
   virtual std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const&) = 0;
   virtual void discard(std::string_view id) = 0;
   virtual bool is_deleted(std::string_view id) = 0;
-  virtual std::uint64_t rows_of_others(std::string_view id) = 0;
+  virtual void drop_half_built(std::string_view id) = 0;
   virtual std::vector<std::string> leftovers() = 0;
   virtual std::optional<ckan::table_words> unfinished(std::string_view id) = 0;
   virtual void annotate(std::string_view id, ckan::data_dictionary const&) = 0;
@@ -113,9 +112,9 @@ class datastore_of final : public any_datastore {
     if constexpr (requires { datastore_.is_deleted(id); }) return datastore_.is_deleted(id);
     return false;
   }
-  std::uint64_t rows_of_others(std::string_view id) override {
-    if constexpr (requires { datastore_.rows_of_others(id); }) return datastore_.rows_of_others(id);
-    return 0;
+  void drop_half_built(std::string_view id) override {
+    if constexpr (requires { datastore_.drop_half_built(id); }) return datastore_.drop_half_built(id);
+    datastore_.drop(id);
   }
   std::optional<ckan::table_words> unfinished(std::string_view id) override { return datastore_.unfinished(id); }
   void annotate(std::string_view id, ckan::data_dictionary const& d) override { datastore_.annotate(id, d); }
@@ -170,7 +169,7 @@ class faulty_datastore {
   }
   void discard(std::string_view id) { datastore_.discard(id); }
   std::optional<ckan::table_words> unfinished(std::string_view id) { return datastore_.unfinished(id); }
-  std::uint64_t rows_of_others(std::string_view id) { return datastore_.rows_of_others(id); }
+  void drop_half_built(std::string_view id) { datastore_.drop_half_built(id); }
 
  private:
   any_datastore& datastore_;
@@ -316,12 +315,18 @@ class refused_rows {
  public:
   refused_rows(any_datastore& d, arguments const& a, ckan::fields const& created, stash::error const& problem)
       : datastore_(d), resource_(a.resource), created_(created), values_(created.size()), said_(problem.what()) {
-    std::smatch found;
-    if (std::regex_search(said_, found, std::regex(R"(COPY .*(, line (\d+)))"))) {
-      said_line_ = std::stoull(found[2]);
-      said_.erase(static_cast<std::size_t>(found.position(1)), static_cast<std::size_t>(found.length(1)));
+    std::string const begin = "COPY " + a.resource + ", line ";
+    if (auto const at = said_.find(begin); at != said_.npos) {
+      auto const digits = at + begin.size();
+      said_line_ = std::strtoull(said_.c_str() + digits, nullptr, 10);
+      auto const end = std::min(said_.find_first_not_of("0123456789", digits), said_.size());
+      said_.erase(digits - 7, end - digits + 7);  // ", line " and the digits
     }
-    example::csv_file{a.file}.read([&](example::csv_reader::row row, std::uint64_t line) { take(row, line); });
+    std::vector<std::string> names;
+    example::csv_file again{a.file};
+    for (ckan::field const& f : created) names.push_back(f.id);
+    if (again.header() != names) throw std::runtime_error(a.file + " changed while it was loaded");
+    again.read([&](example::csv_reader::row row, std::uint64_t line) { take(row, line); });
     look();
   }
 

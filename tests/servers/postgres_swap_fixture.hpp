@@ -153,6 +153,7 @@ struct fixture : schema, support::scratch {
              "CREATE UNIQUE INDEX by_day ON " + s + "counted (day)",
              "COMMENT ON MATERIALIZED VIEW " + s + "counted IS 'counts'",
              "CREATE FUNCTION " + s + "how_many() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM " + t + "; END",
+             "ALTER FUNCTION " + s + "how_many() DEPENDS ON EXTENSION plpgsql",
              "CREATE POLICY via ON " + s + "other USING (day IN (SELECT o.day FROM " + t + " o))",
              "CREATE RULE looking AS ON INSERT TO " + s + "other DO ALSO SELECT count(*) FROM " + t,
              "ALTER TABLE " + s + "other ALTER id SET DEFAULT nextval('" + s + "numbers')",

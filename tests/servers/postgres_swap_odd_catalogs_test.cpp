@@ -1,4 +1,5 @@
 // Swaps in PostgreSQL where something uncommon stands in the catalog, or changes amid the reload.
+#include <mutex>
 #include <stash/ckan/recover.hpp>
 #include <thread>
 
@@ -83,14 +84,12 @@ BOOST_AUTO_TEST_CASE(rows_that_people_load_into_a_half_built_table_are_not_dropp
   BOOST_TEST((!is_kept && d.describe("orders") && d.rows("orders") == 0U));
   BOOST_CHECK_THROW(ckan::reload(d, store, "orders", headers, failing(true), words), std::runtime_error);
   BOOST_TEST((is_kept && !d.describe("orders") && d.rows("orders") == 4U));
-  BOOST_TEST(d.rows_of_others("orders") == 1U);
   auto report = ckan::recover(d, store, {.observer = stash::silent});
   BOOST_TEST_REQUIRE(report.failed.size() == 1U);
   BOOST_TEST(message_of([&] { std::rethrow_exception(report.failed[0].second); }).find("1 row that no reload") !=
              std::string::npos);
   BOOST_TEST(d.rows("orders") == 4U);
   query("DELETE FROM " + table() + " WHERE id = 'by hand'");
-  BOOST_TEST(d.rows_of_others("orders") == 0U);
   report = ckan::recover(d, store, {.observer = stash::silent});
   BOOST_TEST((report.restored == 1U && d.rows("orders") == 0U));
   BOOST_TEST((d.describe("orders")->at(0).info == json::object{{"label", "Day"}}));
@@ -98,8 +97,10 @@ BOOST_AUTO_TEST_CASE(rows_that_people_load_into_a_half_built_table_are_not_dropp
   reload(other_rows, {.keep = ckan::keep::words});
   query("COMMENT ON COLUMN " + table() + "._id IS 'by hand'");
   query(add);
-  BOOST_TEST(d.rows_of_others("orders") == 0U);
-  BOOST_TEST(d.rows_of_others("none") == 0U);
+  d.drop_half_built("orders");
+  d.drop_half_built("none");
+  reload(other_rows, {.keep = ckan::keep::words});
+  query("COMMENT ON COLUMN " + table() + "._id IS 'by hand'");
   loading(d, other_rows)(headers);
   auto const key = [&] {
     return query("SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = '" + table() +
@@ -110,10 +111,209 @@ BOOST_AUTO_TEST_CASE(rows_that_people_load_into_a_half_built_table_are_not_dropp
   d.drop("orders");
   d.create("orders", headers, {{"columns", json::object{{"_id", "the key"}}}});
   loading(d, other_rows)(headers);
-  BOOST_TEST(d.rows_of_others("orders") == 0U);
   BOOST_TEST(key() != "the key");
+  query(add);
+  BOOST_TEST(code_of([&] { d.drop_half_built("orders"); }) == errc::mismatch);
   d.finish("orders");
   BOOST_TEST(key() == "the key");
+}
+
+BOOST_AUTO_TEST_CASE(rows_that_others_add_are_found_however_they_are_numbered) {
+  std::string const t = table();
+  auto const found_after = [&](std::string const& before, std::string const& meanwhile, std::string const& end = "") {
+    query("DROP TABLE IF EXISTS " + t + " CASCADE");
+    make();
+    client writer;
+    if (!end.empty()) writer("BEGIN");
+    if (!before.empty()) writer(before);
+    std::string why;
+    try {
+      ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+        loading(d, other_rows)(created);
+        if (!meanwhile.empty()) query(meanwhile);
+        if (!end.empty()) writer(end);
+      });
+    } catch (stash::error const& problem) {
+      why = problem.what();
+    }
+    auto const at = why.find(" row");
+    return at == why.npos ? why : why.substr(at - 1, 1);
+  };
+  std::string const add = "INSERT INTO " + t + " (id) VALUES ('late')", add_9 = "INSERT INTO " + t + " VALUES (9)";
+  BOOST_TEST(found_after("", "") == "");
+  BOOST_TEST(found_after("", add) == "1");
+  BOOST_TEST(found_after(add_9, "") == "");    // what is there before is there to be replaced
+  BOOST_TEST(found_after(add_9, add) == "1");  // but numbers tell nothing then
+  BOOST_TEST(found_after("", add_9) == "1");
+  BOOST_TEST(found_after(add, "SELECT 1", "COMMIT") == "1");  // in flight when the reload began
+  BOOST_TEST(found_after(add, add, "COMMIT") == "2");
+  BOOST_TEST(found_after(add, "SELECT 1", "ROLLBACK") == "");
+  BOOST_TEST(found_after("", "DELETE FROM " + t) == "");
+  // Another table, or the same anew.
+  BOOST_TEST(found_after("", "TRUNCATE " + t + " RESTART IDENTITY") == "");
+  BOOST_TEST(found_after("TRUNCATE " + t + " RESTART IDENTITY", add) == "1");
+  BOOST_TEST(found_after("", "WITH gone AS (DELETE FROM " + t + ") " + add) == "1");
+  BOOST_TEST(found_after("ALTER SEQUENCE " + quoted() + ".orders__id_seq INCREMENT BY -1 MINVALUE -9 RESTART WITH -1",
+                         add) == "1");
+  BOOST_TEST(found_after("ALTER TABLE " + t + " DROP CONSTRAINT orders_pkey, ALTER _id DROP NOT NULL",
+                         "INSERT INTO " + t + " VALUES (NULL)") == "1");
+  auto const twice = [&](std::string const& first, std::string const& second) {
+    std::string why;
+    query("DROP TABLE IF EXISTS " + t + " CASCADE");
+    make();
+    try {
+      ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+        loading(d, other_rows)(created);
+        query(first);
+        query(second);
+      });
+    } catch (stash::error const& problem) {
+      why = problem.what();
+    }
+    return why.find("1 row (added since") != why.npos ? "1" : why;
+  };
+  BOOST_TEST(twice("TRUNCATE " + t + " RESTART IDENTITY", add) == "1");
+  BOOST_TEST(twice("CLUSTER " + t + " USING orders_pkey", "SELECT 1") == "");
+  BOOST_TEST(twice("CLUSTER " + t + " USING orders_pkey", add) == "1");
+  query("DROP TABLE " + t);
+  make();
+  BOOST_TEST(message_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 loading(d, other_rows)(created);
+                 ckan::postgres_datastore other{server(), {.schema = name}};
+                 other.drop("orders");
+                 other.create("orders", headers);
+                 loading(other, "new,1,2026-11-22\n")(headers);
+                 other.finish("orders");
+               });
+             }).find("1 row (added since") != std::string::npos);
+  BOOST_TEST(query("SELECT string_agg(id, ',') FROM " + t) == "new");
+}
+
+BOOST_AUTO_TEST_CASE(what_an_owner_wrote_takes_no_rights_of_who_reloads) {
+  make();
+  query("GRANT USAGE ON SCHEMA " + quoted() + " TO " + owner.quoted);
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  std::string const evil = quoted() + ".evil";
+  query("CREATE FUNCTION " + evil +
+        "(numeric) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'RESET ROLE';"
+        " EXECUTE 'ALTER ROLE " +
+        owner.quoted +
+        " SUPERUSER'; RETURN true; EXCEPTION WHEN insufficient_privilege OR"
+        " invalid_parameter_value THEN RETURN true; END $$");
+  query("ALTER FUNCTION " + evil + " OWNER TO " + owner.quoted);
+  query("ALTER TABLE " + table() + " ADD CHECK (" + evil + "(amount)) NOT VALID");
+  query("ALTER TABLE " + table() +
+        " DROP CONSTRAINT orders_amount_check, ADD CONSTRAINT odd CHECK (amount IS NULL OR " + evil + "(amount))");
+  query("ALTER ROLE " + owner.quoted + " NOSUPERUSER");
+  try {
+    reload(other_rows);
+  } catch (stash::error const&) {  // it may be refused
+  }
+  BOOST_TEST(query("SELECT rolsuper::text FROM pg_roles WHERE rolname = '" + owner.name + "'") == "false");
+}
+
+BOOST_AUTO_TEST_CASE(reloads_of_several_resources_at_once_do_not_meet) {
+  query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + owner.quoted);
+  std::vector<std::thread> all;
+  std::mutex for_failures;
+  std::string failures;
+  for (int i = 0; i < 4; ++i) {
+    all.emplace_back([&, i] {
+      try {
+        std::string const id = "r" + std::to_string(i);
+        ckan::postgres_datastore one{server(), {.schema = name}};
+        stash::memory_stash words;
+        auto const again = [&] {
+          ckan::reload(one, words, id, headers, [&](ckan::fields const& created) {
+            ckan::postgres_datastore::loader rows{one, id, created};
+            rows.add_csv(other_rows);
+            rows.finish();
+          });
+        };
+        again();
+        client{}("ALTER TABLE " + table(id) + " OWNER TO " + owner.quoted);
+        client{}("ALTER TABLE " + table(id) +
+                 " ADD CHECK (amount > 0), ADD twice numeric GENERATED ALWAYS AS (amount * 2) STORED");
+        for (int n = 0; n < 5; ++n) again();
+      } catch (stash::error const& problem) {
+        std::lock_guard const lock{for_failures};
+        failures += problem.what() + std::string("; ");
+      }
+    });
+  }
+  for (auto& one : all) one.join();
+  BOOST_TEST(failures == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_table_without_its_key_takes_no_ones_place) {
+  make();
+  query("ALTER TABLE " + table() + " ADD UNIQUE (id)");
+  auto const before = content();
+  auto const twins = [&](ckan::fields const& created) {
+    loading(d, other_rows)(created);
+    query("UPDATE " + beside() + ".orders SET _id = 1");
+  };
+  BOOST_TEST(code_of([&] { ckan::reload(d, store, "orders", headers, twins, {.leave_behind = true}); }) ==
+             sqlstate("23505"));
+  BOOST_TEST(difference(before, content()) == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_name_that_a_first_table_needs_is_looked_for_before_the_load) {
+  query("CREATE TABLE " + table("days") + " (day date)");
+  query("CREATE INDEX orders_pkey ON " + table("days") + " (day)");
+  bool is_loaded = false;
+  auto const why = [&] {
+    return message_of([&] { ckan::reload(d, store, "orders", headers, [&](auto const&) { is_loaded = true; }); });
+  };
+  BOOST_TEST((why().find("\"orders_pkey\"") != std::string::npos && !is_loaded));
+  query("DROP TABLE " + table("days"));
+  query("CREATE SEQUENCE " + quoted() + ".orders__id_seq");
+  BOOST_TEST((why().find("\"orders__id_seq\"") != std::string::npos && !is_loaded));
+}
+
+BOOST_AUTO_TEST_CASE(a_swap_that_fails_keeps_nobody_else_out) {
+  make();
+  reader_of dashboard{table()};
+  BOOST_TEST(code_of([&] { reload(other_rows, {.patience = 100ms, .waiting = [](auto const&) {}}); }) == errc::busy);
+  dashboard.let_go();
+  query("INSERT INTO " + table() + " (id) VALUES ('late')");
+  BOOST_TEST(code_of([&] { ckan::finish_reload(d, store, "orders"); }) == errc::mismatch);
+  ckan::postgres_datastore other{server(), {.schema = name}};
+  stash::memory_stash words;
+  ckan::reload(other, words, "orders", headers, loading(other, other_rows));
+  BOOST_TEST(other.rows("orders") == 2U);
+  // What cannot be discarded, for a view is on it, is locked no longer.
+  d.build("orders", headers);
+  query("CREATE VIEW " + beside() + ".looking AS SELECT id FROM " + beside() + ".orders");
+  BOOST_TEST(code_of([&] { d.discard("orders"); }) == sqlstate("2BP01"));
+  query("DROP VIEW " + beside() + ".looking");
+  other.build("orders", headers);
+  other.discard("orders");
+}
+
+BOOST_AUTO_TEST_CASE(a_remark_that_looks_like_a_mark_is_a_remark) {
+  make();
+  auto const remarks = [&] {
+    return query(
+        "SELECT string_agg(coalesce(attname, '') || '=' || description, '|' ORDER BY attname) FROM pg_description"
+        " LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid WHERE objoid = '" +
+        table() + "'::regclass AND attname IS DISTINCT FROM 'day'");
+  };
+  query("COMMENT ON TABLE " + table() + " IS 'stash: complete 1 2 3 4\nby hand'");
+  query("COMMENT ON COLUMN " + table() + "._id IS 'stash: rows of finished loads: none\nby hand'");
+  auto const before = remarks();
+  for (auto const keep : {ckan::keep::everything, ckan::keep::words}) {
+    reload(other_rows, {.keep = keep});
+    BOOST_TEST(remarks() == before);
+  }
+  // What was only begun is not taken for whole.
+  {
+    ckan::postgres_datastore gone{server(), {.schema = name}};
+    gone.build("orders", headers, d.remarks("orders"));
+  }
+  BOOST_TEST(code_of([&] { d.swap_in("orders"); }) == errc::mismatch);
+  d.discard("orders");
 }
 
 BOOST_AUTO_TEST_CASE(a_resource_that_ckan_has_deleted_does_not_come_back) {

@@ -35,7 +35,7 @@ namespace stash::inline v1::ckan {
 /// | `d.discard(id)`        | removes what was built; idempotent                                                   |
 /// | `d.leftovers()`        | optional, for `recover`: the ids for which something is built, a vector of strings   |
 /// | `d.is_deleted(id)`     | optional, for `recover`: whether people have deleted the resource                    |
-/// | `d.rows_of_others(id)` | optional: how many rows people have loaded into a marked table, which stays then     |
+/// | `d.drop_half_built(id)` | optional: as `drop`, but throws where people have loaded rows into a marked table   |
 ///
 /// One that passes calls on to another passes on all of these: else what is written on a table goes with its drop, and
 /// its rows go before the new ones are there.

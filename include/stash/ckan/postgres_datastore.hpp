@@ -129,13 +129,6 @@ class postgres_datastore {
     return detail::is_deleted(*session_, session_->connected(op), op);
   }
 
-  /// How many rows of a table that is marked unfinished no loader of ours has finished: people have loaded them, who
-  /// take it for a table like any other. 0, too: there is no such table. Counted one by one.
-  std::uint64_t rows_of_others(std::string_view id) const {
-    operation const op{"rows_of_others", id};
-    return detail::rows_of_others(*session_, session_->connected(op), op);
-  }
-
   /// Throws `errc::mismatch` for what `create` would refuse: something that is no resource in the way, a resource id or
   /// a field name that is empty, longer than 63 bytes, no UTF-8, or has a NUL; two fields of one name; no fields, or
   /// more than 1,598; a comment that is no text; a type that the server does not have. And for a field name that CKAN
@@ -174,7 +167,7 @@ class postgres_datastore {
     detail::change all{*session_, db, op};
     auto const found = detail::find_table(*session_, db, op);
     if (!found) detail::refuse(op, "there is no such resource");
-    detail::forget_loads(*session_, db, op);
+    if (found->is_unfinished) detail::forget_loads(*session_, db, op);
     detail::require_loaded(*session_, db, session_->name_of(db, id), op);
     table_words const words{found->all, found->remarks};
     session_->run_all(db, detail::words_sql(*session_, db, words, words, op), op);
@@ -184,14 +177,11 @@ class postgres_datastore {
 
   /// Removes the table, finished or not, with its rows and its dictionary. Nothing there: does nothing. Throws as
   /// `describe`, and 2BP01 where a view depends on it.
-  void drop(std::string_view id) {
-    operation const op{"drop", id};
-    auto& db = session_->connected(op);
-    session_->forget_built(id);
-    detail::change all{*session_, db, op};
-    if (detail::find_table(*session_, db, op)) session_->run(db, "DROP TABLE " + session_->name_of(db, id), op);
-    all.commit();
-  }
+  void drop(std::string_view id) { detail::drop_table(*session_, {"drop", id}, false); }
+
+  /// As `drop`, for a table that is marked unfinished. Throws `errc::mismatch` where it has more rows than loaders have
+  /// finished: people took it for a table like any other, and loaded them. Then it stays.
+  void drop_half_built(std::string_view id) { detail::drop_table(*session_, {"drop", id}, true); }
 
   /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte,
   /// and so does the form of the comment. A remark that is no info is refused (`errc::mismatch`), unless the new info

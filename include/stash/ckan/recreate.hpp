@@ -4,7 +4,6 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/datastore.hpp>
 #include <stash/error.hpp>
-#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 
@@ -12,26 +11,16 @@ namespace stash::inline v1::ckan {
 
 namespace detail {
 
-/// Throws `errc::mismatch` where people have loaded rows into a half-built table.
-template <class Datastore>
-void refuse_rows_of_others(Datastore& d, std::string_view id) {
-  if constexpr (requires { d.rows_of_others(id); }) {
-    auto const rows = d.rows_of_others(id);
-    if (rows == 0) return;
-    throw error{errc::mismatch, "recreate", std::string(id),
-                "the half-built table has " + stash::detail::rows_in_words(rows) +
-                    " that no reload has loaded: it was left as it"
-                    " is; reload, which replaces them, or save them and drop the table"};
-  }
-}
-
 /// As `ckan::recreate`, whoever removed the table.
 template <class Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types) {
   fields const restored = ckan::restored_fields(dictionary, types);
   boost::json::object const remarks = detail::remarks_in(dictionary, id);
-  detail::refuse_rows_of_others(d, id);
-  d.drop(id);
+  if constexpr (requires { d.drop_half_built(id); }) {
+    d.drop_half_built(id);
+  } else {
+    d.drop(id);
+  }
   detail::create_with(d, id, restored, remarks);
   d.finish(id);
   auto const left = detail::remarks_without_place<Datastore>(remarks);

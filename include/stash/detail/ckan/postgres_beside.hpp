@@ -7,6 +7,7 @@
 #include <stash/ckan/swap.hpp>
 #include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_rights.hpp>
+#include <stash/detail/ckan/postgres_rows_meanwhile.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/ckan/postgres_words.hpp>
 #include <stash/detail/operation.hpp>
@@ -44,12 +45,40 @@ class postgres_beside {
 
   std::vector<left_behind> swap_in(swap_options const& options) {
     take_lock();
+    bool is_complete = false;
     try {
-      require_built();
+      is_complete = require_built();
+      auto left = swap_complete(options, is_complete);
+      give_up_lock();
+      return left;
     } catch (...) {
-      if (session_.built(id_) == nullptr) give_up_lock();
+      // What is complete is for whoever comes next to go on with.
+      if (is_complete || session_.built(id_) == nullptr) give_up_lock();
       throw;
     }
+  }
+
+  /// Removes what was built, unless another is building it. Nothing there: does nothing.
+  void discard() {
+    if (session_.built(id_) == nullptr && !oid(session_.beside())) return;
+    if (!has_lock() && !try_lock()) return;
+    try {
+      detail::datastore_transaction all{session_, db_, op_};
+      drop_built();
+      all.commit();
+    } catch (...) {
+      give_up_lock();
+      throw;
+    }
+    give_up_lock();
+  }
+
+ private:
+  // Short, so that no reader waits long behind us; and seldom enough for those that come between.
+  static constexpr char short_waits[] = "SET LOCAL lock_timeout = '20ms'";
+  static constexpr std::chrono::milliseconds pause{200};
+
+  std::vector<left_behind> swap_complete(swap_options const& options, bool& is_complete) {
     stash::detail::postgres_table_swap swap{
         db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
     auto const end = std::chrono::steady_clock::now() + options.patience;
@@ -59,6 +88,7 @@ class postgres_beside {
           swap.prepare();
           if (!oid(session_.schema())) add_key();
           note_complete();
+          is_complete = true;
         }
         if (try_swap(swap, options)) break;
         if (++wanted == 6) detail::refuse(op_, "what hangs on the table changes all the time");
@@ -68,32 +98,13 @@ class postgres_beside {
         std::string const who = who_is_in_the_way();
         if (options.waiting) options.waiting(who);
         if (std::chrono::steady_clock::now() >= end) {
-          give_up_lock();  // it is complete: whoever comes next may go on with it
           throw error{errc::busy, std::string(op_.name), id_, "others have locks in the way: " + who};
         }
       }
       stash::detail::sleep_for(pause);
     }
-    give_up_lock();
     return swap.left();
   }
-
-  /// Removes what was built, unless another is building it. Nothing there: does nothing.
-  void discard() {
-    if (session_.built(id_) == nullptr && !oid(session_.beside())) return;
-    if (!has_lock() && !try_lock()) return;
-    {
-      detail::datastore_transaction all{session_, db_, op_};
-      drop_built();
-      all.commit();
-    }
-    give_up_lock();
-  }
-
- private:
-  // Short, so that no reader waits long behind us; and seldom enough for those that come between.
-  static constexpr char short_waits[] = "SET LOCAL lock_timeout = '20ms'";
-  static constexpr std::chrono::milliseconds pause{200};
 
   void make(fields const& columns, type_names const& types, boost::json::object const& remarks) {
     detail::datastore_transaction all{session_, db_, op_};
@@ -105,8 +116,9 @@ class postgres_beside {
     live ? rights.require_on_live() : rights.require_readers();
     session_.run_all(db_, detail::create_table_sql(session_, db_, session_.beside(), columns, types, remarks, op_),
                      op_);
-    session_.note_built(id_, {*oid(session_.beside()), live ? last_row() : ""});
+    if (!live) refuse_taken_names();
     all.commit();
+    session_.note_built(id_, {*oid(session_.beside()), detail::postgres_rows_meanwhile::noted(session_, db_, op_)});
     if (live) require_hope();
   }
 
@@ -146,33 +158,24 @@ class postgres_beside {
   }
 
   /// That what stands beside the live table has all its rows, and was built by this object, or by one that gave up when
-  /// it was complete.
-  void require_built() {
+  /// it was complete. Whether it says so.
+  bool require_built() {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
     if (!found) detail::refuse(op_, "nothing was built for it");
     auto const now = *oid(session_.beside());
     auto const* built = session_.built(id_);
-    if (built == nullptr && found->complete_after) {
-      session_.note_built(id_, {now, *found->complete_after});
+    if (built == nullptr && found->complete_for) {
+      session_.note_built(id_, {now, *found->complete_for});
       built = session_.built(id_);
     }
     if (built == nullptr || built->oid != now) detail::refuse(op_, "what was built is not complete, or another's");
     detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
-  }
-  /// Of the live table; empty: it has no rows, or there is none.
-  std::string last_row() const {
-    auto const found = session_.run(db_, "SELECT max(_id)::text FROM " + session_.name_of(db_, id_), op_);
-    return found.is_null(0, 0) ? "" : found.text(0, 0);
+    return found->complete_for.has_value();
   }
   /// What others have added to the live table since the new one was begun.
   std::vector<left_behind> rows_meanwhile() const {
-    std::string const& last = session_.built(id_)->last_row;
-    auto const found = session_.run(db_,
-                                    "SELECT count(*)::text FROM " + session_.name_of(db_, id_) +
-                                        (last.empty() ? "" : " WHERE _id > " + db_.literal(last)),
-                                    op_);
-    if (found.text(0, 0) == "0") return {};
-    return {stash::detail::rows_meanwhile(std::stoull(found.text(0, 0)))};
+    auto const rows = detail::postgres_rows_meanwhile::count(session_, db_, session_.built(id_)->live, op_);
+    return rows == 0 ? std::vector<left_behind>{} : std::vector{stash::detail::rows_meanwhile(rows)};
   }
 
   /// A first table has none to carry over.
@@ -181,19 +184,31 @@ class postgres_beside {
     auto const found = session_.run(
         db_, "SELECT 1::text FROM pg_index WHERE indrelid = $1::text::regclass AND indisprimary", {table}, op_);
     if (found.rows() > 0) return;
-    db_.execute(std::string(short_waits) + "; ALTER TABLE " + table + " ADD PRIMARY KEY (_id)", op_,
-                stash::detail::deadline_in(std::chrono::hours(24)));
+    db_.execute(std::string(stash::detail::waits_for_autovacuum) + "; ALTER TABLE " + table + " ADD PRIMARY KEY (_id)",
+                op_, stash::detail::deadline_in(std::chrono::hours(24)));
   }
 
   void note_complete() const {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
-    std::string mark(detail::unfinished);
-    mark.append("\n").append(detail::complete).append(session_.built(id_)->last_row).append("\n");
-    mark.append(detail::remark_on_table(found->remarks).value_or(""));
+    std::string mark(detail::complete);
+    mark.append(session_.built(id_)->live).append("\n").append(detail::remark_on_table(found->remarks).value_or(""));
     detail::datastore_transaction all{session_, db_, op_};
     session_.run_all(
         db_, "COMMENT ON TABLE " + session_.name_in(db_, session_.beside(), id_) + " IS " + db_.literal(mark), op_);
     all.commit();
+  }
+
+  /// Of what comes along with a first table.
+  void refuse_taken_names() const {
+    auto const found = session_.run(db_,
+                                    "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = "
+                                    "c.relnamespace WHERE n.nspname = $1::text"
+                                    " AND c.relname IN ($2::text || '_pkey', (SELECT relname FROM pg_class WHERE oid ="
+                                    " pg_get_serial_sequence($3::text, '_id')::regclass))",
+                                    {session_.schema(), id_, session_.name_in(db_, session_.beside(), id_)}, op_);
+    if (found.rows() == 0) return;
+    detail::refuse(op_, "something in schema " + session_.schema() + " has the name \"" + found.text(0, 0) +
+                            "\", which the new table needs for what is its own");
   }
 
   void drop_built() const {
@@ -213,12 +228,15 @@ class postgres_beside {
   /// false: prepare anew. Throws 55P03 where another has a lock, with nothing changed.
   bool try_swap(stash::detail::postgres_table_swap& swap, swap_options const& options) {
     detail::change all{session_, db_, op_};
+    auto built = detail::find_table(session_, db_, op_, session_.beside());
+    if (!built) detail::refuse(op_, "what was built is gone");
+    // That first: no reader waits there, but autovacuum may be at it.
+    session_.run_all(db_, stash::detail::waits_for_autovacuum, op_);
+    session_.run_all(db_, "LOCK TABLE " + session_.name_in(db_, session_.beside(), id_), op_);
     session_.run_all(db_, short_waits, op_);
     if (oid(session_.schema())) {
       session_.run_all(db_, "LOCK TABLE " + session_.name_of(db_, id_) + " IN ACCESS EXCLUSIVE MODE", op_);
     }
-    auto built = detail::find_table(session_, db_, op_, session_.beside());
-    if (!built) detail::refuse(op_, "what was built is gone");
     auto const live = detail::find_table(session_, db_, op_);
     table_words const before{std::move(built->all), std::move(built->remarks)};
     table_words words = before;
@@ -243,11 +261,12 @@ class postgres_beside {
         "SELECT 'pid ' || a.pid || coalesce(', ' || nullif(a.application_name, ''), '') || coalesce(', query of ' ||"
         " to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') FROM pg_locks l JOIN"
         " pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_stat_activity a"
-        " ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' AND n.nspname = $1::text AND c.relname = "
+        " ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' AND n.nspname IN ($1::text, $3::text) AND "
+        "c.relname = "
         "$2::text"
         " AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname ="
         " current_database()) ORDER BY a.query_start LIMIT 1",
-        {session_.schema(), id_}, op_);
+        {session_.schema(), id_, session_.beside()}, op_);
     return found.rows() > 0 ? found.text(0, 0) : "nobody any more, or on what depends on the table";
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -23,14 +24,14 @@
 namespace stash::inline v1::ckan::detail {
 
 inline constexpr std::string_view unfinished = "stash: unfinished";
-/// A line behind the mark begins so: the table has all its rows, and but needs to take the live one's place. Behind it
-/// the greatest `_id` that the live table had when this one was begun.
+/// So begins the mark of a table beside the live one that has all its rows, and but needs to take that one's place.
+/// Behind it is what was noted of the live table when this one was begun.
 inline constexpr std::string_view complete = "stash: complete ";
 
 /// A table as it is found, with an unfinished mark or without.
 struct found_table {
   bool is_unfinished = false;
-  std::optional<std::string> complete_after{};  ///< it is complete, and the live table had rows up to this one
+  std::optional<std::string> complete_for{};  ///< it is complete, and this was noted of the live table
   fields all;
   boost::json::object remarks;
 };
@@ -40,16 +41,18 @@ struct found_table {
 }
 
 /// The mark alone, or the mark and behind it what `finish` leaves.
-inline void take_table_comment(found_table& found, std::string_view text) {
-  if (text.starts_with(unfinished)) {
+inline void take_table_comment(found_table& found, std::string_view text, bool is_beside) {
+  if (is_beside && text.starts_with(complete)) {
+    auto const end = std::min(text.find('\n'), text.size());
+    found.is_unfinished = true;
+    found.complete_for = text.substr(complete.size(), end - complete.size());
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (text.empty()) return;
+  } else if (text.starts_with(unfinished)) {
     auto const rest = text.substr(unfinished.size());
     found.is_unfinished = rest.empty() || rest.front() == '\n';
     if (rest.empty()) return;
     if (found.is_unfinished) text = rest.substr(1);
-    if (auto const end = text.find('\n'); found.is_unfinished && text.starts_with(complete) && end != text.npos) {
-      found.complete_after = text.substr(complete.size(), end - complete.size());
-      text.remove_prefix(end + 1);
-    }
     if (text.empty()) return;
   }
   found.remarks.emplace("comment", text);
@@ -71,7 +74,7 @@ inline std::optional<found_table> find_table(datastore_session const& session, s
                   {schema.value_or(session.schema()), op.subject}, op);
   if (rows.rows() == 0) return std::nullopt;
   found_table found;
-  if (!rows.is_null(0, 4)) detail::take_table_comment(found, rows.text(0, 4));
+  if (!rows.is_null(0, 4)) detail::take_table_comment(found, rows.text(0, 4), schema.has_value());
   bool has_id = false;
   boost::json::object others;
   for (int i = 0; i < rows.rows(); ++i) {
@@ -82,7 +85,7 @@ inline std::optional<found_table> find_table(datastore_session const& session, s
     if (name.empty() || name.starts_with('_')) {
       // The mark of a load is the table's own: carried over, it would stand in the way of the new one.
       if (!text) continue;
-      auto const remark = stash::detail::postgres_load_mark::without_marks(*text);
+      auto const remark = stash::detail::postgres_load_mark::without_marks(*text, found.is_unfinished);
       if (!remark.empty()) others.emplace(name, remark);
       continue;
     }

@@ -47,10 +47,10 @@ inline std::map<std::size_t, std::string> refused_values(datastore_session const
   datastore_transaction const never_committed{session, db, op};
   session.run_all(db,
                   "CREATE FUNCTION pg_temp.stash_why_refused(hex text) RETURNS text LANGUAGE plpgsql AS " +
-                      db.literal("DECLARE taken " + type +
-                                 "; BEGIN taken := convert_from(decode(hex, 'hex'), 'UTF8'); RETURN NULL;"
-                                 " EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN"
-                                 " RETURN SQLERRM; END"),
+                      db.literal("BEGIN DECLARE taken " + type +
+                                 " := convert_from(decode(hex, 'hex'), 'UTF8'); BEGIN RETURN NULL; END; EXCEPTION WHEN"
+                                 " data_exception OR integrity_constraint_violation OR"
+                                 " syntax_error_or_access_rule_violation THEN RETURN SQLERRM; END"),
                   op);
   auto const found =
       session.run(db,

@@ -3,6 +3,7 @@
 #include <stash/detail/ckan/postgres_catalog.hpp>
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/as_owner.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/error.hpp>
 #include <stash/storage/sqlstate.hpp>
@@ -21,6 +22,7 @@ class postgres_rights {
   /// It is this role's alone, whatever default privileges say: what is in it has no row security yet.
   void make_schema() const {
     std::string const name = db_.identifier(session_.beside());
+    session_.run(db_, stash::detail::lock_for_rights, {session_.beside()}, op_);
     auto const found =
         session_.run(db_,
                      "SELECT pg_get_userbyid(nspowner)::text, (nspowner = (SELECT oid FROM pg_roles WHERE"
@@ -47,14 +49,7 @@ class postgres_rights {
                       name + " AUTHORIZATION " + db_.identifier(session_.role()) +
                       ", or use keep::words, which drops the table first"};
     }
-    auto const others =
-        session_.run(db_,
-                     "SELECT string_agg(DISTINCT 'REVOKE ALL ON SCHEMA ' || $2::text || ' FROM ' || CASE"
-                     " grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, '; ')"
-                     " FROM pg_namespace n, aclexplode(n.nspacl) WHERE nspname = $1::text AND grantee <>"
-                     " nspowner AND grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)",
-                     {session_.beside(), name}, op_);
-    if (!others.is_null(0, 0)) session_.run_all(db_, others.text(0, 0), op_);
+    if (found.rows() == 0) revoke_from_others(name);
   }
   /// Subscribers would be sent rows of a table that they do not have, and stop.
   void refuse_to_publish() const {
@@ -68,10 +63,11 @@ class postgres_rights {
   void require_on_live() const {
     auto const found = session_.run(
         db_,
-        "SELECT pg_has_role(c.relowner, 'USAGE')::text, pg_get_userbyid(c.relowner)::text, has_schema_privilege(n.oid,"
+        "SELECT (pg_has_role(c.relowner, 'USAGE') AND pg_has_role(c.relowner, $3::text))::text, "
+        "pg_get_userbyid(c.relowner)::text, has_schema_privilege(n.oid,"
         " 'CREATE')::text, current_user::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = $1::text AND c.relname = $2::text",
-        {session_.schema(), id_}, op_);
+        {session_.schema(), id_, ::PQserverVersion(db_.get()) < 160000 ? "MEMBER" : "SET"}, op_);
     if (found.text(0, 0) != "true") {
       db_.fail("42501",
                "the table is role " + found.text(0, 1) + "'s: role " + found.text(0, 3) + " may not replace it", op_);
@@ -120,6 +116,18 @@ class postgres_rights {
   }
 
  private:
+  /// What default privileges gave.
+  void revoke_from_others(std::string const& name) const {
+    auto const others =
+        session_.run(db_,
+                     "SELECT string_agg(DISTINCT 'REVOKE ALL ON SCHEMA ' || $2::text || ' FROM ' || CASE"
+                     " grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, '; ')"
+                     " FROM pg_namespace n, aclexplode(n.nspacl) WHERE nspname = $1::text AND grantee <>"
+                     " nspowner AND grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)",
+                     {session_.beside(), name}, op_);
+    if (!others.is_null(0, 0)) session_.run_all(db_, others.text(0, 0), op_);
+  }
+
   datastore_session const& session_;
   stash::detail::postgres_connection& db_;
   stash::detail::operation op_;

@@ -99,7 +99,7 @@ class datastore_session {
   std::string const& role() const noexcept { return role_; }
 
   struct build {
-    std::string oid, last_row;  ///< of the table; the greatest `_id` of the live one then
+    std::string oid, live;  ///< of the table; what `postgres_rows_meanwhile` has noted of the live one
   };
   /// What this object builds for a resource; null: nothing.
   build const* built(std::string_view id) const {

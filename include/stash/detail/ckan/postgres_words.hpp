@@ -10,6 +10,7 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/load_mark.hpp>
+#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 
@@ -102,7 +103,7 @@ inline void forget_loads(datastore_session const& session, stash::detail::postgr
   auto const comment = detail::comment_of_key(session, db, table, op);
   using mark = stash::detail::postgres_load_mark;
   if (mark::is_in(comment) || mark::rows_in(comment) == 0) return;
-  std::string const rest(mark::without_marks(comment));
+  std::string const rest(mark::without_marks(comment, true));
   session.run_all(db, detail::comment_on(db, table, "_id", rest.empty() ? std::nullopt : std::optional(rest)), op);
 }
 
@@ -113,14 +114,25 @@ inline std::uint64_t count_rows(datastore_session const& session, stash::detail:
   return std::stoull(session.run(db, "SELECT count(*)::text FROM " + table, op).text(0, 0));
 }
 
-/// As `postgres_datastore::rows_of_others`.
-inline std::uint64_t rows_of_others(datastore_session const& session, stash::detail::postgres_connection& db,
-                                    stash::detail::operation const& op) {
+/// As `postgres_datastore::drop`, or, where people's rows are kept, `drop_half_built`.
+inline void drop_table(datastore_session& session, stash::detail::operation const& op, bool keeps_rows_of_others) {
+  auto& db = session.connected(op);
+  session.forget_built(op.subject);
+  change all{session, db, op};
   auto const found = detail::find_table(session, db, op);
-  if (!found || !found->is_unfinished) return 0;
-  auto const comment = detail::comment_of_key(session, db, session.name_of(db, op.subject), op);
-  auto const all = detail::count_rows(session, db, op), ours = stash::detail::postgres_load_mark::rows_in(comment);
-  return all > ours ? all - ours : 0;
+  auto const table = session.name_of(db, op.subject);
+  if (found && found->is_unfinished && keeps_rows_of_others) {
+    session.run_all(db, "LOCK TABLE " + table, op);  // nobody adds to it between the count and the drop
+    auto const ours = stash::detail::postgres_load_mark::rows_in(detail::comment_of_key(session, db, table, op));
+    auto const rows = detail::count_rows(session, db, op);
+    if (rows > ours) {
+      detail::refuse(op, "the half-built table has " + stash::detail::rows_in_words(rows - ours) +
+                             " that no reload has loaded: it was left as it is; reload, which replaces them, or save"
+                             " them and drop the table");
+    }
+  }
+  if (found) session.run(db, "DROP TABLE " + table, op);
+  all.commit();
 }
 
 /// CKAN since 2.12 keeps a count of rows in `_table_stats`, and counts anew where it has none.

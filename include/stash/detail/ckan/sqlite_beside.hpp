@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
@@ -99,8 +100,13 @@ class sqlite_beside {
   /// What others have added to the live table since the new one was begun.
   std::vector<left_behind> rows_meanwhile(std::int64_t last) const {
     if (!catalog_.has_table(op_.subject)) return {};
+    // One that was made since is another: its entry stands behind that of what was built.
+    auto other = statement(
+        "SELECT 1 FROM _stash_resource live, _stash_resource built WHERE live.id = ? AND built.id = ?"
+        " AND live.rowid > built.rowid");
+    bool const is_another = other.bind(op_.subject).bind(table_).step();
     auto row = statement("SELECT count(*) FROM " + stash::detail::sql_name(op_.subject) + " WHERE _id > ?");
-    row.bind(last).step();
+    row.bind(is_another ? std::numeric_limits<std::int64_t>::min() : last).step();
     if (row.integer(0) == 0) return {};
     return {stash::detail::rows_meanwhile(static_cast<std::uint64_t>(row.integer(0)))};
   }

@@ -10,13 +10,9 @@ inline constexpr char postgres_belongings_sql[] = R"sql(
 WITH t AS (
   SELECT c.*, to_jsonb(c) AS j, n.nspname, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::text::oid
-), by_owner AS (  -- around statements that run what the owner wrote
-  SELECT CASE WHEN is_ours THEN '' ELSE format('SET LOCAL ROLE %I; ', pg_get_userbyid(relowner)) END AS first,
-    CASE WHEN is_ours THEN '' ELSE '; RESET ROLE' END AS last
-  FROM t, LATERAL (SELECT pg_get_userbyid(relowner) = current_user AS is_ours) AS x
 ), switched AS (  -- foreign keys some of whose triggers somebody has disabled
   SELECT tgconstraint AS constraint_oid FROM pg_trigger JOIN pg_constraint k ON k.oid = tgconstraint
-  WHERE k.conrelid = $1::text::oid AND tgenabled <> 'O'
+  WHERE k.conrelid = $1::text::oid AND k.contype = 'f' AND tgenabled <> 'O'
 ), col AS (
   SELECT a.*, to_jsonb(a) AS j, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
     b.atttypid IS NOT DISTINCT FROM a.atttypid AS is_of_same_type
@@ -78,28 +74,27 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     typed, n.nspname, c.collname), NULL FROM col JOIN pg_collation c ON c.oid = attcollation
     JOIN pg_namespace n ON n.oid = c.collnamespace WHERE attcollation <> typcollation AND is_of_same_type
   UNION ALL SELECT 1, 'generated column', attname,
-    first || format('ALTER TABLE %s ADD COLUMN %I %s GENERATED ALWAYS AS (%s) %s', $2,
-    attname, typed, pg_get_expr(d.adbin, d.adrelid), CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END) ||
-    last, NULL
-    FROM by_owner, col JOIN pg_attrdef d ON d.adrelid = attrelid AND d.adnum = attnum WHERE attgenerated <> ''
+    format('ALTER TABLE %s ADD COLUMN %I %s GENERATED ALWAYS AS (%s) %s', $2,
+    attname, typed, pg_get_expr(d.adbin, d.adrelid), CASE attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END),
+    NULL
+    FROM col JOIN pg_attrdef d ON d.adrelid = attrelid AND d.adnum = attnum WHERE attgenerated <> ''
   UNION ALL SELECT 1, 'identity column', attname, NULL, NULL FROM col WHERE attidentity <> ''
   UNION ALL SELECT 1, 'column type', attname, format('ALTER TABLE %s ALTER COLUMN %I TYPE %s', $2, attname, typed), NULL
     FROM col WHERE attname = '_id' AND attidentity = ''
   UNION ALL SELECT 1, 'default of _id that is no sequence of its own', '', NULL, NULL FROM t WHERE NOT EXISTS (SELECT FROM
     seq WHERE of_table = $1::text::oid AND attname = '_id')
   UNION ALL SELECT 1, 'type of the table', reloftype::regtype::text, NULL, NULL FROM t WHERE reloftype <> 0
-  UNION ALL SELECT CASE contype WHEN 'f' THEN 13 ELSE 2 END, 'constraint',
+  UNION ALL SELECT CASE contype WHEN 'f' THEN 13 ELSE 2 END,
+    CASE contype WHEN 'p' THEN 'primary key' WHEN 'c' THEN 'check constraint' ELSE 'constraint' END,
     conname,
     CASE WHEN k.oid IN (SELECT constraint_oid FROM switched) THEN NULL ELSE
     coalesce((SELECT format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', $2, b.conname, k.conname) FROM pg_constraint
       b
       WHERE k.contype = 'p' AND b.conrelid = $4::text::oid AND b.contype = 'p'
         AND pg_get_constraintdef(b.oid) = pg_get_constraintdef(k.oid)),
-      CASE contype WHEN 'c' THEN first ELSE '' END ||
-      format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, conname, pg_get_constraintdef(oid)) ||
-      CASE contype WHEN 'c' THEN last ELSE '' END) END,
+      format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, conname, pg_get_constraintdef(oid))) END,
     CASE contype WHEN 'p' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', $2, conname) END
-    FROM by_owner, pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')
+    FROM pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')
   UNION ALL SELECT 3, 'index', relname, CASE WHEN starts_with(pg_get_indexdef(indexrelid), begins || ' ')
     THEN on_target || substr(pg_get_indexdef(indexrelid), length(begins) + 1) END, NULL FROM ix WHERE constraint_oid
       IS NULL

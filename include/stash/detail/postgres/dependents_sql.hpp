@@ -89,13 +89,16 @@ WITH t AS (
     FROM of_other o JOIN pg_rewrite w ON o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid AND w.rulename <>
       '_RETURN'
   UNION ALL SELECT o.classid, o.objid, 'function', o.objid::regprocedure::text, 'false',
-    CASE WHEN NOT o.by_type THEN pg_get_functiondef(o.objid) END, 'DROP ROUTINE ' || o.objid::regprocedure,
-    pg_get_functiondef(o.objid) || format('; ALTER ROUTINE %s OWNER TO %I', o.objid::regprocedure,
+    CASE WHEN NOT o.by_type THEN pg_get_functiondef(o.objid) || needs END, 'DROP ROUTINE ' || o.objid::regprocedure,
+    pg_get_functiondef(o.objid) || needs || format('; ALTER ROUTINE %s OWNER TO %I', o.objid::regprocedure,
       pg_get_userbyid(p.proowner)) ||
     coalesce((SELECT string_agg(format('; GRANT EXECUTE ON ROUTINE %s TO %s', o.objid::regprocedure, CASE grantee WHEN 0
       THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '' ORDER BY grantee) FROM aclexplode(p.proacl)), '') ||
     coalesce(format('; COMMENT ON ROUTINE %s IS ', o.objid::regprocedure) || quote_literal(obj_description(p.oid, 'pg_proc')), '')
-    FROM of_other o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND prokind IN ('f', 'p', 'w')
+    FROM of_other o JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND prokind IN ('f', 'p', 'w'),
+    LATERAL (SELECT coalesce(string_agg(format('; ALTER ROUTINE %s DEPENDS ON EXTENSION %I', o.objid::regprocedure, extname), ''
+      ORDER BY extname), '') AS needs FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND
+      e.oid = d.refobjid WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'x') AS x
   UNION ALL SELECT o.classid, o.objid, 'default', d.adrelid::regclass || '.' || quote_ident(a.attname), 'false',
     format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', d.adrelid::regclass, a.attname, pg_get_expr(d.adbin, d.adrelid)), NULL, NULL
     FROM of_other o JOIN pg_attrdef d ON o.classid = 'pg_attrdef'::regclass AND d.oid = o.objid

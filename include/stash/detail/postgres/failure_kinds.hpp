@@ -6,6 +6,11 @@
 
 namespace stash::inline v1::detail {
 
+/// For a table that nobody reads: what autovacuum does there is cancelled for those who wait longer than this.
+inline constexpr char waits_for_autovacuum[] =
+    "SELECT set_config('lock_timeout', (setting::int + 1000)::text, true) FROM pg_settings WHERE name ="
+    " 'deadlock_timeout'";
+
 /// What only passes: a lock that another has, a deadlock.
 inline bool may_be_tried_again(error const& problem) {
   return problem.code() == stash::sqlstate("55P03") || problem.code() == stash::sqlstate("40P01");

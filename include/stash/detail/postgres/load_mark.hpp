@@ -67,9 +67,10 @@ class postgres_load_mark {
     std::string const digits(comment.substr(begin + rows_prefix.size(), end - begin - rows_prefix.size()));
     return std::strtoull(digits.c_str(), nullptr, 10);
   }
-  /// What people wrote behind the marks; empty: nothing.
-  static std::string_view without_marks(std::string_view comment) noexcept {
-    return comment.substr(end_of_line(comment, end_of_marks(comment)));
+  /// What people wrote behind the marks; empty: nothing. A finished table has no line of rows: one there is theirs.
+  static std::string_view without_marks(std::string_view comment, bool is_unfinished) noexcept {
+    auto const begin = end_of_marks(comment);
+    return comment.substr(is_unfinished ? end_of_line(comment, begin) : begin);
   }
 
  private:
@@ -85,7 +86,9 @@ class postgres_load_mark {
   /// Of the line of rows that begins at `begin`; else `begin`.
   static std::size_t end_of_line(std::string_view comment, std::size_t begin) noexcept {
     if (!comment.substr(begin).starts_with(rows_prefix)) return begin;
-    return std::min(comment.find('\n', begin), comment.size() - 1) + 1;
+    auto const digits = comment.substr(begin + rows_prefix.size());
+    auto const end = digits.find_first_not_of("0123456789");
+    return end == digits.npos || end == 0 || digits[end] != '\n' ? begin : begin + rows_prefix.size() + end + 1;
   }
 
   postgres_result run(std::string const& sql, std::initializer_list<postgres_parameter> parameters = {}) const {

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <optional>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/as_owner.hpp>
 #include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/failure_kinds.hpp>
@@ -72,10 +73,8 @@ class postgres_table_swap {
     if (!fresh) refuse("what was built is gone");
     if (old) {
       for (auto const& one : detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_))) {
-        if (one.kind == "owner") {
-          execute("GRANT USAGE, CREATE ON SCHEMA " + db_.identifier(built_) + " TO " + db_.identifier(one.name));
-        }
-        if (one.step < first_step_of_swap) make_before(one);
+        if (one.kind == "owner") detail::admit(db_, built_, one.name, op_, until_);
+        if (one.step < first_step_of_swap) make_before(one, *fresh);
       }
     }
     db_.execute("ANALYZE " + sql(built_, name_), op_, forever());
@@ -131,7 +130,7 @@ class postgres_table_swap {
   }
 
  private:
-  static constexpr int first_step_of_swap = 10;
+  static constexpr int first_step_of_swap = 10, most_rounds = 4;
   static constexpr char no_way[] = "there is no statement that would make it anew";
 
   struct failure {
@@ -155,12 +154,16 @@ class postgres_table_swap {
 
   void execute(std::string const& statements) const { db_.execute(statements, op_, forever()); }
 
-  void make_before(postgres_belonging const& one) {
+  void make_before(postgres_belonging const& one, std::string const& fresh) {
     if (!one.make) return unprepared_.push_back({one, no_way});
+    bool const is_owners = one.kind == "check constraint" || one.kind == "generated column";
     try {
-      execute("SET LOCAL lock_timeout = '20ms'; " + *one.make);  // in the transaction that several statements are
+      // In the transaction that several statements are.
+      execute(std::string(waits_for_autovacuum) + "; " +
+              (is_owners ? detail::as_owner(db_, built_, fresh, *one.make, op_, until_()) : *one.make));
     } catch (error const& problem) {
       if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
+      if (one.kind == "primary key") throw;  // a table without one is none of a datastore's
       unprepared_.push_back({one, problem.detail()});
     }
   }
@@ -224,8 +227,7 @@ class postgres_table_swap {
     return sql(live_, "stash: replaced " + old);
   }
 
-  /// Under another name, for with its own the table would bring its array type's along ("_name"), which another table
-  /// may have here.
+  /// On the way under another name: its array type, "_name", may meet a table here.
   void put_in_place(std::string const& fresh) const {
     std::string const on_the_way = "stash: new " + fresh;
     db_.execute("ALTER TABLE " + sql(built_, name_) + " RENAME TO " + db_.identifier(on_the_way) + "; ALTER TABLE " +
@@ -271,7 +273,7 @@ class postgres_table_swap {
     save(all);
     for (auto const& one : dependents) {
       if (!has_failed(one) || one.comes_off_first) continue;
-      if (!one.unmake) refuse("what hangs on the table can neither be carried over nor be left behind: " + one.what());
+      if (!one.unmake) refuse("can neither be carried over nor be left behind: " + one.what());
       execute(*one.unmake);
     }
   }
@@ -285,8 +287,6 @@ class postgres_table_swap {
       }
     }
   }
-
-  static constexpr int most_rounds = 4;
 
   postgres_connection& db_;
   std::string live_, built_, name_;

@@ -149,12 +149,18 @@ class sqlite_table_swap {
     return words;
   }
 
+  /// Not that the disk is full, or broken.
+  static void require_fault_of_statement(error const& problem) {
+    int const code = problem.code().value() & 0xff;
+    if (code != SQLITE_ERROR && code != SQLITE_CONSTRAINT) throw problem;
+  }
   /// nullopt: SQLite can run it.
   std::optional<std::string> problem_with(std::string const& sql) const {
     try {
       statement(sql);
       return std::nullopt;
     } catch (error const& problem) {
+      require_fault_of_statement(problem);
       return problem.detail();
     }
   }
@@ -168,6 +174,7 @@ class sqlite_table_swap {
     try {
       db_.execute(sql, op_.name, op_.subject);
     } catch (error const& problem) {
+      require_fault_of_statement(problem);
       why = problem.detail();
     }
     db_.execute(why ? "ROLLBACK TO stash; RELEASE stash" : "RELEASE stash", op_.name, op_.subject);
