@@ -315,8 +315,11 @@ class refused_rows {
  public:
   refused_rows(any_datastore& d, arguments const& a, ckan::fields const& created, stash::error const& problem)
       : datastore_(d), resource_(a.resource), created_(created), values_(created.size()), said_(problem.what()) {
+    // A trigger's words may stand before it.
     std::string const begin = "COPY " + a.resource + ", line ";
-    if (auto const at = said_.find(begin); at != said_.npos) {
+    auto at = said_.find('(' + begin) + 1;
+    if (at == 0) at = said_.find(begin);
+    if (at != said_.npos) {
       auto const digits = at + begin.size();
       said_line_ = std::strtoull(said_.c_str() + digits, nullptr, 10);
       auto const end = std::min(said_.find_first_not_of("0123456789", digits), said_.size());

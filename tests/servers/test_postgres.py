@@ -344,6 +344,35 @@ def test_where_no_function_can_be_made_the_line_is_told_all_the_same(pg_job):
     assert "bad.csv: line 4: " in told and 'column n: "x"' in told and "how many rows would be refused" in told
 
 
+@pytest.mark.parametrize("value", ["COPY weather, line 1", "line 99999999999999999999999999", 'a","b'])
+def test_what_a_value_says_is_not_taken_for_a_line(pg_job, value):
+    pg_job.push(pg_job.file("good.csv", "day,n\n2012-01-01,1\n"))
+    pg_job.annotate({"n": {"type_override": "numeric"}})
+    pg_job.change("DROP EXTENSION plpgsql")
+    quoted = value.replace('"', '""')
+    told = pg_job.push(pg_job.file("bad.csv", f'day,n\n2012-01-01,1\n\n2012-01-02,"{quoted}"\n'), exits=1).stderr
+    assert "bad.csv: line 4: " in told
+
+
+def test_a_file_that_was_replaced_while_it_loaded_is_not_looked_through(pg_job):
+    pg_job.push(pg_job.file("good.csv", "day,n\n2012-01-01,1\n"))
+    pg_job.annotate({"n": {"type_override": "numeric"}})
+    bad = pg_job.file("bad.csv", "day,n\n" + "2012-01-01,much\n" * 20_000)
+    wide = pg_job.file("wide.csv", "day,n,more\n1,2,3\n")
+    locker = pg_job.start([str(postgres_cluster.programs() / "psql"), "-X", "-q", pg_job.datastore, "-c",
+                           "BEGIN; LOCK TABLE weather; SELECT pg_sleep(3)"])
+    while pg_job.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3)%' AND wait_event = 'PgSleep'"
+                     ) != [("1",)]:
+        time.sleep(0.05)
+    process = pg_job.start(pg_job.command("push", bad), stderr=subprocess.PIPE, text=True)
+    time.sleep(1)  # it has opened the file, and waits
+    wide.rename(bad)
+    _, told = process.communicate(timeout=TIMEOUT)
+    locker.wait()
+    assert process.returncode == 1, told
+    assert "22P02" in told and "changed while it was loaded" in told
+
+
 @pytest.mark.parametrize("value", ['"\\."', '""', "\\.", '"a""b"', '" x "', '"\\N"', "日本", '"1\n2"', "\\x00"])
 def test_a_value_is_loaded_as_it_stands(pg_job, value):
     text = f"a,b\n{value},\n{value},x\n"

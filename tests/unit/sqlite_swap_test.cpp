@@ -181,6 +181,36 @@ BOOST_AUTO_TEST_CASE(rows_that_others_add_meanwhile_stop_the_swap_or_are_told) {
   BOOST_TEST(d.rows("orders") == 2U);
 }
 
+BOOST_AUTO_TEST_CASE(a_table_that_was_made_anew_meanwhile_is_not_replaced_unasked) {
+  make();
+  BOOST_TEST(message_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 loading(d, other_rows)(created);
+                 ckan::sqlite_datastore other{file};
+                 other.drop("orders");
+                 other.create("orders", headers);
+                 loading(other, {row{"1", "new"}})(headers);
+                 other.finish("orders");
+               });
+             }).find("1 row (added since") != std::string::npos);
+  BOOST_TEST((query("SELECT day FROM orders") == std::vector{"new"s}));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk_is_no_reason_to_leave_something_behind) {
+  make();
+  execute("CREATE INDEX by_day ON orders (day)");
+  std::vector<row> const many(20'000, row{"5", "a long text, so that an index of it takes some pages"});
+  auto const full = [&](ckan::fields const& created) {
+    loading(d, many)(created);
+    ::sqlite3_exec(d.native_handle(), "PRAGMA max_page_count = 1", nullptr, nullptr,
+                   nullptr);  // no more than there are
+  };
+  auto const problem = code_of([&] { ckan::reload(d, store, "orders", headers, full, {.leave_behind = true}); });
+  BOOST_TEST((problem.category() == stash::detail::sqlite_category() && problem.value() == SQLITE_FULL));
+  BOOST_TEST((query("SELECT tbl_name FROM sqlite_schema WHERE name = 'by_day'") == std::vector{"orders"s}));
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(foreign_keys_that_would_not_hold_any_more_stop_the_swap) {
   make();
   execute(
