@@ -175,6 +175,18 @@ BOOST_AUTO_TEST_CASE(rows_that_others_add_are_found_however_they_are_numbered) {
   BOOST_TEST(twice("TRUNCATE " + t + " RESTART IDENTITY", add) == "1");
   BOOST_TEST(twice("CLUSTER " + t + " USING orders_pkey", "SELECT 1") == "");
   BOOST_TEST(twice("CLUSTER " + t + " USING orders_pkey", add) == "1");
+  // Numbers that a session has in store.
+  query("DROP TABLE " + t);
+  make();
+  query("ALTER SEQUENCE " + quoted() + ".orders__id_seq CACHE 5");
+  client writer;
+  writer("SELECT nextval('" + quoted() + ".orders__id_seq')::text");
+  BOOST_TEST(message_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 loading(d, other_rows)(created);
+                 writer(add);
+               });
+             }).find("1 row (added since") != std::string::npos);
   query("DROP TABLE " + t);
   make();
   BOOST_TEST(message_of([&] {
@@ -333,6 +345,14 @@ BOOST_AUTO_TEST_CASE(a_resource_that_ckan_has_deleted_does_not_come_back) {
   BOOST_TEST(recovered_after("DELETE FROM " + table("resource")) == 0U);
   BOOST_TEST(store.set_aside_entries().size() == 2U);
   BOOST_TEST(d.is_deleted("orders"));
+  // Nor one that no reload has dropped, as its record says.
+  query("INSERT INTO " + table("resource") + " VALUES ('orders', 'p', 'active')");
+  auto marked = ckan::dictionary_of(words);
+  marked["_not_dropped"] = true;
+  store.save("orders", marked);
+  BOOST_TEST(ckan::recover(d, store, {.observer = stash::silent}).failed.size() == 1U);
+  BOOST_TEST(store.set_aside_entries().size() == 3U);
+  query("DELETE FROM " + table("resource"));
   // One that we may not read tells nothing.
   query("GRANT USAGE ON SCHEMA " + quoted() + " TO " + reader.quoted);
   BOOST_TEST(
@@ -545,6 +565,21 @@ BOOST_AUTO_TEST_CASE(what_an_event_trigger_undoes_stops_the_swap) {
   BOOST_TEST(why.find("is not on the new table as it was on the old one") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_first_table_that_somebody_looks_at_is_put_in_place_by_another_object) {
+  std::optional<reader_of> looking;
+  auto const load = [&](ckan::fields const& created) {
+    loading(d, other_rows)(created);
+    looking.emplace(beside() + ".orders");
+  };
+  ckan::reload_options hurried{.patience = 0ms, .waiting = [&](auto const&) { looking.reset(); }};
+  BOOST_TEST(code_of([&] { ckan::reload(d, store, "orders", headers, load, hurried); }) == errc::busy);
+  ckan::postgres_datastore other{server(), {.schema = name}};
+  ckan::finish_reload(other, store, "orders");
+  BOOST_TEST(d.rows("orders") == 2U);
+  BOOST_TEST(query("SELECT count(*)::text FROM pg_constraint WHERE contype = 'p' AND conrelid = '" + table() +
+                   "'::regclass") == "1");
+}
+
 BOOST_AUTO_TEST_CASE(a_first_table_has_no_more_rights_than_one_that_is_made_here) {
   query("CREATE FUNCTION " + quoted() +
         ".populate_full_text_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -605,6 +640,11 @@ BOOST_AUTO_TEST_CASE(a_swap_of_nothing_is_refused) {
   stash::detail::postgres_table_swap swap{db,     name, "pg_temp",
                                           "none", op,   [] { return stash::detail::deadline_in(30s); }};
   BOOST_TEST(swap.hopeless().empty());
+  make();
+  BOOST_TEST((stash::detail::postgres_table_swap{db, name, "pg_temp", "orders", op,
+                                                 [] { return stash::detail::deadline_in(30s); }}
+                  .hopeless()
+                  .empty()));
   BOOST_TEST(code_of([&] { swap.prepare(); }) == errc::mismatch);
   db.begin(op, stash::detail::deadline_in(30s));
   BOOST_TEST(code_of([&] {

@@ -242,6 +242,19 @@ BOOST_AUTO_TEST_CASE(a_foreign_key_that_never_held_is_in_nobodys_way) {
   BOOST_TEST(is_on == 1);
 }
 
+BOOST_AUTO_TEST_CASE(foreign_keys_that_cannot_be_looked_at_stop_the_swap) {
+  make();
+  execute("CREATE TABLE child (ref INTEGER REFERENCES orders (_id))");
+  auto const forbidding = [](void*, int action, char const* what, char const*, char const*, char const*) {
+    return action == SQLITE_PRAGMA && what == "foreign_key_check"s ? SQLITE_DENY : SQLITE_OK;
+  };
+  ::sqlite3_set_authorizer(d.native_handle(), forbidding, nullptr);
+  auto const problem = code_of([&] { reload(other_rows); });
+  ::sqlite3_set_authorizer(d.native_handle(), nullptr, nullptr);
+  BOOST_TEST((problem.category() == stash::detail::sqlite_category() && problem.value() == SQLITE_AUTH));
+  BOOST_TEST((query("SELECT day FROM orders ORDER BY _id") == std::vector{"a"s, "b"s}));
+}
+
 BOOST_AUTO_TEST_CASE(the_definition_of_a_table_is_read_as_sqlite_reads_it) {
   ckan::fields const odd{{"CHECK (1)", "text", std::nullopt}, {"~}|é", "numeric", std::nullopt}};
   auto const load = [&](ckan::fields const& created) {
@@ -260,6 +273,7 @@ BOOST_AUTO_TEST_CASE(the_definition_of_a_table_is_read_as_sqlite_reads_it) {
   BOOST_TEST(made_as("'CHECK (1)' TEXT, \"~}|é\"") == "");
   BOOST_TEST(made_as("[CHECK (1)] TEXT, \"~}|é\" CHECK (1)").find("it says CHECK") != std::string::npos);
   BOOST_TEST(made_as("[CHECK (1)] TEXT UNIQUE, \"~}|é\"").find("it says UNIQUE") != std::string::npos);
+  BOOST_TEST(made_as("[CHECK (1)] TEXT DEFAULT ('a' || 'b'), \"~}|é\"").find("it says DEFAULT") != std::string::npos);
   BOOST_TEST(made_as("[CHECK (1)] INT, \"~}|é\"").find("column CHECK (1)") != std::string::npos);
 }
 

@@ -47,8 +47,10 @@ class postgres_beside {
     take_lock();
     bool is_complete = false;
     try {
-      is_complete = require_built();
-      auto left = swap_complete(options, is_complete);
+      require_built();
+      note_complete();
+      is_complete = true;
+      auto left = swap_complete(options);
       give_up_lock();
       return left;
     } catch (...) {
@@ -78,7 +80,7 @@ class postgres_beside {
   static constexpr char short_waits[] = "SET LOCAL lock_timeout = '20ms'";
   static constexpr std::chrono::milliseconds pause{200};
 
-  std::vector<left_behind> swap_complete(swap_options const& options, bool& is_complete) {
+  std::vector<left_behind> swap_complete(swap_options const& options) {
     stash::detail::postgres_table_swap swap{
         db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
     auto const end = std::chrono::steady_clock::now() + options.patience;
@@ -87,8 +89,6 @@ class postgres_beside {
         for (; prepared < wanted; ++prepared) {
           swap.prepare();
           if (!oid(session_.schema())) add_key();
-          note_complete();
-          is_complete = true;
         }
         if (try_swap(swap, options)) break;
         if (++wanted == 6) detail::refuse(op_, "what hangs on the table changes all the time");
@@ -158,8 +158,8 @@ class postgres_beside {
   }
 
   /// That what stands beside the live table has all its rows, and was built by this object, or by one that gave up when
-  /// it was complete. Whether it says so.
-  bool require_built() {
+  /// it was complete.
+  void require_built() {
     auto const found = detail::find_table(session_, db_, op_, session_.beside());
     if (!found) detail::refuse(op_, "nothing was built for it");
     auto const now = *oid(session_.beside());
@@ -170,7 +170,6 @@ class postgres_beside {
     }
     if (built == nullptr || built->oid != now) detail::refuse(op_, "what was built is not complete, or another's");
     detail::require_loaded(session_, db_, session_.name_in(db_, session_.beside(), id_), op_);
-    return found->complete_for.has_value();
   }
   /// What others have added to the live table since the new one was begun.
   std::vector<left_behind> rows_meanwhile() const {

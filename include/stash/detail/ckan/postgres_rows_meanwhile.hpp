@@ -24,7 +24,7 @@ class postgres_rows_meanwhile {
     auto const found = session.run(
         db,
         "SELECT c.oid::text, coalesce(pg_relation_filenode(c.oid), 0)::text, pg_current_snapshot()::text,"
-        " coalesce(pg_sequence_last_value(s.seqrelid), 0)::text, (s.seqincrement = 1 AND s.seqcache = 1 AND "
+        " coalesce(pg_sequence_last_value(s.seqrelid), 0)::text, (s.seqincrement > 0 AND s.seqcache = 1 AND "
         "a.attnotnull)"
         "::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a ON a.attrelid ="
         " c.oid AND a.attname = '_id' AND a.atttypid IN ('int4'::regtype, 'int8'::regtype) LEFT JOIN pg_sequence s ON"
@@ -37,21 +37,19 @@ class postgres_rows_meanwhile {
     std::string const last = found.text(0, 3);
     bool const is_numbered =
         is_quiet && !found.is_null(0, 4) && found.text(0, 4) == "true" && is_empty_behind(session, db, last, op);
-    return found.text(0, 0) + ' ' + found.text(0, 1) + ' ' + (is_numbered ? last : "-") + ' ' + found.text(0, 2);
+    return found.text(0, 1) + ' ' + (is_numbered ? last : "-") + ' ' + found.text(0, 2);
   }
 
   /// How many rows the live table has now that it had not when `noted` was called. In a transaction that has locked it.
   static std::uint64_t count(datastore_session const& session, stash::detail::postgres_connection& db,
                              std::string const& note, stash::detail::operation const& op) {
-    std::string oid, file, last, snapshot;
-    std::istringstream{note} >> oid >> file >> last >> snapshot;
+    std::string file, last, snapshot;
+    std::istringstream{note} >> file >> last >> snapshot;
+    if (snapshot.empty()) return counted(session, db, session.name_of(db, op.subject), "true", op);  // there was none
     std::string const table = session.name_of(db, op.subject);
-    auto const now =
-        session.run(db, "SELECT c::oid::text, coalesce(pg_relation_filenode(c), 0)::text FROM to_regclass($1::text) c",
-                    {table}, op);
-    if (now.text(0, 0) != oid) return counted(session, db, table, "true", op);  // another table
-    bool const is_same_file = now.text(0, 1) == file;                           // else it was truncated, or rewritten
-    if (is_same_file && last != "-") return counted(session, db, table, "_id > " + last, op);
+    auto const now = session.run(db, "SELECT coalesce(pg_relation_filenode($1::text::regclass), 0)::text", {table}, op);
+    bool const is_same = now.text(0, 0) == file;  // else it is another one, was truncated, or rewritten
+    if (is_same && last != "-") return counted(session, db, table, "_id > " + last, op);
     // Numbers of transactions are 32 bits in a row, and count from this transaction's own (age) backwards.
     std::string const ours = session.run(db, "SELECT pg_current_xact_id()::text", op).text(0, 0);
     std::string const whose = '(' + ours + " - age(xmin))";
