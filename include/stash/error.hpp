@@ -39,7 +39,7 @@ class category final : public boost::system::error_category {
       case errc::corrupt:
         return "corrupt: not a whole record";
       case errc::mismatch:
-        return "mismatch: of another type, version or shape than expected";
+        return "mismatch: something is not as it must be";
       case errc::unserializable:
         return "unserializable: the value could not come back as it is";
       case errc::too_large:

@@ -470,10 +470,19 @@ exit_code reported(any_datastore& d, Stash const& store, arguments const& a, boo
   } catch (std::exception const& problem) {
     log(problem.what());
     auto const* const coded = dynamic_cast<stash::error const*>(&problem);
-    if (coded != nullptr && coded->code() == stash::errc::busy) return failed;
+    if (coded != nullptr && coded->code() == stash::errc::busy) {
+      if (a.keep == ckan::keep::everything)
+        log("the table is as it was; what was built, if it was, stays for: pusher finish");
+      return failed;
+    }
     bool const is_input = dynamic_cast<input_error const*>(&problem) != nullptr && a.keep == ckan::keep::everything;
-    if (dictionary_is_safe(d, store, a, had_words)) return is_input ? bad_input : failed;
-    log("the dictionary of " + in_quotes(a.resource) + " is not in the table; the stash is kept");
+    if (dictionary_is_safe(d, store, a, had_words)) {
+      log(a.keep == ckan::keep::everything ? "the table is as it was, rows and all"
+                                           : "the dictionary is where it belongs; the rows may be gone: push again");
+      return is_input ? bad_input : failed;
+    }
+    log("the dictionary of " + in_quotes(a.resource) +
+        " is not in the table; the stash is kept: push again, or pusher recover");
     return not_restored;
   }
 }

@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(a_record_of_another_type_is_a_mismatch_that_names_the_key) 
   BOOST_TEST(code_of([&] { store.load<user::note>("k"); }) == errc::mismatch);
   BOOST_TEST(support::message_of([&] { store.load<json::object>("k"); }) ==
              "load \"k\": not an object, at " + store.storage().path("k").native() +
-                 ": mismatch: of another type, version or shape than expected [stash:4]");
+                 ": mismatch: something is not as it must be [stash:4]");
   BOOST_TEST((store.load<std::string>("k") == "text"));
   BOOST_TEST(store.age("k").has_value());
 }

@@ -243,6 +243,22 @@ BOOST_AUTO_TEST_CASE(words_on_a_half_built_table_without_a_record_are_kept) {
   BOOST_TEST((d.describe("orders")->at(1).info == json::object{{"label", "typed since"}}));
 }
 
+BOOST_AUTO_TEST_CASE(a_table_that_somebody_dropped_in_sqlite_is_gone) {
+  make();
+  execute("DROP TABLE orders");
+  BOOST_TEST((!d.describe("orders") && !d.unfinished("orders") && d.remarks("orders").empty()));
+  d.create("orders", headers);
+  d.finish("orders");
+  BOOST_TEST(d.describe("orders").has_value());
+  store.save("orders", ckan::data_dictionary{{"day", json::object{{"label", "Day"}}}});
+  execute("DROP TABLE orders");
+  BOOST_TEST(ckan::recover(d, store, {.observer = stash::silent}).restored == 1U);
+  BOOST_TEST((d.describe("orders")->at(0).info == json::object{{"label", "Day"}}));
+  execute("DROP TABLE orders");
+  reload(other_rows);
+  BOOST_TEST(d.rows("orders") == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(recover_leaves_to_others_what_they_are_building) {
   make();
   d.build("orders", headers);

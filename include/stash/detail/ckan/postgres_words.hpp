@@ -90,8 +90,7 @@ inline std::string comment_of_key(datastore_session const& session, stash::detai
 inline void require_loaded(datastore_session const& session, stash::detail::postgres_connection& db,
                            std::string const& table, stash::detail::operation const& op) {
   if (!stash::detail::postgres_load_mark::is_in(detail::comment_of_key(session, db, table, op))) return;
-  detail::refuse(op,
-                 "rows were added by a loader that was not finished: load them again, or drop it and create it anew");
+  detail::refuse(op, "rows were added by a loader that was not finished: call its finish() at the end of a load");
 }
 
 /// In a transaction: takes away what finished loads have noted of their rows. Before it looks, it locks the table, so

@@ -86,10 +86,13 @@ class sqlite_catalog {
     return statement{db_, "SELECT 1 FROM sqlite_schema WHERE name = ?", "describe", {}}.bind(name).step();
   }
 
-  /// Whether the resource is finished; nullopt: there is none.
+  /// Whether the resource is finished; nullopt: there is none, or its table is gone.
   std::optional<bool> is_finished(std::string_view id, operation const& op) const {
     if (!has_resources()) return std::nullopt;
-    statement state{db_, "SELECT finished FROM _stash_resource WHERE id = ?", op.name, op.subject};
+    statement state{db_,
+                    "SELECT finished FROM _stash_resource WHERE id = ? AND EXISTS (SELECT 1 FROM sqlite_schema WHERE"
+                    " type = 'table' AND name = _stash_resource.id)",
+                    op.name, op.subject};
     return state.bind(id).step() ? std::optional(state.integer(0) != 0) : std::nullopt;
   }
   /// What is written on a resource, finished or not.
@@ -142,7 +145,7 @@ class sqlite_catalog {
     if (!lost.bind(id).step()) return;
     refuse(op, lost.integer(0) != 0
                    ? "some rows of a loader that was not finished stand in it: drop it and create it anew"
-                   : "rows were added by a loader that was not finished: load them again");
+                   : "rows were added by a loader that was not finished: call its finish() at the end of a load");
   }
 
   static std::string create_sql(std::string_view table, fields const& columns) {
@@ -163,6 +166,7 @@ class sqlite_catalog {
         " id TEXT NOT NULL, type TEXT NOT NULL, info TEXT, beside TEXT, PRIMARY KEY (resource_id, position))",
         op.name, op.subject);
     db_.execute(create_sql(id, columns), op.name, op.subject);
+    forget(id, op);  // what is left of a table that somebody dropped
     statement{db_, "INSERT INTO _stash_resource VALUES (?, 0)", op.name, op.subject}.bind(id).run();
     write_words(id, {columns, remarks}, op);
   }

@@ -269,7 +269,7 @@ class postgres_table_swap {
   template <class Save>
   void leave_behind_all(bool may_leave, postgres_belongings const& dependents, Save save) {
     auto const all = left();
-    if (!may_leave) refuse("what hangs on the table could not be carried over: " + detail::list_of(all));
+    if (!may_leave) refuse("could not be carried over, and leave_behind was not said: " + detail::list_of(all));
     save(all);
     for (auto const& one : dependents) {
       if (!has_failed(one) || one.comes_off_first) continue;

@@ -281,7 +281,7 @@ class sqlite_table_swap {
 
   template <class Save>
   void leave_behind_all(bool may_leave, std::string const& to_drop, Save save) {
-    if (!may_leave) refuse("what hangs on the table could not be carried over: " + detail::list_of(failed_));
+    if (!may_leave) refuse("could not be carried over, and leave_behind was not said: " + detail::list_of(failed_));
     save(failed_);
     db_.execute(to_drop, op_.name, op_.subject);
   }
