@@ -119,8 +119,9 @@ inline void drop_table(datastore_session& session, stash::detail::operation cons
   session.forget_built(op.subject);
   change all{session, db, op};
   auto const found = detail::find_table(session, db, op);
+  if (!found) return all.commit();
   auto const table = session.name_of(db, op.subject);
-  if (found && found->is_unfinished && keeps_rows_of_others) {
+  if (found->is_unfinished && keeps_rows_of_others) {
     session.run_all(db, "LOCK TABLE " + table, op);  // nobody adds to it between the count and the drop
     auto const ours = stash::detail::postgres_load_mark::rows_in(detail::comment_of_key(session, db, table, op));
     auto const rows = detail::count_rows(session, db, op);
@@ -130,7 +131,7 @@ inline void drop_table(datastore_session& session, stash::detail::operation cons
                              " them and drop the table");
     }
   }
-  if (found) session.run(db, "DROP TABLE " + table, op);
+  session.run(db, "DROP TABLE " + table, op);
   all.commit();
 }
 
