@@ -54,8 +54,9 @@ class postgres_rows_meanwhile {
     std::string const ours = session.run(db, "SELECT pg_current_xact_id()::text", op).text(0, 0);
     std::string const whose = '(' + ours + " - age(xmin))";
     return counted(session, db, table,
-                   whose + " >= " + snapshot.substr(0, snapshot.find(':')) + " AND NOT pg_visible_in_snapshot(" +
-                       whose + "::text::xid8, " + db.literal(snapshot) + "::pg_snapshot)",
+                   "CASE WHEN " + whose + " >= " + snapshot.substr(0, snapshot.find(':')) +
+                       " THEN NOT pg_visible_in_snapshot(" + whose + "::text::xid8, " + db.literal(snapshot) +
+                       "::pg_snapshot) ELSE false END",
                    op);
   }
 
