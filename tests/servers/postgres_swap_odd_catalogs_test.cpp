@@ -319,6 +319,13 @@ BOOST_AUTO_TEST_CASE(a_remark_that_looks_like_a_mark_is_a_remark) {
     reload(other_rows, {.keep = keep});
     BOOST_TEST(remarks() == before);
   }
+  query("COMMENT ON TABLE " + table() + " IS E'stash: unfinished\\n'");
+  for (std::string const key :
+       {"stash: rows of finished loads: 12", "stash: rows of finished loads: 12 or so\nby hand"}) {
+    query("COMMENT ON COLUMN " + table() + "._id IS '" + key + '\'');
+    BOOST_TEST((d.unfinished("orders")->remarks == json::object{{"columns", json::object{{"_id", key}}}}));
+  }
+  query("COMMENT ON TABLE " + table() + " IS NULL");
   // What was only begun is not taken for whole.
   {
     ckan::postgres_datastore gone{server(), {.schema = name}};
@@ -578,6 +585,28 @@ BOOST_AUTO_TEST_CASE(a_first_table_that_somebody_looks_at_is_put_in_place_by_ano
   BOOST_TEST(d.rows("orders") == 2U);
   BOOST_TEST(query("SELECT count(*)::text FROM pg_constraint WHERE contype = 'p' AND conrelid = '" + table() +
                    "'::regclass") == "1");
+}
+
+BOOST_AUTO_TEST_CASE(a_first_table_takes_no_place_that_was_taken_meanwhile) {
+  BOOST_TEST(message_of([&] {
+               ckan::reload(d, store, "orders", headers, [&](ckan::fields const& created) {
+                 loading(d, other_rows)(created);
+                 ckan::postgres_datastore other{server(), {.schema = name}};
+                 other.create("orders", headers);
+                 loading(other, "new,1,2026-11-22\n")(headers);
+                 other.finish("orders");
+               });
+             }).find("1 row (added since") != std::string::npos);
+  BOOST_TEST(query("SELECT string_agg(id, ',') FROM " + table()) == "new");
+  // One that was stopped amid its swap has its key already.
+  d.drop("orders");
+  d.build("orders", headers);
+  loading(d, other_rows)(headers);
+  ckan::swap_options stopping;
+  stopping.words = [](auto const&, auto const&) -> ckan::table_words { throw std::runtime_error("stop"); };
+  BOOST_CHECK_THROW(d.swap_in("orders", stopping), std::runtime_error);
+  BOOST_TEST(d.swap_in("orders").empty());
+  BOOST_TEST(d.rows("orders") == 2U);
 }
 
 BOOST_AUTO_TEST_CASE(a_first_table_has_no_more_rights_than_one_that_is_made_here) {

@@ -55,6 +55,7 @@ BRANCHES = [
     ("detail/journal/open_journal.hpp", "lock_ is false", "who asks has locked it"),
     ("detail/sqlite/rows.hpp", "!row.step() is false", "a table in which a key could stand twice is refused before"),
     ("detail/fork.hpp", "::pthread_atfork(", NO_MEMORY),
+    ("detail/ckan/postgres_rights.hpp", "::PQserverVersion(db_.get()) < 160000 is false", "the tests' servers are older"),
     ("detail/postgres/belongings.hpp", "::PQserverVersion(db.get()) < 150000 is true", "the tests' servers are newer"),
     ("detail/text/nearest_double.hpp", "plain == nullptr is true", NO_MEMORY),
     ("detail/files/absolute.hpp", "path.filename().empty() is true",

@@ -141,7 +141,7 @@ class sqlite_table_swap {
       } else if (c == '"' || c == '\'' || c == '`' || c == '[') {
         quote = c == '[' ? ']' : c;
       } else if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_') {
-        words.back() += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        words.back() += c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
       } else if (!words.back().empty()) {
         words.emplace_back();
       }
