@@ -1,4 +1,5 @@
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <future>
@@ -341,6 +342,23 @@ BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_a_resource_is_described_and_not_
   });
   BOOST_TEST(result == 0);
   BOOST_TEST((d.describe("orders") == columns));
+}
+
+BOOST_AUTO_TEST_CASE(several_may_be_the_first_to_open_a_file) {
+  for (int i = 0; i < 100; ++i) {
+    std::string const fresh = (root / ("fresh " + std::to_string(i))).native();
+    std::atomic<int> here{0}, failed{0};
+    std::vector<std::thread> all;
+    for (int n = 0; n < 3; ++n) {
+      all.emplace_back([&] {
+        ++here;
+        while (here < 3) std::this_thread::yield();
+        failed += code_of([&] { ckan::sqlite_datastore{fresh}; }).failed();
+      });
+    }
+    for (auto& one : all) one.join();
+    BOOST_TEST(failed == 0);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

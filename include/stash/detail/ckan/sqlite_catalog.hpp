@@ -38,9 +38,7 @@ class sqlite_catalog {
     stash::detail::sqlite_statement encoding{db_, "PRAGMA encoding", "open", file};
     is_utf8_ = encoding.step() && encoding.text(0) == "UTF-8";
     if (::sqlite3_db_readonly(db_.get(), "main") == 1) return;
-    stash::detail::sqlite_statement mode{db_, "PRAGMA journal_mode=WAL", "open", file};
-    has_wal_ = mode.step() && mode.text(0) == "wal";
-    mode.reset();
+    has_wal_ = stash::detail::turn_to_wal(db_, std::chrono::milliseconds(long_wait), {"open", file});
     if (!has_wal_) db_.execute("PRAGMA journal_mode=DELETE", "open", file);
     sync_each_commit({"open", file});
   }

@@ -6,9 +6,12 @@
 #include <boost/system/error_category.hpp>
 #include <boost/system/error_code.hpp>
 #include <boost/system/error_condition.hpp>
+#include <chrono>
 #include <cstdint>
 #include <optional>
+#include <stash/detail/operation.hpp>
 #include <stash/detail/system/no_cancel.hpp>
+#include <stash/detail/system/sleep.hpp>
 #include <stash/detail/system/standard_descriptors.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/detail/text/utf8.hpp>
@@ -197,5 +200,20 @@ class sqlite_transaction {
   std::string operation_, subject_;
   bool open_ = true;
 };
+
+/// Puts the file into WAL mode, if it can be; whether it is. Where several do so at once, SQLite lets all but one fail
+/// without a wait: it is tried again until `wait` has passed.
+inline bool turn_to_wal(sqlite_connection const& db, std::chrono::milliseconds wait, operation const& op) {
+  for (auto const begin = std::chrono::steady_clock::now();;) {
+    try {
+      sqlite_statement mode{db, "PRAGMA journal_mode=WAL", op.name, op.subject};
+      return mode.step() && mode.text(0) == "wal";
+    } catch (error const& problem) {
+      bool const is_over = std::chrono::steady_clock::now() - begin >= wait;
+      if ((problem.code().value() & 0xff) != SQLITE_BUSY || is_over) throw;
+    }
+    detail::sleep_for(std::chrono::milliseconds(1));
+  }
+}
 
 }  // namespace stash::inline v1::detail

@@ -230,9 +230,7 @@ class sqlite_session {
   /// directory is synced too (EXTRA) promises the same.
   void prepare(operation const& op) {
     if (is_prepared_) return;
-    sqlite_statement mode{*db_, "PRAGMA journal_mode=WAL", op.name, op.subject};
-    bool const is_wal = mode.step() && mode.text(0) == "wal";
-    mode.reset();
+    bool const is_wal = detail::turn_to_wal(*db_, options_.wait_for_file, op);
     char const* const synced =
         is_wal ? "PRAGMA synchronous=FULL" : "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA";
     db_->execute(is_durable() ? synced : "PRAGMA synchronous=NORMAL", op.name, op.subject);
