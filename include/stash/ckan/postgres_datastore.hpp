@@ -179,8 +179,8 @@ class postgres_datastore {
   /// `describe`, and 2BP01 where a view depends on it.
   void drop(std::string_view id) { detail::drop_table(*session_, {"drop", id}, false); }
 
-  /// As `drop`, for a table that is marked unfinished. Throws `errc::mismatch` where it has more rows than loaders have
-  /// finished: people took it for a table like any other, and loaded them. Then it stays.
+  /// As `drop`; but where a table that is marked unfinished has more rows than loaders have finished, people took it
+  /// for one like any other, and loaded them: throws `errc::mismatch`, and it stays as it is.
   void drop_half_built(std::string_view id) { detail::drop_table(*session_, {"drop", id}, true); }
 
   /// Replaces the info of the fields that the dictionary names, all or none; what is beside it stays, byte for byte,
@@ -249,14 +249,14 @@ class postgres_datastore {
   /// Throws `errc::mismatch` where nothing was built, or not to its end, rows were added by a loader that was not
   /// finished, or something cannot be carried over and `leave_behind` is not said; `errc::busy` where others have locks
   /// in the way, for longer than `patience`. Then the live table is as it was, and what was built stays, for another
-  /// try or for `discard`.
+  /// try or for `discard`; so it does for 23505, where its rows allow no primary key.
   std::vector<left_behind> swap_in(std::string_view id, swap_options const& options = {}) {
     operation const op{"swap", id};
     return detail::postgres_beside{*session_, op}.swap_in(options);
   }
 
   /// Removes what was built, by this object or by one that is gone, but not what another session builds just now.
-  /// Nothing there: does nothing.
+  /// Nothing there: does nothing. Throws 2BP01 where something depends on it: then it stays.
   void discard(std::string_view id) {
     operation const op{"discard", id};
     detail::postgres_beside{*session_, op}.discard();
