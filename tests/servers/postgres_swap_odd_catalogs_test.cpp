@@ -649,6 +649,17 @@ BOOST_AUTO_TEST_CASE(what_was_built_is_put_in_place_by_whoever_knows_that_it_is_
   BOOST_TEST(message_of([&] { d.swap_in("orders", dropping); }).find("is gone") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(what_a_type_refuses_is_told_whatever_type_it_is) {
+  query("CREATE DOMAIN " + quoted() + ".some AS int NOT NULL CHECK (value > 0)");
+  std::vector<std::optional<std::string>> const values{"1", std::nullopt, "-1", "x"};
+  auto const in_domain = d.refused("orders", {"a", quoted() + ".some", std::nullopt, {}}, values);
+  BOOST_TEST((in_domain.size() == 2U && in_domain.contains(2) && in_domain.contains(3)));
+  auto const names = d.refused("orders", {"a", "regclass", std::nullopt, {}}, values);
+  BOOST_TEST(names.contains(3));
+  BOOST_TEST(d.refused("orders", {"a", "text", std::nullopt, {}}, values).empty());
+  BOOST_TEST(code_of([&] { d.refused("orders", {"a", "no_such_type", std::nullopt, {}}, values); }) == errc::mismatch);
+}
+
 BOOST_AUTO_TEST_CASE(a_swap_of_nothing_is_refused) {
   stash::detail::operation const op{"swap", "none"};
   stash::detail::postgres_connection db{server(), {"connect", "test"}, stash::detail::deadline_in(30s)};

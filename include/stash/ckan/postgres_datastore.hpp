@@ -217,8 +217,8 @@ class postgres_datastore {
   /// Which of `values` a field of the type `f.type` would not take, by their places, and why, in the server's words;
   /// for a person who looks for the rows that a load was refused for. Empty: none. Changes nothing.
   ///
-  /// Throws `errc::mismatch` where the server has no such type, 42501 where the role may make no temporary function,
-  /// 42704 where the database has no PL/pgSQL.
+  /// Throws `errc::mismatch` where the server has no such type, 42601 for what is no type's name, 42501 where the role
+  /// may make no temporary function, 42704 where the database has no PL/pgSQL.
   std::map<std::size_t, std::string> refused(std::string_view id, field const& f,
                                              std::span<std::optional<std::string> const> values) const {
     operation const op{"refused", id};

@@ -37,7 +37,7 @@ inline std::string in_hex(std::span<std::optional<std::string> const> values) {
 }
 
 /// Which of `values` a field does not take, by their place, and why. A variable takes what COPY takes: both read the
-/// text as the type does.
+/// text as the type does (but for regclass, which knows no numbers here).
 inline std::map<std::size_t, std::string> refused_values(datastore_session const& session,
                                                          stash::detail::postgres_connection& db, field const& f,
                                                          std::span<std::optional<std::string> const> values,
