@@ -1,7 +1,9 @@
 """What the compile tests share: the compilers, their flags, the headers, one call."""
 import os
 import pathlib
+import shutil
 import subprocess
+import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 INCLUDE = TOP / "include"
@@ -15,10 +17,19 @@ FLAGS = [*WARNINGS, f"-I{INCLUDE}"]
 CORE_LIBRARIES = ["-lboost_json", "-lboost_filesystem"]
 
 
-def run(*command, env_add=None, **options):
+# meson has cmake leave a file where it runs, for a moment: never among the sources, which other tests copy.
+ELSEWHERE = tempfile.TemporaryDirectory()
+
+
+def run(*command, env_add=None, cwd=None, **options):
     """Messages in plain English and ASCII, whatever the user's locale. A command that is not there raises."""
-    return subprocess.run([str(part) for part in command], text=True, capture_output=True,
+    return subprocess.run([str(part) for part in command], text=True, capture_output=True, cwd=cwd or ELSEWHERE.name,
                           env={**os.environ, "LC_ALL": "C", **(env_add or {})}, **options)
+
+
+def sources_into(directory):
+    """What a clone has, with what was changed and not committed yet."""
+    return shutil.copytree(TOP, directory, ignore=shutil.ignore_patterns(".git", ".build", "build*", "__pycache__"))
 
 
 def succeed(*command, **options):

@@ -9,17 +9,10 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "compile"))
-from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, WARNINGS, run, source_of, succeed  # noqa: E402
+from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, WARNINGS, run, source_of, sources_into, succeed  # noqa: E402
 
 COMPILER = COMPILERS[0]
 VERSION = re.search(r'^#define STASH_VERSION_STRING "(.*)"$', source_of("stash/version.hpp"), re.M)[1]
-
-
-def sources_into(directory):
-    """What a clone has, with what was changed and not committed yet."""
-    ignored = shutil.ignore_patterns(".git", ".build", "build*", "__pycache__", "results")
-    shutil.copytree(TOP, directory, ignore=ignored)
-    return directory
 
 
 def repository_in(directory):

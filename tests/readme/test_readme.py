@@ -11,7 +11,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "servers")]
 import postgres_cluster  # noqa: E402
-from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, succeed  # noqa: E402
+from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, sources_into, succeed  # noqa: E402
 
 FILES = [TOP / name for name in ["README.md", "include/stash/README.md", "include/stash/storage/README.md",
                                  "include/stash/ckan/README.md", "tests/README.md", "benchmarks/README.md"]]
@@ -178,7 +178,7 @@ def test_every_snippet_is_tried():
 def installed(tmp_path_factory):
     """As the README installs it, but for where."""
     at = tmp_path_factory.mktemp("installed")
-    shutil.copytree(TOP, at / "source", ignore=shutil.ignore_patterns(".git", ".build", "build*", "__pycache__"))
+    sources_into(at / "source")
     for command in ["meson setup build", "meson install -C build"]:
         assert command in commands()
         prefix = f" -Dprefix={at}/usr" if "setup" in command else ""
@@ -210,7 +210,7 @@ def test_pkg_config_as_said(installed, tmp_path):
 def test_meson_as_said(tmp_path):
     at = project(tmp_path / "job")
     (at / "meson.build").write_text(block("meson", "dependency('stash')").text)
-    shutil.copytree(TOP, at / "subprojects/stash", ignore=shutil.ignore_patterns(".git", ".build", "build*"))
+    sources_into(at / "subprojects/stash")
     succeed("meson", "setup", at / "build", at, env_add={"CXX": COMPILER})
     succeed("meson", "compile", "-C", at / "build")
     succeed(at / "build/job", cwd=at)

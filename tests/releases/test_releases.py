@@ -10,7 +10,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "readme")]
-from compiling import TOP  # noqa: E402
+from compiling import sources_into  # noqa: E402
 from test_readme import PROGRAM, block, commands  # noqa: E402
 
 # With the versions of Boost to try; "" is the default one.
@@ -31,8 +31,7 @@ class Root:
             pytest.skip(f"debootstrap cannot make {release}: {made.stdout.splitlines()[-1]}")
         # A mirror of sid may lag: what it says is then past its date.
         (self.directory / "etc/apt/apt.conf.d/99mirror").write_text('Acquire::Check-Valid-Until "false";\n')
-        shutil.copytree(TOP, self.directory / "stash",
-                        ignore=shutil.ignore_patterns(".git", ".build", "build*", "__pycache__"))
+        sources_into(self.directory / "stash")
 
     def run(self, command, **environment):
         """What it printed."""
