@@ -3,8 +3,10 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <stash/key.hpp>
+#include <stash/place/left_behind.hpp>
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
@@ -56,6 +58,33 @@ concept has_purge = requires(S& s, std::chrono::microseconds older_than) {
 template <class S>
 concept has_try_lock = requires(S& s, key const& k) {
   { s.try_lock(k) } -> std::same_as<std::optional<typename S::lock_type>>;
+};
+template <class R>
+concept has_live = requires(R const& cr) {
+  { cr.live() } -> std::same_as<std::optional<typename R::value_type>>;
+};
+template <class R>
+concept has_park = requires(R& r, typename R::value_type const& v) {
+  { r.park(v) } -> std::same_as<void>;
+};
+template <class R>
+concept has_put_back = requires(R& r, typename R::value_type const& v) {
+  { r.put_back(v) } -> std::same_as<void>;
+};
+template <class R>
+concept has_settle = requires(R& r, typename R::value_type const& v) {
+  { r.settle(v) } -> std::same_as<void>;
+};
+template <class R>
+concept settles_with_note = requires(R& r, typename R::value_type const& v,
+                                     std::function<void(typename R::value_type const&)> const& keep) {
+  { r.settle(v, keep) } -> std::same_as<std::vector<left_behind>>;
+};
+template <class R>
+concept has_any_settle = has_settle<R> || settles_with_note<R>;
+template <class R>
+concept has_discard = requires(R& r) {
+  { r.discard() } -> std::same_as<void>;
 };
 template <class Z>
 concept has_value_type = requires {
@@ -127,6 +156,39 @@ template <class S>
 concept storage_policy = std::movable<S> && detail::has_lock_type<S> && lock_policy<typename S::lock_type> &&
     detail::has_put<S> && detail::has_get<S> && detail::has_erase<S> && detail::has_entries<S> &&
     detail::has_set_aside<S> && detail::has_set_aside_entries<S> && detail::has_purge<S> && detail::has_try_lock<S>;
+
+/// Where a resource stands that a `replace_guard` parks: a path, a table's name in a schema. Used by one thread at a
+/// time, with the key's lock held; another object of the same place may go on where this one ended. To park is to move
+/// what stands at the place out of the way, whole and in one step, under a name that follows from the place alone. That
+/// something is parked means: what stands at the place is half-built. Below, `r` is an `R`, `cs` an `R const`.
+///
+/// | expression      | effect and result                                                                            |
+/// | --------------- | -------------------------------------------------------------------------------------------- |
+/// | `R::value_type` | what is kept of it in words: a note for `recover_places` and for people, and what `put_back` |
+/// |                 | may fall back to                                                                             |
+/// | `cr.live()`     | std::optional<value_type>: of what stands at the place, whole; nullopt: nothing does, or     |
+/// |                 | something is parked. Changes nothing                                                         |
+/// | `r.park(v)`     | durable, in one step: the place is free then. Something is parked already: what stands at    |
+/// |                 | the place goes. Nothing there: does nothing. On a throw the old one stands, or is parked     |
+/// | `r.put_back(v)` | durable, idempotent. Something is parked: what stands at the place goes, and the parked one  |
+/// |                 | stands there. Nothing is: leaves what is whole. Throws where nothing is left to put back     |
+/// | `r.settle(v)`   | durable, in one step: what was built is the resource, and nothing is parked. Throws with     |
+/// |                 | nothing changed where it cannot carry over what belongs to the place                         |
+/// | `r.discard()`   | removes what any of these steps, of an earlier run too, left to be removed; idempotent       |
+///
+/// A place may also have these; the library uses them where they are:
+///
+/// | expression          | effect and result                                                                        |
+/// | ------------------- | ---------------------------------------------------------------------------------------- |
+/// | `cr.parked()`       | std::optional<value_type>: of what is parked; for where the record of it was lost        |
+/// | `cr.where()`        | std::string: where a person finds what is parked                                         |
+/// | `r.settle(v, keep)` | in place of `settle(v)`: `std::vector<left_behind>`, what could not be carried over. It  |
+/// |                     | calls `keep(value_type const&)`, which makes a note of that durable, before it lets go   |
+///
+/// What this says of a place of your own, `stash/testing/place_conformance.hpp` checks.
+template <class R>
+concept place_policy = std::move_constructible<R> && detail::has_value_type<R> && detail::has_live<R> &&
+    detail::has_park<R> && detail::has_put_back<R> && detail::has_any_settle<R> && detail::has_discard<R>;
 
 /// Values of type `T` to bytes and back. Used through `const`, from many threads at once.
 ///

@@ -23,7 +23,12 @@ enum class event_kind {
   restore_failed,  ///< restore threw, or the lock was lost to another; the record stays
   committed,       ///< the record is gone, or set aside at `where`; `error`: what a reload had to leave behind
   clear_failed,    ///< after a restore or in a commit, the record could not be removed
-  released         ///< the record was left for a later run
+  released,        ///< the record was left for a later run
+  // Of a `replace_guard` and `recover_places`, beside the above.
+  parked,      ///< what stood at the place is out of the way, at `where`; the place is free
+  put_back,    ///< what was parked, at `where`, stands at its place again
+  settled,     ///< what was built is the resource now
+  left_behind  ///< `error` says what could not be carried over to the new one, or what could not be removed
 };
 
 /// What an observer is told. `key` and `where` are valid during its call only.
@@ -58,6 +63,14 @@ constexpr std::string_view to_string(event_kind kind) noexcept {
       return "clear_failed";
     case event_kind::released:
       return "released";
+    case event_kind::parked:
+      return "parked";
+    case event_kind::put_back:
+      return "put_back";
+    case event_kind::settled:
+      return "settled";
+    case event_kind::left_behind:
+      return "left_behind";
   }
   return "unknown";
 }
@@ -70,8 +83,8 @@ struct silent_observer {
 /// An observer that says nothing.
 ///
 /// Without an observer, guards and `recover` write these events to standard error, a line each: `corrupt`,
-/// `restore_failed`, `clear_failed` (of these two also where a `rollback` or a `commit` throws them), and a
-/// `save_failed` that `best_effort` forgave. Otherwise nobody would hear of some of them.
+/// `restore_failed`, `clear_failed` (of these two also where a `rollback` or a `commit` throws them), `left_behind`,
+/// and a `save_failed` that `best_effort` forgave. Otherwise nobody would hear of some of them.
 ///
 ///     stash::delete_guard guard{store, "orders", live, restore, {.observer = stash::silent}};
 inline constexpr silent_observer silent;

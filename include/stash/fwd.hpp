@@ -32,5 +32,10 @@ template <class Stash, class T, class Restore>
 class delete_guard;
 template <class Stash, class T, class Restore>
 class delete_guards;
+template <class Stash, class Place>
+class replace_guard;
+template <class FileOps>
+class basic_tree;
+struct tree_options;
 
 }  // namespace stash::inline v1

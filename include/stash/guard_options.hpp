@@ -31,7 +31,7 @@ constexpr std::string_view to_string(origin from) noexcept {
 /// Its name, whatever width, flags and locale are left on `out`. Throws what `out` throws.
 inline std::ostream& operator<<(std::ostream& out, origin from) { return detail::print(out, stash::to_string(from)); }
 
-/// For `delete_guard` and `delete_guards`.
+/// For `delete_guard`, `delete_guards` and `replace_guard`.
 struct guard_options {
   /// true: a failed save of a live value is reported (`save_failed`) and the job continues. Then an exception in this
   /// process still restores, but nothing survives its death. Never forgiven: a bad key, a key that is busy, a lock that

@@ -12,8 +12,11 @@
 #include <stash/fwd.hpp>
 #include <stash/json_serializer.hpp>
 #include <stash/key.hpp>
+#include <stash/place/tree.hpp>
 #include <stash/record.hpp>
 #include <stash/recover.hpp>
+#include <stash/recover_places.hpp>
+#include <stash/replace_guard.hpp>
 #include <stash/storage/atomic_file.hpp>
 #include <stash/storage/memory.hpp>
 #include <stash/version.hpp>

@@ -5,8 +5,9 @@ import re
 LAYERS = [
     "version.hpp",
     "detail/text/",
+    "place/left_behind.hpp",
     "error.hpp key.hpp record.hpp event.hpp clock.hpp concepts.hpp fwd.hpp file_options.hpp guard_options.hpp"
-    " recover_options.hpp place/left_behind.hpp",
+    " recover_options.hpp",
     "detail/system/ detail/values/",
     "detail/",
     # What a storage of one's own needs, and what the storages are told.
@@ -19,7 +20,8 @@ LAYERS = [
     "json_serializer.hpp",
     "basic_stash.hpp",
     "detail/guard/",
-    "delete_guard.hpp delete_guards.hpp recover.hpp",
+    "place/",
+    "delete_guard.hpp delete_guards.hpp replace_guard.hpp recover.hpp recover_places.hpp",
     "stash.hpp",
     "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/swap.hpp ckan/datastore.hpp"
     " ckan/recreate.hpp ckan/reload_options.hpp",

@@ -23,8 +23,8 @@ static_assert(sizeof(off_t) >= 8,
               "stash: compile with -D_FILE_OFFSET_BITS=64: with a 32-bit off_t a process locks other bytes of the lock "
               "file than a 64-bit one, and the two do not exclude each other");
 
-/// Every system call that the atomic file and journal storages make, and the only place that makes one. A test puts
-/// another class with the same members in, and plays a full disk or a power cut.
+/// Every system call that the atomic file and journal storages and `tree` make, and the only place that makes one. A
+/// test puts another class with the same members in, and plays a full disk or a power cut.
 ///
 /// Each is the POSIX call of that name unless it says more: -1 and `errno` on failure, no retry. Stateless;
 /// thread safe. Whatever stands in for it is copied into storages and locks, and is called through `const`.
@@ -88,6 +88,10 @@ struct posix_file_ops {
   int rename(int directory, char const* from, char const* to) const noexcept {
     return ::renameat(directory, from, directory, to);
   }
+  /// From one directory into another.
+  int rename(int from_directory, char const* from, int directory, char const* to) const noexcept {
+    return ::renameat(from_directory, from, directory, to);
+  }
   /// EEXIST where `to` exists; ENOSYS or EINVAL where kernel or file system do not have it.
   int rename_noreplace(int directory, char const* from, char const* to) const noexcept {
 #if defined(RENAME_NOREPLACE)  // which older C libraries lack
@@ -119,6 +123,7 @@ struct posix_file_ops {
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
   /// An empty directory.
   int rmdir(char const* path) const noexcept { return ::rmdir(path); }
+  int rmdir(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, AT_REMOVEDIR); }
 
   /// The names in the directory that `fd` has open, "." and ".." too.
   int list(int fd, std::vector<std::string>& names) const {

@@ -25,7 +25,7 @@ struct event_details {
 /// anyway: detail/guard/guarded_key.hpp does not tell it here then.)
 constexpr bool is_heard_by_default(event_kind kind) noexcept {
   return kind == event_kind::corrupt || kind == event_kind::save_failed || kind == event_kind::restore_failed ||
-         kind == event_kind::clear_failed;
+         kind == event_kind::clear_failed || kind == event_kind::left_behind;
 }
 
 /// What the observer throws is dropped: telling must not change what happens. The line's text is `line_of` in

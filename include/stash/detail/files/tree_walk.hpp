@@ -1,0 +1,181 @@
+#pragma once
+
+#include <cerrno>
+#include <exception>
+#include <set>
+#include <stash/detail/files/descriptor.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/file_names.hpp>
+#include <stash/error.hpp>
+#include <stash/storage/posix_file_ops.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// A directory in a tree, open, with its path for messages.
+template <class Ops>
+class tree_node {
+ public:
+  /// Throws the system's error; `is_there()` is false where nothing has this name any more.
+  tree_node(Ops const& ops, int directory, std::string const& name, std::string path, operation const& op)
+      : ops_(ops), path_(std::move(path)), op_(op), fd_(ops, open(directory, name, O_DIRECTORY)) {}
+
+  bool is_there() const noexcept { return fd_.get() >= 0; }
+  int get() const noexcept { return fd_.get(); }
+  std::string path_of(std::string const& name) const { return path_ + '/' + name; }
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    if (ops_.list(get(), all) != 0) op_.fail(errno, "list", path_);
+    std::erase_if(all, [](std::string const& name) { return name == "." || name == ".."; });
+    return all;
+  }
+
+ private:
+  int open(int directory, std::string const& name, int flags) const {
+    int const fd = retried([&] { return ops_.open(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | flags); });
+    if (fd < 0 && errno != ENOENT) op_.fail(errno, "open", path_);
+    return fd;
+  }
+
+  Ops const& ops_;
+  std::string path_;
+  operation op_;
+  descriptor<Ops> fd_;
+};
+
+/// Makes what has this name durable, with all that is in it: files, then the directories that they are in. Not its own
+/// name, which is its directory's. Follows no link. Throws the system's error.
+template <class Ops>
+void sync_tree(Ops const& ops, int directory, std::string const& name, std::string const& path, operation const& op) {
+  struct stat s;
+  if (retried([&] { return ops.lstat(directory, name.c_str(), &s); }) != 0) {
+    if (errno == ENOENT) return;  // whoever builds has removed it again
+    op.fail(errno, "lstat", path);
+  }
+  if (!S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return;  // all that a link, a socket or a device has is its name
+  if (S_ISDIR(s.st_mode)) {
+    tree_node<Ops> const node{ops, directory, name, path, op};
+    if (!node.is_there()) return;
+    for (auto const& child : node.names()) detail::sync_tree(ops, node.get(), child, node.path_of(child), op);
+    if (retried([&] { return ops.fsync(node.get()); }) != 0) op.fail(errno, "fsync", path);
+    return;
+  }
+  int const fd = retried([&] { return ops.open(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
+  if (fd < 0 && errno == ENOENT) return;
+  if (fd < 0) op.fail(errno, "open", path);
+  descriptor<Ops> const file{ops, fd};
+  if (retried([&] { return ops.fsync(fd); }) != 0) op.fail(errno, "fsync", path);
+}
+
+/// Removes trees, of any depth with three descriptors: a directory is moved to the top of its tree before it is opened.
+/// So nothing is removed of a file system that is mounted somewhere in it, for a mount point cannot be moved (EBUSY).
+template <class Ops>
+class tree_remover {
+ public:
+  tree_remover(Ops const& ops, operation const& op) : ops_(ops), op_(op) {}
+
+  /// What is there under this name; nothing: does nothing. What cannot be removed stays, and the rest goes all the
+  /// same.
+  void remove(int directory, std::string const& name, std::string const& path) {
+    if (is_removed(directory, name)) return;
+    if (!is_directory(directory, name)) return keep_error("unlink", path);
+    attempt([&] { empty(directory, name, path); });
+    if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error("rmdir", path);
+  }
+
+  /// Throws the first error.
+  void finish() const {
+    if (first_) std::rethrow_exception(first_);
+  }
+
+ private:
+  static bool is_gone(int result) noexcept { return result == 0 || errno == ENOENT; }
+  bool is_removed(int directory, std::string const& name) const {
+    return is_gone(retried([&] { return ops_.unlink(directory, name.c_str()); }));
+  }
+  bool is_directory(int directory, std::string const& name) const {
+    int const failed = errno;  // EISDIR, or EPERM (POSIX), or what kept it from removing something else
+    struct stat s;
+    bool const result = ops_.lstat(directory, name.c_str(), &s) == 0 && S_ISDIR(s.st_mode);
+    errno = failed;
+    return result;
+  }
+
+  void empty(int directory, std::string const& name, std::string const& path) {
+    tree_node<Ops> const top{ops_, directory, name, path, op_};
+    if (!top.is_there()) return;
+    static_cast<void>(ops_.fchmod(top.get(), 0700));  // its owner may have been kept from writing to it
+    std::set<std::string> moved, stuck;
+    for (bool is_changed = true; is_changed;) {
+      is_changed = false;
+      for (auto one : top.names()) {
+        if (stuck.contains(one) || is_removed(top.get(), one)) continue;
+        if (!is_directory(top.get(), one)) {
+          keep_error("unlink", top.path_of(one));
+        } else if (moved.contains(one) || is_moved(top, one, top, one, moved)) {
+          attempt([&] { is_changed |= flatten(top, one, moved); });
+          if (is_gone(ops_.rmdir(top.get(), one.c_str()))) continue;
+          keep_error("rmdir", top.path_of(one));
+        }
+        stuck.insert(one);
+      }
+    }
+  }
+  /// Removes the files in a directory, and moves the directories in it to the top; whether there were some.
+  bool flatten(tree_node<Ops> const& top, std::string const& name, std::set<std::string>& moved) {
+    tree_node<Ops> const node{ops_, top.get(), name, top.path_of(name), op_};
+    if (!node.is_there()) return false;
+    static_cast<void>(ops_.fchmod(node.get(), 0700));
+    bool is_changed = false;
+    for (auto const& one : node.names()) {
+      if (is_removed(node.get(), one)) continue;
+      if (!is_directory(node.get(), one)) {
+        keep_error("unlink", node.path_of(one));
+      } else if (std::string now = one; is_moved(node, one, top, now, moved)) {
+        is_changed = true;
+      }
+    }
+    return is_changed;
+  }
+  /// To the top, under the name that `now` is then.
+  bool is_moved(tree_node<Ops> const& from, std::string const& name, tree_node<Ops> const& top, std::string& now,
+                std::set<std::string>& moved) {
+    bool is_done = false;
+    attempt([&] {
+      std::string const before = name;  // which `now` may be
+      std::string const fresh = ".stash-moved-" + hex16(detail::random_number(ops_, op_, from.path_of(before)));
+      auto const move = [&] { return ops_.rename(from.get(), before.c_str(), top.get(), fresh.c_str()); };
+      int result = move();
+      if (result != 0 && errno == EACCES) {  // whoever moves a directory elsewhere writes to it, for its ".."
+        tree_node<Ops> const itself{ops_, from.get(), before, from.path_of(before), op_};
+        if (itself.is_there()) static_cast<void>(ops_.fchmod(itself.get(), 0700));
+        result = move();
+      }
+      if (result != 0) op_.fail(errno, "rename", from.path_of(before));
+      moved.insert(fresh);
+      now = fresh;
+      is_done = true;
+    });
+    return is_done;
+  }
+
+  template <class F>
+  void attempt(F f) {
+    try {
+      f();
+    } catch (error const&) {
+      if (!first_) first_ = std::current_exception();
+    }
+  }
+  void keep_error(char const* call, std::string const& path) {
+    attempt([&, failed = errno] { op_.fail(failed, call, path); });
+  }
+
+  Ops const& ops_;
+  operation op_;
+  std::exception_ptr first_;
+};
+
+}  // namespace stash::inline v1::detail

@@ -1,0 +1,203 @@
+#pragma once
+
+#include <boost/filesystem/path.hpp>
+#include <boost/json/object.hpp>
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <stash/detail/files/absolute.hpp>
+#include <stash/detail/files/parent.hpp>
+#include <stash/detail/files/tree_walk.hpp>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/record/file_names.hpp>
+#include <stash/detail/text/quoted.hpp>
+#include <stash/detail/text/utf8.hpp>
+#include <stash/detail/text/xxh64.hpp>
+#include <stash/error.hpp>
+#include <stash/storage/posix_file_ops.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace stash::inline v1 {
+
+/// For `tree`. New members go last.
+struct tree_options {
+  /// true: `commit()` makes what was built durable before what it replaces loses its name: each file, then each
+  /// directory, an fsync each. false: whoever built it has done so.
+  bool sync_new = true;
+};
+
+/// A place in the file system: a file, a directory with all that is in it, or a link (as itself, not what it leads to).
+///
+/// What is parked stands beside it as `.<name>.stash-parked`, to be moved back with `mv`; what is to be removed, as
+/// `.<name>.stash-doomed-<random>`, where the name is cut, and its hash added, if it would be too long. So it stays in
+/// one file system, and to park it takes one rename and one fsync of the directory above. Nothing is ever copied.
+///
+/// That directory is the user's: it must be there, be readable, and let us rename in it, as it does for `mv`. Links on
+/// the way to it are followed. What cannot be renamed (a mount point: EBUSY; a lower layer of overlayfs: EXDEV;
+/// somebody else's in a sticky directory: EPERM) stays where it is, and the system's error is thrown. Nothing is
+/// removed of a file system that is mounted somewhere in the tree.
+///
+/// Every system call is made through `FileOps`. Not thread safe.
+template <class FileOps = posix_file_ops>
+class basic_tree {
+ public:
+  /// Its path, the parked one, and its kind (`file`, `directory`, `link`, `other`).
+  using value_type = boost::json::object;
+
+  /// A relative path is that from the working directory of now. Touches nothing. Throws EINVAL for a path that cannot
+  /// be replaced: an empty one, `/`, one that ends in `..`, one with a NUL, an address.
+  explicit basic_tree(boost::filesystem::path place, tree_options options = {}, FileOps ops = {})
+      : path_(detail::absolute(std::move(place), "tree")), options_(options), ops_(std::move(ops)) {
+    name_ = path_.filename().native();
+    if (name_.empty() || name_ == "/" || name_ == "." || name_ == "..") {
+      detail::operation{"tree", {}}.fail(EINVAL, "path", path_.native());
+    }
+  }
+
+  /// The place, absolute.
+  boost::filesystem::path const& path() const noexcept { return path_; }
+  /// Where what is parked stands.
+  boost::filesystem::path parked_path() const { return path_.parent_path() / parked_name(); }
+  /// The same, for messages.
+  std::string where() const { return parked_path().native(); }
+  /// The place that a note tells of. Throws EINVAL for what is no note of a tree.
+  static boost::filesystem::path path_in(value_type const& note) {
+    auto const* const hex = note.if_contains("path_in_hex");
+    auto const* const text = note.if_contains("path");
+    if (hex != nullptr && hex->is_string()) return from_hex(hex->get_string());
+    if (text != nullptr && text->is_string()) return std::string(text->get_string());
+    detail::operation{"tree", {}}.fail(EINVAL, "note", "no path in it");
+  }
+
+  // As a `place_policy`. Each throws the system's error, with its path.
+
+  std::optional<value_type> live() const {
+    auto const in = parent::find(ops_, path_.parent_path(), op("live"));
+    if (!in || in->has(parked_name())) return std::nullopt;
+    return note_of(*in, name_);
+  }
+  std::optional<value_type> parked() const {
+    auto const in = parent::find(ops_, path_.parent_path(), op("parked"));
+    return in ? note_of(*in, parked_name()) : std::nullopt;
+  }
+
+  void park(value_type const&) {
+    auto const in = open("park");
+    bool const is_there = in.has(name_);
+    if (in.has(parked_name())) {
+      if (is_there) in.move(name_, doomed_name("park"));
+      return in.sync();
+    }
+    if (!is_there) return;
+    in.move(name_, parked_name());
+    sync_or_move_back(in, parked_name(), name_);
+  }
+
+  void put_back(value_type const&) {
+    auto const in = open("put_back");
+    if (in.has(parked_name())) {
+      if (in.has(name_)) in.move(name_, doomed_name("put_back"));
+      in.move(parked_name(), name_);
+    } else if (!in.has(name_)) {
+      op("put_back").fail(ENOENT, "neither there nor parked:", path_.native());
+    }
+    in.sync();  // also where an earlier run has moved it: it may have died before its own
+  }
+
+  void settle(value_type const&) {
+    auto const in = open("settle");
+    if (options_.sync_new) detail::sync_tree(ops_, in.get(), name_, path_.native(), op("settle"));
+    in.sync();  // the new one has its name for good before the old one loses its own
+    if (!in.has(parked_name())) return;
+    auto const doomed = doomed_name("settle");
+    in.move(parked_name(), doomed);
+    sync_or_move_back(in, doomed, parked_name());
+  }
+
+  /// Throws the first error; what can be removed is removed all the same.
+  void discard() {
+    auto const in = parent::find(ops_, path_.parent_path(), op("discard"));
+    if (!in) return;
+    detail::tree_remover<FileOps> remover{ops_, op("discard")};
+    auto const begins = fitted(doomed_suffix, random_digits);
+    for (auto const& one : in->names()) {
+      if (!one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()))) continue;
+      remover.remove(in->get(), one, in->path_of(one));
+    }
+    remover.finish();
+  }
+
+ private:
+  using parent = detail::parent<FileOps>;
+  static constexpr std::string_view parked_suffix = ".stash-parked", doomed_suffix = ".stash-doomed-";
+  static constexpr std::size_t random_digits = 16;
+
+  detail::operation op(std::string_view name) const { return {name, path_.native()}; }
+  parent open(std::string_view name) const { return parent::open(ops_, path_.parent_path(), op(name)); }
+
+  /// `.<name><suffix>`, with room for what comes behind it.
+  std::string fitted(std::string_view suffix, std::size_t behind) const {
+    constexpr std::size_t longest = 255;
+    std::string name = '.' + name_;
+    if (name.size() + suffix.size() + behind > longest) {
+      std::string const hash = '~' + detail::hex16(detail::xxh64::hash(name_));
+      std::size_t keep = longest - suffix.size() - behind - hash.size();
+      while (keep > 1 && (static_cast<unsigned char>(name[keep]) & 0xc0) == 0x80) --keep;  // not amid a letter
+      name.replace(keep, name.npos, hash);
+    }
+    return name.append(suffix);
+  }
+  std::string parked_name() const { return fitted(parked_suffix, 0); }
+  std::string doomed_name(std::string_view operation) const {
+    return fitted(doomed_suffix, random_digits) +
+           detail::hex16(detail::random_number(ops_, op(operation), path_.native()));
+  }
+
+  std::optional<value_type> note_of(parent const& in, std::string const& name) const {
+    auto const s = in.look(name);
+    if (!s) return std::nullopt;
+    char const* const kind = S_ISDIR(s->st_mode)   ? "directory"
+                             : S_ISREG(s->st_mode) ? "file"
+                             : S_ISLNK(s->st_mode) ? "link"
+                                                   : "other";
+    value_type note{{"path", shown(path_.native())}, {"parked", shown(where())}, {"kind", kind}};
+    if (note["path"].get_string() != path_.native()) note["path_in_hex"] = to_hex(path_.native());
+    return note;
+  }
+  static std::string shown(std::string const& path) { return detail::printable(path, path.size()); }
+  static std::string to_hex(std::string_view bytes) {
+    std::string out;
+    for (char const c : bytes) detail::append_hex(out, static_cast<unsigned char>(c));
+    return out;
+  }
+  static std::string from_hex(std::string_view digits) {
+    std::string out;
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
+      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    }
+    return out;
+  }
+
+  /// After a move. Where the sync fails nobody knows which name the disk has: it is moved back, so that all is as
+  /// before for whoever comes next.
+  void sync_or_move_back(parent const& in, std::string const& now, std::string const& before) const {
+    try {
+      in.sync();
+    } catch (error const& problem) {
+      if (in.try_move(now, before)) throw;
+      throw error{errc::indeterminate, problem.operation(), problem.subject(), problem.detail()};
+    }
+  }
+
+  boost::filesystem::path path_;
+  std::string name_;
+  tree_options options_;
+  FileOps ops_;
+};
+
+/// The one that is used: on the operating system.
+using tree = basic_tree<>;
+
+}  // namespace stash::inline v1
