@@ -231,6 +231,9 @@ struct spoiled_ops {
   int rename(int d, char const* a, char const* b) const {
     return call("rename", [&] { return real.rename(d, a, b); });
   }
+  int rename(int from, char const* a, int d, char const* b) const {
+    return call("rename", [&] { return real.rename(from, a, d, b); });
+  }
   int rename_noreplace(int d, char const* a, char const* b) const {
     return call("rename_noreplace", [&] { return real.rename_noreplace(d, a, b); });
   }
@@ -249,6 +252,9 @@ struct spoiled_ops {
   }
   int rmdir(char const* p) const {
     return call("rmdir", [&] { return real.rmdir(p); });
+  }
+  int rmdir(int d, char const* n) const {
+    return call("rmdir", [&] { return real.rmdir(d, n); });
   }
   int list(int fd, std::vector<std::string>& names) const {
     return call("list", [&] { return real.list(fd, names); });
