@@ -401,18 +401,25 @@ class model_ops {
     return 0;
   }
   int rmdir(char const* path) const {
-    int const n = files().find(path);
-    if (n == nothing || !files().at(n).entries.empty()) return fail(n == nothing ? ENOENT : ENOTEMPTY);
     auto const [parent, name] = split(path);
-    files().change(parent, {{name, nothing}});
-    step("rmdir");
-    return 0;
+    return rmdir_in(parent, name);
   }
+  int rmdir(int directory, char const* name) const { return rmdir_in(inode_of(directory), name); }
 
   int rename(int directory, char const* from, char const* to) const {
     int const n = find(directory, from);
     if (n == nothing) return fail(ENOENT);
     files().change(inode_of(directory), {{from, nothing}, {to, n}});
+    step("rename");
+    return 0;
+  }
+  /// Of which one half may survive; a tree that is being removed is all that is moved so.
+  int rename(int from_directory, char const* from, int directory, char const* to) const {
+    if (from_directory == directory) return rename(directory, from, to);
+    int const n = find(from_directory, from);
+    if (n == nothing) return fail(ENOENT);
+    files().change(inode_of(directory), {{to, n}});
+    files().change(inode_of(from_directory), {{from, nothing}});
     step("rename");
     return 0;
   }
@@ -443,7 +450,9 @@ class model_ops {
   }
   long name_max(int) const { return 255; }
   int unlink(int directory, char const* name) const {
-    if (find(directory, name) == nothing) return fail(ENOENT);
+    int const n = find(directory, name);
+    if (n == nothing) return fail(ENOENT);
+    if (files().at(n).is_directory) return fail(EISDIR);
     files().change(inode_of(directory), {{name, nothing}});
     step("unlink");
     return 0;
@@ -477,6 +486,15 @@ class model_ops {
   static int fail(int error) {
     errno = error;
     return -1;
+  }
+  int rmdir_in(int parent, std::string const& name) const {
+    int const n = parent == nothing ? nothing : files().find(parent, name);
+    if (n == nothing) return fail(ENOENT);
+    if (!files().at(n).is_directory) return fail(ENOTDIR);
+    if (!files().at(n).entries.empty()) return fail(ENOTEMPTY);
+    files().change(parent, {{name, nothing}});
+    step("rmdir");
+    return 0;
   }
   void step(char const* call) const { machine_->after_step(call); }
   int sync(int fd) const {

@@ -269,26 +269,53 @@ BOOST_AUTO_TEST_CASE(where_neither_the_old_one_is_left_nor_a_new_one_it_cannot_b
   BOOST_TEST(support::message_of([&] { t.put_back({}); }).find("neither there nor parked") != std::string::npos);
 }
 
-BOOST_AUTO_TEST_CASE(where_a_sync_fails_after_the_rename_the_old_one_is_moved_back) {
+BOOST_AUTO_TEST_CASE(where_a_sync_fails_after_the_rename_the_old_one_is_moved_back_for_good) {
   stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
-  *ops.before = [](std::string_view call) { return call == "fsync" ? EIO : 0; };
+  std::string calls;
+  int failing = 0, renames = 0, failing_rename = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call == "rename_noreplace") {
+      calls += 'r';
+      return ++renames == failing_rename ? EIO : 0;
+    }
+    if (call != "fsync") return 0;
+    calls += 's';
+    return std::count(calls.begin(), calls.end(), 's') == failing ? EIO : 0;
+  };
+  failing = 2;  // before the rename, too, for what an earlier run did
   BOOST_CHECK(code_of([&] { spoiled.park({}); }) == os(EIO));
+  BOOST_TEST(calls == "srsrs");
   BOOST_TEST(all_of(place) == old);
   BOOST_TEST((beside() == alone));
-  *ops.before = [](std::string_view) { return 0; };
+  failing = 0;
   spoiled.park({});
   build();
-  int syncs = 0;  // of the new directories and file, of the directory above; then that of the rename
-  *ops.before = [&](std::string_view call) { return call == "fsync" && ++syncs == 5 ? EIO : 0; };
+  calls.clear();
+  failing = 5;  // of the new file and directories, and of the directory above; then that of the rename
   BOOST_CHECK(code_of([&] { spoiled.settle({}); }) == os(EIO));
-  BOOST_TEST(syncs == 5);
+  BOOST_TEST(calls == "ssssrsrs");
   BOOST_TEST(all_of(root / ".export.stash-parked") == old);
-  int renames = 0;
-  syncs = 0;
-  *ops.before = [&](std::string_view call) {
-    return (call == "fsync" && ++syncs == 5) || (call == "rename_noreplace" && ++renames == 2) ? EIO : 0;
-  };
+  calls.clear();
+  failing_rename = renames + 2;
   BOOST_CHECK(code_of([&] { spoiled.settle({}); }) == stash::errc::indeterminate);
+}
+
+BOOST_AUTO_TEST_CASE(what_an_earlier_run_has_doomed_is_doomed_for_good_before_it_is_emptied) {
+  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
+  std::string calls;
+  *ops.before = [&](std::string_view call) {
+    if (call == "fsync" || call == "unlink") calls += call[0];
+    return 0;
+  };
+  fs::create_directory(root / ".export.stash-doomed-0123456789abcdef");
+  spoiled.discard();
+  BOOST_TEST(calls == "fu");
+  spoiled.park({});
+  build();
+  spoiled.settle({});
+  calls.clear();
+  spoiled.discard();  // of which this object knows
+  BOOST_TEST(calls.find('f') == std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(all_that_was_built_is_synced_before_the_old_one_loses_its_name) {

@@ -91,6 +91,7 @@ class basic_tree {
       return in.sync();
     }
     if (!is_there) return;
+    in.sync();  // what an earlier run did here and did not live to sync must not come after this
     in.move(name_, parked_name());
     sync_or_move_back(in, parked_name(), name_);
   }
@@ -99,6 +100,7 @@ class basic_tree {
     auto const in = open("put_back");
     if (in.has(parked_name())) {
       if (in.has(name_)) in.move(name_, doomed_name("put_back"));
+      in.sync();  // as in `park`; and that something half-built was made must not come after it either
       in.move(parked_name(), name_);
     } else if (!in.has(name_)) {
       op("put_back").fail(ENOENT, "neither there nor parked:", path_.native());
@@ -111,21 +113,26 @@ class basic_tree {
     if (options_.sync_new) detail::sync_tree(ops_, in.get(), name_, path_.native(), op("settle"));
     in.sync();  // the new one has its name for good before the old one loses its own
     if (!in.has(parked_name())) return;
-    auto const doomed = doomed_name("settle");
+    auto doomed = doomed_name("settle");
     in.move(parked_name(), doomed);
     sync_or_move_back(in, doomed, parked_name());
+    doomed_ = std::move(doomed);
   }
 
   /// Throws the first error; what can be removed is removed all the same.
   void discard() {
     auto const in = parent::find(ops_, path_.parent_path(), op("discard"));
     if (!in) return;
-    detail::tree_remover<FileOps> remover{ops_, op("discard")};
     auto const begins = fitted(doomed_suffix, random_digits);
-    for (auto const& one : in->names()) {
-      if (!one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()))) continue;
-      remover.remove(in->get(), one, in->path_of(one));
-    }
+    auto all = in->names();
+    std::erase_if(all, [&](std::string const& one) {
+      return !one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()));
+    });
+    // Before it is emptied it must have lost its other name for good.
+    bool const is_durable = all.empty() || (all.size() == 1 && all[0] == doomed_);
+    if (!is_durable) in->sync();
+    detail::tree_remover<FileOps> remover{ops_, op("discard")};
+    for (auto const& one : all) remover.remove(in->get(), one, in->path_of(one));
     remover.finish();
   }
 
@@ -180,13 +187,13 @@ class basic_tree {
     return out;
   }
 
-  /// After a move. Where the sync fails nobody knows which name the disk has: it is moved back, so that all is as
-  /// before for whoever comes next.
+  /// After a move. Where the sync fails nobody knows which name the disk has: it is moved back, and that for good, so
+  /// that all is as before for whoever comes next.
   void sync_or_move_back(parent const& in, std::string const& now, std::string const& before) const {
     try {
       in.sync();
     } catch (error const& problem) {
-      if (in.try_move(now, before)) throw;
+      if (in.is_moved_back(now, before)) throw;
       throw error{errc::indeterminate, problem.operation(), problem.subject(), problem.detail()};
     }
   }
@@ -195,6 +202,7 @@ class basic_tree {
   std::string name_;
   tree_options options_;
   FileOps ops_;
+  std::string doomed_;  // what `settle` has made durable
 };
 
 /// The one that is used: on the operating system.

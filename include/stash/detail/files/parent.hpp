@@ -51,9 +51,10 @@ class parent {
     }
     if (moved != 0) fail("rename", from);
   }
-  bool try_move(std::string const& from, std::string const& to) const noexcept {
+  bool is_moved_back(std::string const& from, std::string const& to) const noexcept {
     try {
       move(from, to);
+      sync();
       return true;
     } catch (...) {
       return false;
