@@ -291,7 +291,7 @@ BOOST_AUTO_TEST_CASE(no_history_leaves_no_tree_or_a_mixture) {
 }
 
 BOOST_AUTO_TEST_CASE(however_many_die_over_it_there_is_a_whole_tree) {
-  explorer e{{.operations = 3, .faults = 2, .syncs_fail = false}};
+  explorer e{{.operations = 3, .faults = 2, .cuts_in_recovery = 0, .syncs_fail = false}};
   e.explore();
   for (auto const& v : e.violations()) BOOST_ERROR(v);
 }

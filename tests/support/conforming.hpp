@@ -2,6 +2,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <exception>
+#include <stash/testing/place_conformance.hpp>
 #include <stash/testing/storage_conformance.hpp>
 #include <string>
 
@@ -26,10 +27,11 @@ boost::unit_test::test_case* add_case(boost::unit_test::test_suite& suite, std::
   return added;
 }
 
-template <class Factory>
-boost::unit_test::test_suite* conforming(char const* name) {
+/// One for each of `checks`.
+template <class Factory, class Checks>
+boost::unit_test::test_suite* conforming(char const* name, Checks checks) {
   auto* const suite = BOOST_TEST_SUITE(name);
-  for (auto const& check : stash::testing::storage_conformance<Factory>::checks()) {
+  for (auto const& check : checks) {
     auto* const added =
         add_case(*suite, std::string(check.name), [&check] { BOOST_TEST(complaint(check, Factory{}) == ""); });
     if (!check.applies)
@@ -37,6 +39,14 @@ boost::unit_test::test_suite* conforming(char const* name) {
           [](boost::unit_test::test_unit_id) { return boost::test_tools::assertion_result(false); });
   }
   return suite;
+}
+template <class Factory>
+boost::unit_test::test_suite* conforming(char const* name) {
+  return conforming<Factory>(name, stash::testing::storage_conformance<Factory>::checks());
+}
+template <class Factory>
+boost::unit_test::test_suite* conforming_place(char const* name) {
+  return conforming<Factory>(name, stash::testing::place_conformance<Factory>::checks());
 }
 
 }  // namespace support

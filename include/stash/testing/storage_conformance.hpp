@@ -1,7 +1,7 @@
 #pragma once
 
-#include <exception>
 #include <span>
+#include <stash/testing/checks/check.hpp>
 #include <stash/testing/checks/locks.hpp>
 #include <stash/testing/checks/optional_members.hpp>
 #include <stash/testing/checks/processes.hpp>
@@ -11,8 +11,6 @@
 #include <stash/testing/checks/tools.hpp>
 #include <stash/testing/conformance_report.hpp>
 #include <stash/testing/failing_storage.hpp>
-#include <stdexcept>
-#include <string>
 #include <string_view>
 
 namespace stash::inline v1::testing {
@@ -49,25 +47,7 @@ class storage_conformance {
   using stashes = detail::stash_checks<Factory>;
 
  public:
-  /// A promise, and how to see whether it is kept.
-  struct check {
-    std::string_view name;        ///< a behaviour, as an identifier
-    std::string_view promise;     ///< the row of a table in concepts.hpp, or the class whose comment makes it
-    void (*body)(Factory&);       ///< for `run`
-    bool applies = true;          ///< to this factory and its storage
-    std::string_view needs = {};  ///< what is missing where it does not apply
-
-    /// Returns if the promise was kept. Throws `nonconformance`, or what the storage throws where it must not;
-    /// `std::logic_error` where the check does not apply.
-    void run(Factory& f) const {
-      if (!applies) throw std::logic_error("needs " + std::string(needs));
-      try {
-        body(f);
-      } catch (nonconformance const& e) {
-        throw nonconformance{std::string(promise) + ": " + e.what()};
-      }
-    }
-  };
+  using check = conformance_check<Factory>;
 
   /// All of them; each can be run alone, in any order. In static storage.
   static std::span<check const> checks() {
@@ -144,22 +124,7 @@ class storage_conformance {
 /// Runs every check that applies and tells what became of it. Throws only for lack of memory.
 template <storage_factory Factory>
 conformance_report check_storage(Factory& factory) {
-  conformance_report report;
-  for (auto const& check : storage_conformance<Factory>::checks()) {
-    auto& result = report.results.emplace_back(conformance_result{check.name, outcome::passed});
-    try {
-      if (check.applies) {
-        check.run(factory);
-      } else {
-        result = {check.name, outcome::skipped, "there is no " + std::string(check.needs)};
-      }
-    } catch (std::exception const& problem) {
-      result = {check.name, outcome::failed, problem.what()};
-    } catch (...) {
-      result = {check.name, outcome::failed, "something that is not a std::exception was thrown"};
-    }
-  }
-  return report;
+  return stash::detail::run_checks<Factory>(storage_conformance<Factory>::checks(), factory);
 }
 
 }  // namespace stash::inline v1::testing
