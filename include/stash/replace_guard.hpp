@@ -41,6 +41,7 @@ namespace stash::inline v1 {
 template <class Stash, class Place>
 class [[nodiscard("a guard without a name ends, and puts back, at once")]] replace_guard : detail::place_checks<Place> {
  public:
+  /// What is kept of the thing in words.
   using value_type = typename Place::value_type;
 
   /// Locks `k`, and calls `place.live()` once: then saves what it says, or adopts, as the table of `delete_guard` has
@@ -82,6 +83,7 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   stash::origin origin() const noexcept { return key_.origin(); }
   /// How old an adopted record was when it was adopted; else nullopt.
   std::optional<std::chrono::microseconds> age() const noexcept { return key_.age(); }
+  /// The place, for what it tells.
   Place& place() noexcept { return place_; }
 
   /// What was built is the resource: `place.settle()`, then the record goes, then what was replaced is destroyed. That

@@ -73,16 +73,20 @@ class basic_tree {
 
   // As a `place_policy`. Each throws the system's error, with its path.
 
+  /// The note of what stands at the place; nullopt: nothing does, or something is parked.
   std::optional<value_type> live() const {
     auto const in = parent::find(ops_, path_.parent_path(), op("live"));
     if (!in || in->has(parked_name())) return std::nullopt;
     return note_of(*in, name_);
   }
+  /// The note of what is parked; nullopt: nothing is.
   std::optional<value_type> parked() const {
     auto const in = parent::find(ops_, path_.parent_path(), op("parked"));
     return in ? note_of(*in, parked_name()) : std::nullopt;
   }
 
+  /// In two flushes of the directory above, whatever is in the tree. On a throw the old one stands where it stood; with
+  /// `errc::indeterminate` it may be parked.
   void park(value_type const&) {
     auto const in = open("park");
     bool const is_there = in.has(name_);
@@ -96,6 +100,8 @@ class basic_tree {
     sync_or_move_back(in, parked_name(), name_);
   }
 
+  /// Throws ENOENT where neither something is parked nor something stands there. On a throw all is left for another
+  /// try.
   void put_back(value_type const&) {
     auto const in = open("put_back");
     if (in.has(parked_name())) {
@@ -108,6 +114,8 @@ class basic_tree {
     in.sync();  // also where an earlier run has moved it: it may have died before its own
   }
 
+  /// On a throw the old one is parked, as before, and the new one stands; with `errc::indeterminate` the old one may
+  /// wait to be removed. Throws too where something that was built cannot be read: it cannot be synced then.
   void settle(value_type const&) {
     auto const in = open("settle");
     if (options_.sync_new) detail::sync_tree(ops_, in.get(), name_, path_.native(), op("settle"));
@@ -119,7 +127,7 @@ class basic_tree {
     doomed_ = std::move(doomed);
   }
 
-  /// Throws the first error; what can be removed is removed all the same.
+  /// Removes what was to be removed, of earlier runs too. Throws the first error; what can be removed is removed.
   void discard() {
     auto const in = parent::find(ops_, path_.parent_path(), op("discard"));
     if (!in) return;

@@ -123,6 +123,7 @@ struct posix_file_ops {
   int unlink(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, 0); }
   /// An empty directory.
   int rmdir(char const* path) const noexcept { return ::rmdir(path); }
+  /// The same, by its name in a directory that is open.
   int rmdir(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, AT_REMOVEDIR); }
 
   /// The names in the directory that `fd` has open, "." and ".." too.

@@ -2,6 +2,7 @@
 
 #include <span>
 #include <stash/testing/checks/check.hpp>
+#include <stash/testing/checks/guarded_places.hpp>
 #include <stash/testing/checks/places.hpp>
 #include <stash/testing/conformance_report.hpp>
 #include <string_view>
@@ -32,8 +33,10 @@ namespace stash::inline v1::testing {
 template <place_factory Factory>
 class place_conformance {
   using places = stash::detail::place_checks_list<Factory>;
+  using guarded = stash::detail::guarded_place_checks<Factory>;
 
  public:
+  /// One of them.
   using check = conformance_check<Factory>;
 
   /// All of them; each can be run alone, in any order. In static storage.
@@ -69,12 +72,12 @@ class place_conformance {
          places::has_parked, "parked()"},
         {"where_names_what_is_parked", "where: where a person finds it", places::where_names_what_is_parked,
          places::has_where, "where()"},
-        {"a_committed_guard_leaves_the_new_one", "replace_guard", places::a_committed_guard_leaves_the_new_one},
-        {"a_guard_that_is_left_puts_back", "replace_guard", places::a_guard_that_is_left_puts_back},
-        {"a_guard_adopts_what_was_left", "replace_guard", places::a_guard_adopts_what_was_left},
-        {"a_guard_needs_no_record_to_find_it", "replace_guard", places::a_guard_needs_no_record_to_find_it,
+        {"a_committed_guard_leaves_the_new_one", "replace_guard", guarded::a_committed_guard_leaves_the_new_one},
+        {"a_guard_that_is_left_puts_back", "replace_guard", guarded::a_guard_that_is_left_puts_back},
+        {"a_guard_adopts_what_was_left", "replace_guard", guarded::a_guard_adopts_what_was_left},
+        {"a_guard_needs_no_record_to_find_it", "replace_guard", guarded::a_guard_needs_no_record_to_find_it,
          places::has_parked, "parked()"},
-        {"recover_puts_back", "recover_places", places::recover_puts_back},
+        {"recover_puts_back", "recover_places", guarded::recover_puts_back},
     };
     return all;
   }

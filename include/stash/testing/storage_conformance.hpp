@@ -47,6 +47,7 @@ class storage_conformance {
   using stashes = detail::stash_checks<Factory>;
 
  public:
+  /// One of them.
   using check = conformance_check<Factory>;
 
   /// All of them; each can be run alone, in any order. In static storage.

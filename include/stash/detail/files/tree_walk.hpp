@@ -145,7 +145,7 @@ class tree_remover {
     bool is_done = false;
     attempt([&] {
       std::string const before = name;  // which `now` may be
-      std::string const fresh = ".stash-moved-" + hex16(detail::random_number(ops_, op_, from.path_of(before)));
+      std::string const fresh = ".stash-moved-" + detail::hex16(detail::random_number(ops_, op_, from.path_of(before)));
       auto const move = [&] { return ops_.rename(from.get(), before.c_str(), top.get(), fresh.c_str()); };
       int result = move();
       if (result != 0 && errno == EACCES) {  // whoever moves a directory elsewhere writes to it, for its ".."

@@ -4,16 +4,10 @@
 #include <concepts>
 #include <functional>
 #include <optional>
-#include <stash/basic_stash.hpp>
 #include <stash/concepts.hpp>
 #include <stash/detail/guard/place_calls.hpp>
-#include <stash/event.hpp>
 #include <stash/json_serializer.hpp>
-#include <stash/key.hpp>
 #include <stash/place/left_behind.hpp>
-#include <stash/recover_places.hpp>
-#include <stash/replace_guard.hpp>
-#include <stash/storage/memory.hpp>
 #include <stash/testing/checks/tools.hpp>
 #include <stash/testing/conformance_report.hpp>
 #include <string>
@@ -50,7 +44,6 @@ struct place_checks_list : conformance_tools {
   using place = decltype(std::declval<Factory&>().fresh());
   using value = typename place::value_type;
   using text = std::optional<std::string>;
-  using stash_type = basic_stash<memory_storage>;
 
   static constexpr bool has_parked = requires(place const& p) { p.parked(); };
   static constexpr bool has_where = requires(place const& p) { std::string(p.where()); };
@@ -266,66 +259,6 @@ struct place_checks_list : conformance_tools {
       parked p{f};
       equal("where() is empty", p.at.where().empty(), false);
     }
-  }
-
-  static auto guarded(Factory& f, stash_type& store, std::string* told = nullptr) {
-    return replace_guard<stash_type, place>{store, "k", f.again(), {.observer = [told](event const& e) {
-                                              if (told != nullptr) *told += std::string(to_string(e.kind)) + ' ';
-                                            }}};
-  }
-  static void a_committed_guard_leaves_the_new_one(Factory& f) {
-    built b{f};
-    stash_type store;
-    for (int i = 0; i < 3; ++i) {
-      auto guard = guarded(f, store);
-      f.build("new");
-      guard.commit();
-      stands(f, "new");
-      equal("a record after a commit", store.entries().size(), std::size_t{0});
-    }
-  }
-  static void a_guard_that_is_left_puts_back(Factory& f) {
-    built b{f};
-    stash_type store;
-    std::string told;
-    for (int i = 0; i < 3; ++i) {
-      auto guard = guarded(f, store, &told);
-      f.build("half");
-    }
-    stands(f, "old");
-    equal("another note was found on the way", told.find("superseded") != told.npos, false);
-  }
-  static void a_guard_adopts_what_was_left(Factory& f) {
-    built b{f};
-    stash_type store;
-    guarded(f, store).release();
-    f.build("half");
-    {
-      auto guard = guarded(f, store);
-      equal("the origin is adopted", guard.origin() == origin::adopted, true);
-      stands(f, {});
-    }
-    stands(f, "old");
-  }
-  static void a_guard_needs_no_record_to_find_it(Factory& f) {
-    built b{f};
-    stash_type store;
-    guarded(f, store).release();
-    f.build("half");
-    store.clear("k");
-    { auto guard = guarded(f, store); }
-    stands(f, "old");
-  }
-  static void recover_puts_back(Factory& f) {
-    built b{f};
-    stash_type store;
-    guarded(f, store).release();
-    f.build("half");
-    auto const report =
-        recover_places<value>(store, [&](key const&, value const&) { return std::optional<place>(f.again()); },
-                              {.observer = [](event const&) {}});
-    equal("restored", report.restored, std::size_t{1});
-    stands(f, "old");
   }
 };
 

@@ -1,0 +1,174 @@
+// What the system refuses: then the old one stands where it stood, and what is not ours is left alone.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/xattr.h>
+
+#include "tree_fixture.hpp"
+
+namespace tree_test {
+
+namespace {
+
+boost::test_tools::assertion_result can_mount(boost::unit_test::test_unit_id) {
+  return support::may_unshare(CLONE_NEWNS);
+}
+int chattr(std::string const& how) { return std::system(("chattr " + how + " 2>/dev/null").c_str()); }
+boost::test_tools::assertion_result has_immutable_files(boost::unit_test::test_unit_id) {
+  support::scratch here;
+  return chattr("+i " + here.root.native()) == 0 && chattr("-i " + here.root.native()) == 0;
+}
+
+/// In a mount namespace of a child's own, of which nobody else sees anything. Other numbers than 0 say what went wrong.
+template <class F>
+int where_it_may_mount(F f) {
+  return support::in_child([&] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 98;
+    return f();
+  });
+}
+bool mount(char const* what, fs::path const& at, char const* kind, unsigned long flags, char const* options = nullptr) {
+  return ::mount(what, at.c_str(), kind, flags, options) == 0;
+}
+/// An overlay whose lower layer has export/f; whether there is one.
+bool mount_overlay(fs::path const& base) {
+  fs::create_directories(base);
+  if (!mount("tmpfs", base, "tmpfs", 0)) return false;
+  for (auto const* const each : {"lower/export", "upper", "work", "merged"}) fs::create_directories(base / each);
+  write(base / "lower/export/f", "old");
+  auto const layers = "redirect_dir=off,lowerdir=" + (base / "lower").native() +
+                      ",upperdir=" + (base / "upper").native() + ",workdir=" + (base / "work").native();
+  return mount("overlay", base / "merged", "overlay", 0, layers.c_str());
+}
+boost::test_tools::assertion_result has_overlay(boost::unit_test::test_unit_id) {
+  support::scratch here;
+  return where_it_may_mount([&] { return mount_overlay(here.root / "layers") ? 0 : 1; }) == 0;
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(tree_refused, fixture)
+
+BOOST_AUTO_TEST_CASE(where_the_directory_above_may_not_be_written_to_nothing_is_touched,
+                     *boost::unit_test::precondition(support::without_root)) {
+  fs::create_directories(root / "closed/export");
+  support::set_mode(root / "closed", 0555);
+  BOOST_CHECK(code_of([&] { guard_of(root / "closed/export"); }) == os(EACCES));
+  BOOST_TEST(fs::exists(root / "closed/export"));
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(somebody_elses_in_a_sticky_directory_is_left_where_it_is,
+                     *boost::unit_test::precondition(support::as_root)) {
+  fs::create_directory(root / "sticky");
+  support::set_mode(root / "sticky", 01777);
+  support::set_mode(root, 0755);
+  fs::create_directory(root / "sticky/export");
+  BOOST_TEST(support::in_child([&] {
+               if (::setegid(1000) != 0 || ::seteuid(1000) != 0) return 98;
+               stash::memory_stash m;
+               auto const code = code_of([&] { stash::replace_guard{m, "k", stash::tree{root / "sticky/export"}}; });
+               return code == os(EPERM) && m.entries().empty() ? 0 : 1;
+             }) == 0);
+  BOOST_TEST(fs::exists(root / "sticky/export"));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_immutable_is_left_where_it_is, *boost::unit_test::precondition(has_immutable_files)) {
+  BOOST_REQUIRE(chattr("+i " + place.native()) == 0);
+  auto const code = code_of([&] { guard(); });
+  BOOST_REQUIRE(chattr("-i " + place.native()) == 0);
+  BOOST_CHECK(code == os(EPERM));
+  BOOST_TEST(all_of(place) == old);
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(an_immutable_file_in_a_tree_is_left_behind_and_told_and_removed_when_it_can_be,
+                     *boost::unit_test::precondition(has_immutable_files)) {
+  BOOST_REQUIRE(chattr("+i " + (place / "a").native()) == 0);
+  {
+    auto g = guard();
+    build();
+    g.commit();
+  }
+  BOOST_TEST(all_of(place) == built);
+  BOOST_TEST(log.kinds == "saved parked settled committed left_behind");
+  BOOST_TEST(log.lines.back().find("/a: Operation not permitted") != std::string::npos, log.lines.back());
+  for (auto const& name : beside()) {
+    if (name != "export") chattr("-R -i " + (root / name).native());
+  }
+  { auto g = guard(); }
+  BOOST_TEST((beside() == alone));
+}
+
+BOOST_AUTO_TEST_CASE(a_mount_point_is_busy_and_stands_where_it_stood, *boost::unit_test::precondition(can_mount)) {
+  BOOST_TEST(where_it_may_mount([&] {
+               if (!mount("tmpfs", place, "tmpfs", 0)) return 97;
+               write(place / "f", "mounted");
+               if (code_of([&] { guard(); }) != os(EBUSY)) return 1;
+               return all_of(place) == "{f=mounted;}" && store.entries().empty() ? 0 : 2;
+             }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_mounted_somewhere_in_a_tree_is_not_emptied_when_the_tree_is_destroyed,
+                     *boost::unit_test::precondition(can_mount)) {
+  fs::create_directories(root / "precious/x");
+  write(root / "precious/x/f", "kept");
+  BOOST_TEST(where_it_may_mount([&] {
+               for (auto const* const in : {"mounted", "sub/mounted"}) {
+                 fs::create_directory(place / in);
+                 if (!mount((root / "precious").c_str(), place / in, nullptr, MS_BIND)) return 97;
+               }
+               { auto g = guard(); }
+               if (read(place / "mounted/x/f") != "kept") return 1;
+               auto g = guard();
+               build();
+               g.commit();
+               return all_of(place) == built && log.kinds.ends_with("settled committed left_behind") ? 0 : 2;
+             }) == 0);
+  BOOST_TEST(read(root / "precious/x/f") == "kept");
+}
+
+BOOST_AUTO_TEST_CASE(what_a_lower_layer_of_an_overlay_has_is_left_where_it_is,
+                     *boost::unit_test::precondition(has_overlay)) {
+  BOOST_TEST(where_it_may_mount([&] {
+               if (!mount_overlay(root / "layers")) return 97;
+               auto const at = root / "layers/merged/export";
+               if (code_of([&] { guard_of(at); }) != os(EXDEV)) return 1;
+               if (all_of(at) != "{f=old;}" || !store.entries().empty()) return 2;
+               return names(at.parent_path()) == std::vector{"export"s} ? 0 : 3;
+             }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_full_disk_keeps_no_failed_job_from_being_undone, *boost::unit_test::precondition(can_mount)) {
+  fs::create_directory(root / "disk");
+  BOOST_TEST(where_it_may_mount([&] {
+               if (!mount("tmpfs", root / "disk", "tmpfs", 0, "size=256k")) return 97;
+               fs::path const at = root / "disk/export";
+               fs::create_directory(at);
+               write(at / "f", "old");
+               {
+                 auto g = guard_of(at);
+                 fs::create_directory(at);
+                 std::ofstream full((at / "f").native(), std::ios::binary);
+                 while (full << std::string(4096, 'x') << std::flush) {
+                 }
+               }
+               return all_of(at) == "{f=old;}" ? 0 : 1;
+             }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_nothing_is_touched, *boost::unit_test::precondition(can_mount)) {
+  fs::create_directory(root / "disk");
+  BOOST_TEST(where_it_may_mount([&] {
+               if (!mount("tmpfs", root / "disk", "tmpfs", 0)) return 97;
+               fs::create_directory(root / "disk/export");
+               if (!mount(nullptr, root / "disk", nullptr, MS_REMOUNT | MS_RDONLY)) return 96;
+               if (code_of([&] { guard_of(root / "disk/export"); }) != os(EROFS)) return 1;
+               return fs::exists(root / "disk/export") && store.entries().empty() ? 0 : 2;
+             }) == 0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace tree_test
