@@ -3,7 +3,7 @@
 // end.
 //
 //     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
-//         STORAGE: "files", "journal" or "sqlite"
+//         STORAGE: "files", "journal" or "sqlite"; or "tree": what is parked then, with its record in files
 //         CALLS: "changes", counts only what may change or sync something; "all"
 //         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
 //         writing the first half of each file back at once: "half written"
@@ -441,8 +441,99 @@ int run(std::vector<std::string> const& args) {
   say("ended");
   wait_for_the_end();
 }
+/// A tree that is replaced, and a stash beside it. All of it is on the file system that loses power.
+struct tree_job {
+  fs::path root;
+  std::size_t bytes;
+  powered_ops ops;
+
+  fs::path place() const { return root / "srv" / "orders"; }
+  auto tree() const { return stash::basic_tree<powered_ops>{place(), {}, ops}; }
+  auto store() const { return stash::basic_stash<in_files::storage<powered_ops>>{root / "stash", stash::file_options{}, ops}; }
+  auto guard(auto& store) const { return stash::replace_guard{store, "orders", tree(), {.observer = stash::silent}}; }
+
+  void build(char const* word) const {
+    fs::create_directories(place() / "sub");
+    support::write(place() / "a", stretched(word, bytes));
+    support::write(place() / "sub/b", stretched(word, bytes));
+  }
+  void acknowledge(std::string const& what) {
+    say(what);
+    (*ops.before)("acknowledged");
+  }
+  void sync() const {
+    int const fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || ::syncfs(fd) != 0) throw std::runtime_error("syncfs " + root.native());
+    ::close(fd);
+  }
+  auto recover() const {
+    auto s = store();
+    return stash::recover_places(s, [this](auto const&, auto const&) { return std::optional(tree()); },
+                                 {.observer = stash::silent});
+  }
+
+  void run(std::string const& workload) {
+    if (workload == "go on recovering") {
+      recover();
+      return acknowledge("recovered");
+    }
+    build("old");
+    sync();
+    auto s = store();
+    auto g = guard(s);
+    acknowledge("parked");
+    build("new");
+    acknowledge("built");
+    if (workload == "commit") return g.commit(), acknowledge("committed");
+    if (workload == "roll back") return g.rollback(), acknowledge("rolled back");
+    sync();  // of a job that died later
+    g.release();
+    recover();
+    acknowledge("recovered");
+  }
+
+  std::string word_at(fs::path const& path) const {
+    if (!fs::exists(path)) return "none";
+    for (char const* const word : {"old", "new"}) {
+      auto const text = stretched(word, bytes);
+      if (names(path) == std::vector<std::string>{"a", "sub"} && support::read(path / "a") == text &&
+          names(path / "sub") == std::vector<std::string>{"b"} && support::read(path / "sub/b") == text) {
+        return word;
+      }
+    }
+    return "mixture";
+  }
+  /// What there is; then what stands at the place when the next job has failed and its leftovers are gone, and what
+  /// else stands beside it.
+  void check() const {
+    auto const parked = tree().parked_path();
+    say(word_at(fs::exists(parked) ? parked : place()));
+    {
+      auto s = store();
+      auto g = guard(s);
+      build("half");
+    }
+    std::string line = word_at(place());
+    for (auto const& name : names(place().parent_path())) {
+      if (name != "orders") line += ' ' + name;
+    }
+    say(line);
+  }
+};
+int run_tree(std::vector<std::string> const& args) {
+  tree_job j{args[2], std::stoul(args[4]), {}};
+  if (args[0] == "check" && args.size() == 5) return j.check(), 0;
+  if (args[0] != "run" || args.size() != 9) return 2;
+  *j.ops.before = countdown{std::stol(args[6]), args[7] == "all"};
+  j.ops.protocol = args[8];
+  j.run(args[5]);
+  say("ended");
+  wait_for_the_end();
+}
+
 int run(std::vector<std::string> const& args) {
   if (args.size() < 5) return 2;
+  if (args[1] == "tree") return run_tree(args);
   if (args[1] == "files") return run<in_files>(args);
   if (args[1] == "journal") return run<in_a_journal>(args);
   return args[1] == "sqlite" ? run<in_sqlite>(args) : 2;

@@ -1,5 +1,5 @@
-"""Real power cuts: an ext4 and an xfs image, cut at each system call of a save, a clear, a guard, a recovery, with files,
-with a journal, and (with STASH_LONG) with SQLite.
+"""Real power cuts: an ext4, an xfs and a btrfs image, cut at each system call of a save, a clear, a guard, a recovery,
+with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree that is replaced.
 
 A program works in a file system on a loop device and says what was acknowledged. At its n-th call it is stopped, the
 power is cut, the image is mounted again, which replays its journal, and what is found must be what was acknowledged,
@@ -38,6 +38,8 @@ IS_LONG = "STASH_LONG" in os.environ
 SIZES = [10_000]  # of a word; half of it is a whole page
 
 FILE_SYSTEMS = {"ext4": (32 << 20, ["mkfs.ext4", "-q"]), "xfs": (300 << 20, ["mkfs.xfs", "-q"])}
+# It cannot be shut down: its image is copied.
+ALL_FILE_SYSTEMS = FILE_SYSTEMS | {"btrfs": (128 << 20, ["mkfs.btrfs", "-q", "-M"])}
 
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN: _IOR('X', 125, __u32)
 LOG_FLUSHED, NOTHING_MORE = 1, 2
@@ -144,7 +146,7 @@ class Disk:
         self.mounted = directory / "mounted"
         self.is_mounted = False  # os.path.ismount() says no of a file system that was shut down
         self.numbers = itertools.count()
-        size, mkfs = FILE_SYSTEMS[name]
+        size, mkfs = ALL_FILE_SYSTEMS[name]
         self.mounted.mkdir()
         self.image.touch()
         os.truncate(self.image, size)
@@ -243,7 +245,8 @@ def formatted(request, worker, tmp_path_factory):
     disk = Disk(name, tmp_path_factory.mktemp(name), worker)
     try:
         disk.mount()
-        disk.shut_down(NOTHING_MORE)
+        if name in FILE_SYSTEMS:
+            disk.shut_down(NOTHING_MORE)
     except OSError as refused:
         pytest.skip(f"no {name} image can be mounted and shut down here: {refused}")
     finally:
@@ -350,3 +353,57 @@ def test_these_cuts_find_a_protocol_without_a_sync_guilty(disk, storage, protoco
         cut_everywhere(disk, storage, workload, kind, protocol=protocol) for _ in range(5)
     )
     assert any(wrong and without_temporaries(found) == loss for _, found, wrong in tries)
+
+
+# What there may be before the first acknowledgement, after it, after the next ...: of a tree that is replaced, the old
+# one or the new one, whole.
+TREE_WORKLOADS = {
+    "commit": [{"old"}, {"old"}, {"old", "new"}, {"new"}],  # parked, built, committed
+    "roll back": [{"old"}] * 4,
+    "recover": [{"old"}] * 4,
+}
+TREES = [(file_system, kind, workload) for file_system in ALL_FILE_SYSTEMS for kind in KINDS for workload in TREE_WORKLOADS
+         if (file_system != "btrfs" or kind == "snapshot")
+         and (IS_LONG or workload == "commit" and (kind == KINDS[0] or file_system == "btrfs")
+              or (file_system, kind, workload) == ("ext4", KINDS[0], "roll back"))]
+
+
+def trees_cut_everywhere(disk, kind, workload, protocol="ours"):
+    """What was found after the cut at each call, and what is wrong with it."""
+    states = TREE_WORKLOADS[workload]
+    for n in itertools.count(1):
+        case = disk.new_case()
+        run = disk.run(case, "tree", workload, n, kind, protocol=protocol)
+        found, recovered = disk.check(case, "tree")
+        case.remove()
+        is_well = found in states[len(run.acknowledged)] and recovered == found
+        yield found, "" if is_well else f"call {n}, {run.acknowledged}: found {found}, then {recovered}"
+        if run.ended:
+            assert len(run.acknowledged) == len(states) - 1 and n > len(states)
+            return
+
+
+@pytest.mark.parametrize("formatted, kind, workload", TREES, indirect=["formatted"])
+def test_after_a_power_cut_at_any_call_the_old_tree_or_the_new_one_is_there_whole(disk, kind, workload):
+    wrong = [one for _, one in trees_cut_everywhere(disk, kind, workload)]
+    note(disk, "tree", len(wrong), sum(map(bool, wrong)))
+    assert not any(wrong), [one for one in wrong if one]
+
+
+@pytest.mark.parametrize("formatted", ALL_FILE_SYSTEMS if IS_LONG else ["ext4"], indirect=["formatted"])
+def test_power_cuts_again_and_again_in_the_recovery_of_a_tree_leave_it_whole(disk):
+    case = disk.new_case()
+    for n in itertools.count(1):
+        if disk.run(case, "tree", "recover" if n == 1 else "go on recovering", n + 30 * (n == 1), "snapshot").ended:
+            break
+    found, recovered = disk.check(case, "tree")
+    note(disk, "tree", n, int(recovered != "old"))
+    assert (found, recovered) == ("old", "old")
+    assert n > 2
+
+
+@pytest.mark.parametrize("formatted", ["ext4"], indirect=["formatted"])
+def test_these_cuts_find_a_tree_whose_files_are_not_synced(disk):
+    tries = itertools.chain.from_iterable(
+        trees_cut_everywhere(disk, KINDS[0], "commit", "no file sync") for _ in range(5))
+    assert any(found in ("mixture", "none") and wrong for found, wrong in tries)

@@ -53,7 +53,7 @@ libpq-dev libcsv-dev libcli11-dev libutfcpp-dev"
 build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxxhash-dev python3"
 test_packages="$build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux"
 # What --all needs beside these (and PostgreSQL, see above); then what --long, the coverage and the mutants need.
-all_packages="clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount e2fsprogs xfsprogs cmake jq
+all_packages="clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount e2fsprogs xfsprogs btrfs-progs cmake jq
 clang-format-14 clang-tidy-19 doxygen codespell"
 long_packages=debootstrap
 coverage_packages="clang-19 llvm-19 libclang-rt-19-dev locales"
