@@ -118,7 +118,11 @@ class basic_tree {
   /// wait to be removed. Throws too where something that was built cannot be read: it cannot be synced then.
   void settle(value_type const&) {
     auto const in = open("settle");
-    if (options_.sync_new) detail::sync_tree(ops_, in.get(), name_, path_.native(), op("settle"));
+    if (options_.sync_new) {
+      detail::tree_syncer<FileOps> syncer{ops_, op("settle")};
+      syncer.sync(in.get(), name_, path_.native());
+      syncer.finish();
+    }
     in.sync();  // the new one has its name for good before the old one loses its own
     if (!in.has(parked_name())) return;
     auto doomed = doomed_name("settle");

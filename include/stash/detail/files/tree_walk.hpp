@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <exception>
-#include <set>
 #include <stash/detail/files/descriptor.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/file_names.hpp>
@@ -45,29 +45,54 @@ class tree_node {
   descriptor<Ops> fd_;
 };
 
-/// Makes what has this name durable, with all that is in it: files, then the directories that they are in. Not its own
-/// name, which is its directory's. Follows no link. Throws the system's error.
+/// Makes trees durable, with all that is in them: files, then the directories that they are in. Not a tree's own name,
+/// which is its directory's. Follows no link. Throws the system's error.
 template <class Ops>
-void sync_tree(Ops const& ops, int directory, std::string const& name, std::string const& path, operation const& op) {
-  struct stat s;
-  if (retried([&] { return ops.lstat(directory, name.c_str(), &s); }) != 0) {
-    if (errno == ENOENT) return;  // whoever builds has removed it again
-    op.fail(errno, "lstat", path);
+class tree_syncer {
+ public:
+  tree_syncer(Ops const& ops, operation const& op) : ops_(ops), op_(op) {}
+
+  void sync(int directory, std::string const& name, std::string const& path) {
+    struct stat s;
+    if (retried([&] { return ops_.lstat(directory, name.c_str(), &s); }) != 0) {
+      if (errno != ENOENT) op_.fail(errno, "lstat", path);
+    } else if (S_ISDIR(s.st_mode)) {
+      tree_node<Ops> const node{ops_, directory, name, path, op_};
+      if (!node.is_there()) return;
+      for (auto const& child : node.names()) sync(node.get(), child, node.path_of(child));
+      finish();
+      sync(node.get(), path);
+    } else if (S_ISREG(s.st_mode)) {  // all that a link, a socket or a device has is its name
+      begin(directory, name, path);
+    }
   }
-  if (!S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return;  // all that a link, a socket or a device has is its name
-  if (S_ISDIR(s.st_mode)) {
-    tree_node<Ops> const node{ops, directory, name, path, op};
-    if (!node.is_there()) return;
-    for (auto const& child : node.names()) detail::sync_tree(ops, node.get(), child, node.path_of(child), op);
-    if (retried([&] { return ops.fsync(node.get()); }) != 0) op.fail(errno, "fsync", path);
-    return;
+  /// To be called in the end.
+  void finish() {
+    for (auto const& [file, path] : begun_) sync(file.get(), path);
+    begun_.clear();
   }
-  int const fd = retried([&] { return ops.open(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
-  if (fd < 0 && errno == ENOENT) return;
-  if (fd < 0) op.fail(errno, "open", path);
-  descriptor<Ops> const file{ops, fd};
-  if (retried([&] { return ops.fsync(fd); }) != 0) op.fail(errno, "fsync", path);
-}
+
+ private:
+  static constexpr std::size_t most_at_once = 64;
+
+  /// So that the disk is at work on many files when the first of them is waited for: half the time.
+  void begin(int directory, std::string const& name, std::string const& path) {
+    int const fd = retried([&] { return ops_.open(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK); });
+    if (fd < 0 && errno == ENOENT) return;  // whoever builds has removed it again
+    if (fd < 0) op_.fail(errno, "open", path);
+    descriptor<Ops> file{ops_, fd};
+    ops_.start_writeback(fd);
+    begun_.emplace_back(std::move(file), path);
+    if (begun_.size() == most_at_once) finish();
+  }
+  void sync(int fd, std::string const& path) const {
+    if (retried([&] { return ops_.fsync(fd); }) != 0) op_.fail(errno, "fsync", path);
+  }
+
+  Ops const& ops_;
+  operation op_;
+  std::vector<std::pair<descriptor<Ops>, std::string>> begun_;
+};
 
 /// Removes trees, of any depth with three descriptors: a directory is moved to the top of its tree before it is opened.
 /// So nothing is removed of a file system that is mounted somewhere in it, for a mount point cannot be moved (EBUSY).
@@ -107,58 +132,51 @@ class tree_remover {
     tree_node<Ops> const top{ops_, directory, name, path, op_};
     if (!top.is_there()) return;
     static_cast<void>(ops_.fchmod(top.get(), 0700));  // its owner may have been kept from writing to it
-    std::set<std::string> moved, stuck;
+    moved_ = ".stash-moved-" + detail::hex16(detail::random_number(ops_, op_, path)) + '-';
     for (bool is_changed = true; is_changed;) {
       is_changed = false;
-      for (auto one : top.names()) {
-        if (stuck.contains(one) || is_removed(top.get(), one)) continue;
+      for (auto const& one : top.names()) {
+        if (is_removed(top.get(), one)) continue;
         if (!is_directory(top.get(), one)) {
           keep_error("unlink", top.path_of(one));
-        } else if (moved.contains(one) || is_moved(top, one, top, one, moved)) {
-          attempt([&] { is_changed |= flatten(top, one, moved); });
-          if (is_gone(ops_.rmdir(top.get(), one.c_str()))) continue;
-          keep_error("rmdir", top.path_of(one));
+        } else if (auto const now = one.starts_with(moved_) ? one : move_to_top(top, one, top); !now.empty()) {
+          attempt([&] { is_changed |= flatten(top, now); });
+          if (!is_gone(ops_.rmdir(top.get(), now.c_str()))) keep_error("rmdir", top.path_of(now));
         }
-        stuck.insert(one);
       }
     }
   }
   /// Removes the files in a directory, and moves the directories in it to the top; whether there were some.
-  bool flatten(tree_node<Ops> const& top, std::string const& name, std::set<std::string>& moved) {
+  bool flatten(tree_node<Ops> const& top, std::string const& name) {
     tree_node<Ops> const node{ops_, top.get(), name, top.path_of(name), op_};
     if (!node.is_there()) return false;
     static_cast<void>(ops_.fchmod(node.get(), 0700));
     bool is_changed = false;
     for (auto const& one : node.names()) {
       if (is_removed(node.get(), one)) continue;
-      if (!is_directory(node.get(), one)) {
+      if (is_directory(node.get(), one)) {
+        is_changed |= !move_to_top(node, one, top).empty();
+      } else {
         keep_error("unlink", node.path_of(one));
-      } else if (std::string now = one; is_moved(node, one, top, now, moved)) {
-        is_changed = true;
       }
     }
     return is_changed;
   }
-  /// To the top, under the name that `now` is then.
-  bool is_moved(tree_node<Ops> const& from, std::string const& name, tree_node<Ops> const& top, std::string& now,
-                std::set<std::string>& moved) {
-    bool is_done = false;
-    attempt([&] {
-      std::string const before = name;  // which `now` may be
-      std::string const fresh = ".stash-moved-" + detail::hex16(detail::random_number(ops_, op_, from.path_of(before)));
-      auto const move = [&] { return ops_.rename(from.get(), before.c_str(), top.get(), fresh.c_str()); };
-      int result = move();
-      if (result != 0 && errno == EACCES) {  // whoever moves a directory elsewhere writes to it, for its ".."
-        tree_node<Ops> const itself{ops_, from.get(), before, from.path_of(before), op_};
+  /// The name that it has there; empty: it could not be moved.
+  std::string move_to_top(tree_node<Ops> const& from, std::string const& name, tree_node<Ops> const& top) {
+    std::string fresh = moved_ + std::to_string(++count_);
+    auto const move = [&] { return ops_.rename(from.get(), name.c_str(), top.get(), fresh.c_str()); };
+    int result = move();
+    if (result != 0 && errno == EACCES) {  // whoever moves a directory elsewhere writes to it, for its ".."
+      attempt([&] {
+        tree_node<Ops> const itself{ops_, from.get(), name, from.path_of(name), op_};
         if (itself.is_there()) static_cast<void>(ops_.fchmod(itself.get(), 0700));
-        result = move();
-      }
-      if (result != 0) op_.fail(errno, "rename", from.path_of(before));
-      moved.insert(fresh);
-      now = fresh;
-      is_done = true;
-    });
-    return is_done;
+      });
+      result = move();
+    }
+    if (result == 0) return fresh;
+    keep_error("rename", from.path_of(name));
+    return {};
   }
 
   template <class F>
@@ -176,6 +194,8 @@ class tree_remover {
   Ops const& ops_;
   operation op_;
   std::exception_ptr first_;
+  std::string moved_;  // what begins so was moved to the top, and is no mount point
+  unsigned long long count_ = 0;
 };
 
 }  // namespace stash::inline v1::detail
