@@ -10,6 +10,7 @@
 #include <stash/detail/ckan/sqlite_catalog.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
+#include <stash/detail/sqlite/names_stay.hpp>
 #include <stash/detail/sqlite/table_swap.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
