@@ -141,9 +141,10 @@ inline void finish(sqlite_parking& at) {
 /// What hung on the old one when it stood at the place: it is put there for a look.
 inline sqlite_hung look_at_old(sqlite_parking const& at, sqlite_table_text const& text) {
   sqlite_hanging const hanging{at.db(), at.name(), at.op()};
+  std::string const aside = "_stash_built_" + at.name();
   at.execute("SAVEPOINT stash_look");
   if (auto const built = at.standing(); built && built->type == "table") {
-    at.rename(built->name, "_stash_built_" + at.name());
+    at.rename(built->name, aside);
   } else {
     at.remove_standing();
   }
@@ -154,6 +155,7 @@ inline sqlite_hung look_at_old(sqlite_parking const& at, sqlite_table_text const
     hanging.problem_with_running(one.sql);
   }
   auto hung = hanging.look();
+  hung.broken_keys.erase(aside);  // where it refers to itself
   int number = 0;
   for (auto& [table, broken] : hung.broken_keys) {
     if (!broken.contains({-1, -1})) continue;
