@@ -5,7 +5,6 @@
 
 #include <boost/filesystem/path.hpp>
 #include <boost/json/object.hpp>
-#include <boost/system/errc.hpp>
 #include <cerrno>
 #include <chrono>
 #include <functional>
@@ -185,21 +184,28 @@ class sqlite_table {
   }
 
   std::vector<left_behind> try_settle(std::vector<left_behind> const& known) {
+    bool is_ending = false;
     try {
       return step("settle", [&](detail::sqlite_parking& at) {
-        return detail::settle(at, options_.leave_behind, [&](std::vector<left_behind> const& all) {
+        return detail::settle(at, options_.leave_behind, is_ending, [&](std::vector<left_behind> const& all) {
           if (all != known) throw not_kept{all};
         });
       });
     } catch (error const& problem) {
-      if (problem.code() != boost::system::errc::io_error || parked()) throw;
-      // It was done, but for the last sync.
-      try {
-        step("settle", [](detail::sqlite_parking& at) { at.sync_all(); });
-      } catch (error const& again) {
-        op("settle").fail(errc::indeterminate, file_.native(), again.what());
-      }
+      // SQLite may have done it, but for the last sync: then it is to be done with, for nothing can be put back.
+      if (!is_ending || is_parked_after(problem)) throw;
       return known;
+    }
+  }
+  /// Whether a settle that failed at its end has changed nothing. False: it is done, and on the disk.
+  bool is_parked_after(error const& problem) const {
+    try {
+      if (parked()) return true;
+      step("settle", [](detail::sqlite_parking const& at) { at.sync_all(); });
+      return false;
+    } catch (error const& again) {
+      op("settle").fail(errc::indeterminate, file_.native(),
+                        std::string(problem.what()) + ", and then " + again.what());
     }
   }
 

@@ -170,9 +170,9 @@ inline sqlite_hung look_at_old(sqlite_parking const& at, sqlite_table_text const
   return hung;
 }
 
-/// `save(left)` as in `sqlite_carry_over::run`.
+/// `save(left)` as in `sqlite_carry_over::run`. `is_ending` is true where its last word, COMMIT, may have been heard.
 template <class Save>
-std::vector<left_behind> settle(sqlite_parking& at, bool may_leave, Save save) {
+std::vector<left_behind> settle(sqlite_parking& at, bool may_leave, bool& is_ending, Save save) {
   sqlite_names_stay const names{at.db(), at.op()};
   {
     sqlite_transaction all{at.db(), at.op().name, at.op().subject};
@@ -202,6 +202,7 @@ std::vector<left_behind> settle(sqlite_parking& at, bool may_leave, Save save) {
       at.execute("DROP TABLE " + detail::sql_name(at.parked_name()));
       carry_over.run(hung, wanted, may_leave, save);
       at.texts().forget_all_but({});
+      is_ending = true;
       all.commit();
       return carry_over.left();
     }
