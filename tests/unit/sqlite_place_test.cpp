@@ -51,6 +51,7 @@ BOOST_AUTO_TEST_CASE(while_it_is_parked_its_name_and_those_of_its_indexes_are_fr
   stash::replace_guard guard{store, "x", place()};
   BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name = 'x' OR type = 'index' AND tbl_name LIKE '%x'").empty());
   BOOST_TEST(text("SELECT id FROM _stash_parked_x") == "1,2");
+  BOOST_TEST(text("SELECT count(*) FROM sqlite_stat1 WHERE tbl = 'x'") == "0");
   BOOST_TEST(text("SELECT count(*) FROM _stash_parked WHERE place = 'X' AND type = 'index'") == "3");
   BOOST_TEST(text("SELECT sql FROM sqlite_schema WHERE name = 'alias'") ==
              "CREATE VIEW alias AS SELECT id, day FROM x");

@@ -31,8 +31,7 @@ namespace stash::inline v1 {
 /// For `sqlite_table`. New members go last.
 struct sqlite_table_options {
   std::chrono::milliseconds wait_for_file{10'000};  ///< for what others do in it, before SQLITE_BUSY
-  /// true: what cannot be carried over to the new table is removed, and its DDL is set aside with the guard's record.
-  bool leave_behind = false;
+  bool leave_behind = false;  ///< true: what cannot be carried over goes, and its DDL is set aside with the record
 };
 
 /// A place: a table of an SQLite file, for code that drops it and builds it anew, through whichever connection.
@@ -83,6 +82,7 @@ class sqlite_table {
 
   /// The file, absolute.
   boost::filesystem::path const& file() const noexcept { return file_; }
+  /// The table's name, as it was given.
   std::string const& name() const noexcept { return name_; }
   /// What a table is called while it is parked.
   std::string parked_name() const { return detail::sqlite_parking::parked_name_of(name_); }
@@ -101,6 +101,7 @@ class sqlite_table {
       return at.note_of(it->name, at.text_of(*it));
     });
   }
+  /// Of the parked table, with the texts in the file.
   std::optional<value_type> parked() const {
     return look("parked", [](detail::sqlite_parking const& at) -> std::optional<value_type> {
       auto const it = at.parked();
