@@ -30,7 +30,8 @@ BOOST_AUTO_TEST_CASE(where_the_job_fails_the_old_one_is_back) {
   execute(make_x);
   auto const before = schema();
   auto const statistics = query("SELECT tbl || idx || stat FROM sqlite_stat1 ORDER BY 1");
-  for (std::string const job : {"", "CREATE TABLE x (half)", rebuild_x, "CREATE VIEW x AS SELECT 1"}) {
+  for (std::string const job :
+       {"", "CREATE TABLE x (half)", rebuild_x, "CREATE VIEW x AS SELECT 1", "CREATE VIRTUAL TABLE x USING fts5 (a)"}) {
     BOOST_CHECK_THROW(replace([&] {
                         execute(job);
                         throw std::runtime_error("half-way");

@@ -60,6 +60,9 @@ struct sqlite_table_options {
 /// the application can make (a function or a collation of its own); a `CHECK` that says the table's name (SQLite's
 /// error). TEMP triggers and views of other connections go by the table's name, too.
 ///
+/// A job that turns SQLite's journal off, or its syncs, and dies may damage the file as a whole, and what is parked
+/// with it.
+///
 /// Each step is one transaction, with a connection of its own, so that none is inherited by a forked child; a fork
 /// waits for a step. It is on the disk when a step returns, whatever the journal mode, which stays as it is. The file
 /// must be there. Not thread safe.
