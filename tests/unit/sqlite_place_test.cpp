@@ -269,6 +269,37 @@ BOOST_AUTO_TEST_CASE(tables_of_every_kind_are_parked) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(temporary_triggers_of_others_go_by_the_name) {
+  execute("CREATE TABLE x (id); CREATE TABLE log (id)");
+  stash::detail::sqlite_connection const other{file};
+  auto const insert = [&](char const* id) { other.execute("INSERT INTO x VALUES ("s + id + ")", "test", {}); };
+  other.execute("CREATE TEMP TRIGGER t AFTER INSERT ON main.x BEGIN INSERT INTO log VALUES (new.id); END", "test", {});
+  for (bool const commits : {false, true}) {
+    stash::replace_guard guard{store, "x", place(), {.observer = stash::silent}};
+    execute("INSERT INTO _stash_parked_x VALUES (0)");
+    execute("CREATE TABLE x (id)");
+    insert("1");
+    if (commits) guard.commit();
+  }
+  insert("2");
+  BOOST_TEST(text("SELECT id FROM log") == "1,1,2");
+}
+
+BOOST_AUTO_TEST_CASE(the_job_may_have_attached_the_file) {
+  execute(make_x);
+  auto const before = schema();
+  stash::detail::sqlite_connection const job{(root / "jobs.sqlite").native()};
+  job.execute("ATTACH '" + file + "' AS shop", "test", {});
+  replace([&] {
+    job.execute(
+        "DROP TABLE IF EXISTS shop.x;"
+        "CREATE TABLE shop.x (id INTEGER PRIMARY KEY, day TEXT, n REAL DEFAULT 1 CHECK (n >= 0));"
+        "INSERT INTO shop.x (id, day) VALUES (1, 'c'); CREATE INDEX shop.by_day ON x (day DESC) WHERE id > 0",
+        "test", {});
+  });
+  BOOST_TEST(whole_as(*this, before) == "1");
+}
+
 BOOST_AUTO_TEST_CASE(what_cannot_be_parked_is_refused_before_anything_moved) {
   execute(
       "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE VIEW a_view AS SELECT id FROM t;"
