@@ -422,6 +422,9 @@ BOOST_AUTO_TEST_CASE(an_index_whose_name_is_taken_does_not_keep_the_rows_away) {
   BOOST_TEST(ids() == "1,2");
   BOOST_TEST(text("SELECT name || place FROM _stash_parked") == "by_dayx");
   BOOST_TEST(message_of([&] { place().discard(); }).find("index by_day") != std::string::npos);
+  place().park({});
+  BOOST_TEST(message_of([&] { place().put_back({}); }).find("index by_day") != std::string::npos);
+  BOOST_TEST(ids() == "1,2");
   // It is not forgotten by a guard that commits.
   replace([&] {
     execute("DROP TABLE beside; CREATE TABLE x (id INTEGER PRIMARY KEY, day, n); INSERT INTO x VALUES (1, 1, 1)");

@@ -82,11 +82,9 @@ inline void park(sqlite_parking& at) {
       if (at.remove_standing()) return all.commit();
     } else if (it) {
       at.require_parkable(*it);
-      // Somebody may have put it back by hand, as it was parked.
-      if (auto const before = at.texts().read(); before.is_known()) detail::make_whole(at, before);
       auto const text = at.text_of(*it);
       auto const others = detail::sqlite_others(at);
-      at.texts().add(text);
+      at.texts().add(text);  // beside those that somebody who put it back by hand has not made again
       detail::take_off(at, text);
       at.rename(it->name, at.parked_name());
       if (detail::sqlite_others(at) != others) at.refuse("this SQLite changes what others say when a table is renamed");
