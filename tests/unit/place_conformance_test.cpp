@@ -2,6 +2,7 @@
 // sees.
 #include <sys/mman.h>
 
+#include <stash/place/sqlite_table.hpp>
 #include <stash/testing/place_conformance.hpp>
 
 #include "conforming.hpp"
@@ -32,6 +33,33 @@ struct directories {
     return fs::exists(place()) ? std::optional(support::read(place() / "words")) : std::nullopt;
   }
   fs::path place() const { return at->root / "export"; }
+  std::shared_ptr<support::scratch> at;
+};
+
+struct sqlite_tables {
+  stash::sqlite_table fresh() {
+    at = std::make_shared<support::scratch>();
+    run("CREATE TABLE another (x)");  // so that there is a file
+    return again();
+  }
+  stash::sqlite_table again() { return stash::sqlite_table{file(), "export"}; }
+  void build(std::string const& words) {
+    run("CREATE TABLE export (words TEXT); CREATE INDEX by_words ON export (words); INSERT INTO export VALUES ('" +
+        words + "')");
+  }
+  std::optional<std::string> found() {
+    stash::detail::sqlite_connection const db{file().native()};
+    stash::detail::sqlite_statement there{db, "SELECT 1 FROM sqlite_schema WHERE name = 'export'", "test", ""};
+    if (!there.step()) return std::nullopt;
+    stash::detail::sqlite_statement row{db, "SELECT words FROM export INDEXED BY by_words WHERE words > ''", "test",
+                                        ""};
+    return row.step() ? row.text(0) : "no rows";
+  }
+  void run(std::string const& sql) {
+    stash::detail::sqlite_connection const db{file().native()};
+    db.execute(sql, "test", "");
+  }
+  fs::path file() const { return at->root / "shop.sqlite"; }
   std::shared_ptr<support::scratch> at;
 };
 
@@ -151,6 +179,7 @@ BOOST_AUTO_TEST_SUITE(place_conformance_suite)
 bool const registered = [] {
   auto& all = ut::framework::current_auto_test_suite();
   all.add(support::conforming_place<directories>("tree"));
+  all.add(support::conforming_place<sqlite_tables>("sqlite_table"));
   all.add(wrong_in_one_way());
   return true;
 }();

@@ -64,7 +64,7 @@ inline void write_text(boost::json::object& note, sqlite_table_text const& text)
   for (auto const& one : text.belongings) {
     (one.type == "index" ? indexes : triggers).push_back(boost::json::object{{"name", one.name}, {"sql", one.sql}});
   }
-  note["create"] = text.sql;
+  note["create"] = detail::renamed(text.sql, text.name);  // a rename writes the name between quotes, as this does
   note["indexes"] = std::move(indexes);
   note["triggers"] = std::move(triggers);
   note["analyzed"] = text.is_analyzed;
