@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(the_note_tells_of_all_that_hangs_on_it) {
   BOOST_TEST(note.at("file").as_string() == file);
   BOOST_TEST(note.at("table").as_string() == "x");
   BOOST_TEST(note.at("parked").as_string() == "_stash_parked_x");
-  BOOST_TEST(note.at("create").as_string().starts_with("CREATE TABLE x (id"));
+  BOOST_TEST(note.at("create").as_string().starts_with("CREATE TABLE \"x\" (id"));
   BOOST_TEST((note.at("columns").as_array()[2] == json::object{{"name", "n"}, {"type", "REAL"}}));
   BOOST_TEST(note.at("indexes").as_array().size() == 3U);
   BOOST_TEST(note.at("triggers").as_array().size() == 1U);
