@@ -27,8 +27,7 @@ on disk: {"owner":"Ada","description":null,"columns":[{"name":"price","unit":"EU
 {"name":"day","unit":null,"synonyms":[]}]}
 """,
     "directory": """\
-failed: april.csv: 503 Service Unavailable
-the listing is back: {"april.csv":[8,1775000000,384],"may.csv":[8,1777000000,288]}
+503 Service Unavailable; there is still: day 1
 """,
     "observer": """\
 WARNING stash: superseded "orders", age 0 s, at HERE/orders.superseded-NAME
@@ -63,6 +62,10 @@ committed orders
     "sql_table": """\
 failed: no such column: oops; the words are back
 loaded; records left: 0
+""",
+    "whole_schema": """\
+failed: no such column: oops; Ada bought a lamp
+rebuilt: Grace bought a clock; by_buyer is there
 """,
 }
 each_example = pytest.mark.parametrize("name", PRINTED)
