@@ -1,21 +1,16 @@
 #pragma once
 
 #include <libpq-fe.h>
-#include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <map>
-#include <mutex>
-#include <optional>
-#include <stash/detail/fork.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/lazy_session.hpp>
 #include <stash/detail/postgres/name.hpp>
-#include <stash/detail/postgres/reconnect.hpp>
-#include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/detail/record/file_names.hpp>
 #include <stash/detail/text/xxh64.hpp>
@@ -26,33 +21,13 @@
 
 namespace stash::inline v1::ckan::detail {
 
-/// The connection of a `postgres_datastore`: made by the first call that needs it, and anew where it broke. Not thread
-/// safe.
-class datastore_session {
+/// The connection of a `postgres_datastore`, and what it builds. Not thread safe.
+class datastore_session : public stash::detail::postgres_lazy_session {
  public:
   datastore_session(std::string info, std::string schema, std::chrono::milliseconds timeout)
-      : info_(std::move(info)), schema_(std::move(schema)), timeout_(timeout) {}
-  datastore_session(datastore_session const&) = delete;
-  datastore_session& operator=(datastore_session const&) = delete;
+      : postgres_lazy_session(std::move(info), timeout, "a reload"), schema_(std::move(schema)) {}
 
   std::string const& schema() const noexcept { return schema_; }
-  stash::detail::deadline end() const { return stash::detail::deadline_in(timeout_); }
-
-  stash::detail::postgres_connection& connected(stash::detail::operation const& op) {
-    if (db_ && db_->is_lost()) db_.reset();
-    if (db_) return *db_;
-    stash::detail::connect(db_, info_, std::exchange(was_connected_, true), op, end(), [&] {
-      auto const found =
-          run(*db_, "SELECT pg_is_in_recovery()::text, current_setting('fsync'), current_user::text", op);
-      role_ = found.text(0, 2);
-      if (found.text(0, 0) != "false") db_->fail("25006", "the server is a standby", op);
-      if (found.text(0, 1) != "off") return;
-      throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
-                  std::string(op.name), std::string(op.subject),
-                  "the server has fsync off: a reload would not survive a power cut"};
-    });
-    return *db_;
-  }
 
   stash::detail::postgres_result run(stash::detail::postgres_connection& db, std::string const& sql,
                                      stash::detail::operation const& op) const {
@@ -93,10 +68,9 @@ class datastore_session {
   /// The schema for tables that this role builds to take the place of those of `schema()`.
   std::string beside() const {
     constexpr std::size_t longest = 63;  // bytes: PostgreSQL would cut it there
-    std::string name = "stash_beside_" + schema_ + "_" + role_;
+    std::string name = "stash_beside_" + schema_ + "_" + role();
     return name.size() <= longest ? name : "stash_beside_" + stash::detail::hex16(stash::detail::xxh64::hash(name));
   }
-  std::string const& role() const noexcept { return role_; }
 
   struct build {
     std::string oid, live;  ///< of the table; what `postgres_rows_meanwhile` has noted of the live one
@@ -118,29 +92,11 @@ class datastore_session {
   }
 
  private:
-  std::string const info_, schema_;
-  std::chrono::milliseconds const timeout_;
-  std::optional<stash::detail::postgres_connection> db_;
+  std::string const schema_;
   std::map<std::string, build, std::less<>> built_;
-  std::string role_;
-  bool was_connected_ = false;
-  std::mutex for_hook_;
-  stash::detail::at_fork hook_{for_hook_, [] {},
-                               [this] {
-                                 if (db_) db_->abandon();
-                                 db_.reset();
-                               }};
 };
 
-/// Commits wait for the disk.
-class datastore_transaction : public stash::detail::postgres_transaction {
- public:
-  datastore_transaction(datastore_session const& d, stash::detail::postgres_connection& db,
-                        stash::detail::operation const& op)
-      : postgres_transaction(db, op, [&d] { return d.end(); }) {
-    d.run(db, "SELECT set_config('synchronous_commit', 'on', true)", op);
-  }
-};
+using datastore_transaction = stash::detail::postgres_durable_transaction;
 /// For which `describe` waits.
 class change : public datastore_transaction {
  public:
