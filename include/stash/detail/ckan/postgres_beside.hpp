@@ -11,8 +11,11 @@
 #include <stash/detail/ckan/postgres_session.hpp>
 #include <stash/detail/ckan/postgres_words.hpp>
 #include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/failure_kinds.hpp>
+#include <stash/detail/postgres/in_the_way.hpp>
+#include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/table_swap.hpp>
 #include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
@@ -81,8 +84,8 @@ class postgres_beside {
   static constexpr std::chrono::milliseconds pause{200};
 
   std::vector<left_behind> swap_complete(swap_options const& options) {
-    stash::detail::postgres_table_swap swap{
-        db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
+    auto const reader = belongings();
+    auto swap = swap_with(reader);
     auto const end = std::chrono::steady_clock::now() + options.patience;
     for (int prepared = 0, wanted = 1;;) {
       try {
@@ -95,7 +98,8 @@ class postgres_beside {
         continue;
       } catch (error const& problem) {
         if (!stash::detail::may_be_tried_again(problem)) throw;
-        std::string const who = who_is_in_the_way();
+        std::string const who =
+            stash::detail::who_is_in_the_way(db_, session_.schema(), session_.beside(), id_, op_, session_.end());
         if (options.waiting) options.waiting(who);
         if (std::chrono::steady_clock::now() >= end) {
           throw error{errc::busy, std::string(op_.name), id_, "others have locks in the way: " + who};
@@ -123,7 +127,7 @@ class postgres_beside {
   }
 
   std::optional<std::string> oid(std::string const& schema) const {
-    return stash::detail::postgres_table_swap::oid_of(db_, schema, id_, op_, session_.end());
+    return stash::detail::oid_of(db_, schema, id_, op_, session_.end());
   }
   std::string lock_id() const { return session_.lock_id(id_, "build"); }
   bool has_lock() const {
@@ -215,9 +219,8 @@ class postgres_beside {
   }
 
   void require_hope() const {
-    stash::detail::postgres_table_swap const swap{
-        db_, session_.schema(), session_.beside(), id_, op_, [this] { return session_.end(); }};
-    auto const found = swap.hopeless();
+    auto const reader = belongings();
+    auto const found = swap_with(reader).hopeless();
     if (found.empty()) return;
     detail::refuse(op_, "no new table can take the place of this one: " + found[0].what +
                             " depends on it, and cannot be"
@@ -254,19 +257,12 @@ class postgres_beside {
     return true;
   }
 
-  std::string who_is_in_the_way() const {
-    auto const found = session_.run(
-        db_,
-        "SELECT 'pid ' || a.pid || coalesce(', ' || nullif(a.application_name, ''), '') || coalesce(', query of ' ||"
-        " to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') FROM pg_locks l JOIN"
-        " pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_stat_activity a"
-        " ON a.pid = l.pid WHERE l.granted AND l.locktype = 'relation' AND n.nspname IN ($1::text, $3::text) AND "
-        "c.relname = "
-        "$2::text"
-        " AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname ="
-        " current_database()) ORDER BY a.query_start LIMIT 1",
-        {session_.schema(), id_, session_.beside()}, op_);
-    return found.rows() > 0 ? found.text(0, 0) : "nobody any more, or on what depends on the table";
+  stash::detail::postgres_belongings_reader belongings() const {
+    return {db_, stash::detail::postgres_built_by::us, op_, session_.end()};
+  }
+  stash::detail::postgres_table_swap swap_with(stash::detail::postgres_belongings_reader const& reader) const {
+    return {db_, reader, stash::detail::postgres_built_by::us, session_.schema(), session_.beside(),
+            id_, op_,    [this] { return session_.end(); }};
   }
 
   datastore_session& session_;

@@ -49,7 +49,7 @@ class postgres_rights {
                       name + " AUTHORIZATION " + db_.identifier(session_.role()) +
                       ", or use keep::words, which drops the table first"};
     }
-    if (found.rows() == 0) revoke_from_others(name);
+    if (found.rows() == 0) stash::detail::revoke_from_others(db_, session_.beside(), op_, session_.end());
   }
   /// Subscribers would be sent rows of a table that they do not have, and stop.
   void refuse_to_publish() const {
@@ -116,18 +116,6 @@ class postgres_rights {
   }
 
  private:
-  /// What default privileges gave.
-  void revoke_from_others(std::string const& name) const {
-    auto const others =
-        session_.run(db_,
-                     "SELECT string_agg(DISTINCT 'REVOKE ALL ON SCHEMA ' || $2::text || ' FROM ' || CASE"
-                     " grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, '; ')"
-                     " FROM pg_namespace n, aclexplode(n.nspacl) WHERE nspname = $1::text AND grantee <>"
-                     " nspowner AND grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)",
-                     {session_.beside(), name}, op_);
-    if (!others.is_null(0, 0)) session_.run_all(db_, others.text(0, 0), op_);
-  }
-
   datastore_session const& session_;
   stash::detail::postgres_connection& db_;
   stash::detail::operation op_;

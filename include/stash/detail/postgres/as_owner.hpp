@@ -26,6 +26,17 @@ inline void admit(postgres_connection& db, std::string const& schema, std::strin
   all.commit();
 }
 
+/// Takes from all others what default privileges gave them on a schema of this role.
+inline void revoke_from_others(postgres_connection& db, std::string const& schema, operation const& op,
+                               deadline until) {
+  auto const others = db.run(
+      "SELECT string_agg(DISTINCT format('REVOKE ALL ON SCHEMA %I FROM ', nspname) || CASE grantee WHEN 0 THEN 'PUBLIC'"
+      " ELSE quote_ident(pg_get_userbyid(grantee)) END, '; ') FROM pg_namespace n, aclexplode(n.nspacl) WHERE nspname ="
+      " $1::text AND grantee <> nspowner AND grantee <> (SELECT oid FROM pg_roles WHERE rolname = current_user)",
+      {schema}, op, until);
+  if (!others.is_null(0, 0)) db.execute(others.text(0, 0), op, until);
+}
+
 /// Statements that run `statements` with the rights of the owner of the table `oid`, who wrote what is in them, by a
 /// function in `schema`: in such a one nobody can take other rights, and what is deferred runs in it, too.
 inline std::string as_owner(postgres_connection& db, std::string const& schema, std::string const& oid,

@@ -28,8 +28,12 @@ struct postgres_belonging {
 
   std::string what() const { return name.empty() ? kind : kind + ' ' + name; }
   bool is_same(postgres_belonging const& other) const { return kind == other.kind && name == other.name; }
+  /// Of something that differs by its name only.
+  bool is_rename() const {
+    return (kind == "primary key" || kind == "sequence") && make && make->find(" RENAME ") != make->npos;
+  }
   friend bool operator==(postgres_belonging const& a, postgres_belonging const& b) {
-    return a.is_same(b) && a.make == b.make;
+    return a.is_same(b) && (a.make == b.make || (a.is_rename() && b.is_rename()));
   }
 };
 using postgres_belongings = std::vector<postgres_belonging>;
@@ -46,15 +50,15 @@ inline postgres_belongings missing(postgres_belongings const& wanted, postgres_b
 /// in a transaction. Not thread safe.
 class postgres_belongings_reader {
  public:
-  postgres_belongings_reader(postgres_connection& db, operation const& op, deadline until) : db_(db), op_(op) {
+  postgres_belongings_reader(postgres_connection& db, postgres_built_by by, operation const& op, deadline until)
+      : db_(db), by_(by) {
     std::string own = postgres_belongings_sql;
-    constexpr std::string_view mark = "@publication@";
-    own.replace(own.find(mark), mark.size(), ::PQserverVersion(db.get()) < 150000 ? "''" : postgres_publication_sql);
+    detail::fill_in(own, by, ::PQserverVersion(db.get()));
     db_.execute(
         "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL;"
         " PREPARE stash_belongings (text, text, text, text) AS " +
             own + "; PREPARE stash_dependents (text) AS " + postgres_dependents_sql,
-        op_, until);
+        op, until);
   }
   postgres_belongings_reader(postgres_belongings_reader const&) = delete;
   postgres_belongings_reader& operator=(postgres_belongings_reader const&) = delete;
@@ -62,21 +66,26 @@ class postgres_belongings_reader {
   /// What belongs to the table `oid`, in the order in which it can be made, as statements for the table `for_table`,
   /// which is called `name` in `schema` (both as SQL).
   postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& name,
-                          std::string const& schema, deadline until) const {
+                          std::string const& schema, operation const& op, deadline until) const {
     auto const found = db_.run("EXECUTE stash_belongings (" + db_.literal(oid) + ", " + db_.literal(name) + ", " +
                                    db_.literal(schema) + ", " + db_.literal(for_table) + ')',
-                               {}, op_, until);
+                               {}, op, until);
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
-      result.push_back(
-          {std::stoi(found.text(i, 0)), found.text(i, 1), found.text(i, 2), text(found, i, 3), text(found, i, 4)});
+      postgres_belonging one{std::stoi(found.text(i, 0)), found.text(i, 1), found.text(i, 2), text(found, i, 3),
+                             text(found, i, 4)};
+      if (by_ == postgres_built_by::others) {
+        if (detail::is_for_create_to_say(one.kind)) continue;
+        if (one.kind != "grant") one.unmake.reset();  // default privileges may have given more than the old one had
+      }
+      result.push_back(std::move(one));
     }
     return result;
   }
 
   /// What others have that depends on the table `oid`.
-  postgres_belongings dependents(std::string const& oid, deadline until) const {
-    auto const found = db_.run("EXECUTE stash_dependents (" + db_.literal(oid) + ')', {}, op_, until);
+  postgres_belongings dependents(std::string const& oid, operation const& op, deadline until) const {
+    auto const found = db_.run("EXECUTE stash_dependents (" + db_.literal(oid) + ')', {}, op, until);
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
       result.push_back({0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4),
@@ -91,7 +100,7 @@ class postgres_belongings_reader {
   }
 
   postgres_connection& db_;
-  operation op_;
+  postgres_built_by by_;
 };
 
 }  // namespace stash::inline v1::detail

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <string>
+#include <string_view>
+
 // What hangs on a table, as SQL. The search path is pg_catalog: so all names come with their schema.
 namespace stash::inline v1::detail {
 
 /// What belongs to the table $1 (an oid). The statements are for a table that is called $2, in the schema $3 (both as
-/// SQL); what concerns a column alone is listed only where the table $4 (an oid) has it. Words (the comments of the
-/// table and its columns) are not listed.
+/// SQL); what concerns a column alone is listed only where the table $4 (an oid) has it. What stands between @ depends
+/// on who has made the new table, see below.
 inline constexpr char postgres_belongings_sql[] = R"sql(
 WITH t AS (
   SELECT c.*, to_jsonb(c) AS j, n.nspname, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
@@ -21,7 +24,7 @@ WITH t AS (
   WHERE a.attrelid = $1::text::oid AND a.attnum > 0 AND NOT a.attisdropped AND (b.attname IS NOT NULL
     OR a.attgenerated <> '' OR a.attidentity <> '')
 ), seq AS (
-  SELECT s.*, n.nspname, d.refobjid AS of_table, a.attname FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND
+  SELECT s.*, n.nspname, d.refobjid AS of_table, d.deptype, a.attname, (@replaced@) AS is_replaced FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND
     s.relkind = 'S'
   JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum =
     d.refobjsubid
@@ -42,8 +45,8 @@ WITH t AS (
   UNION ALL SELECT 'TABLE ' || $2, t.relowner, format(' (%I)', a.attname), e.* FROM t JOIN pg_attribute a
     ON a.attrelid = t.oid AND NOT a.attisdropped, aclexplode(a.attacl) e
   UNION ALL SELECT format('SEQUENCE %s.%I', $3, s.relname), s.relowner, NULL, e.* FROM seq s,
-    aclexplode(coalesce(s.relacl, acldefault('s', s.relowner))) e WHERE s.of_table = $1::text::oid AND s.attname =
-      '_id'
+    aclexplode(coalesce(s.relacl, acldefault('s', s.relowner))) e WHERE s.of_table = $1::text::oid AND s.is_replaced
+    AND EXISTS (SELECT FROM seq b WHERE b.of_table = $4::text::oid AND b.is_replaced AND b.attname = s.attname)
 ), commented AS (
   SELECT 'pg_constraint'::regclass AS class, k.oid, format('CONSTRAINT %I ON %s', k.conname, $2) AS object
     FROM pg_constraint k WHERE k.conrelid = $1::text::oid
@@ -56,8 +59,9 @@ WITH t AS (
     WHERE polrelid = $1::text::oid
   UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid, format('STATISTICS %I.%I', n.nspname, s.stxname)
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = $1::text::oid
-  UNION ALL SELECT 'pg_class'::regclass, oid, format('SEQUENCE %s.%I', $3, relname) FROM seq
-    WHERE of_table = $1::text::oid AND attname = '_id'
+  UNION ALL SELECT 'pg_class'::regclass, oid, format('SEQUENCE %s.%I', $3, relname) FROM seq s
+    WHERE of_table = $1::text::oid AND is_replaced
+    AND EXISTS (SELECT FROM seq b WHERE b.of_table = $4::text::oid AND b.is_replaced AND b.attname = s.attname)
 )
 -- within a step unsorted: so grants stay in the order in which the server lists them
 SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() OVER () AS place FROM (
@@ -94,7 +98,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
         AND pg_get_constraintdef(b.oid) = pg_get_constraintdef(k.oid)),
       format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, conname, pg_get_constraintdef(oid))) END,
     CASE contype WHEN 'p' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', $2, conname) END
-    FROM pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')
+    FROM pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')@constraints@
   UNION ALL SELECT 3, 'index', relname, CASE WHEN starts_with(pg_get_indexdef(indexrelid), begins || ' ')
     THEN on_target || substr(pg_get_indexdef(indexrelid), length(begins) + 1) END, NULL FROM ix WHERE constraint_oid
       IS NULL
@@ -122,14 +126,14 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     pg_get_userbyid(relowner)), NULL FROM t
   UNION ALL SELECT 1, 'sequence', s.relname, format('ALTER SEQUENCE %s.%I RENAME TO %I', $3, b.relname, s.relname),
     NULL
-    FROM seq s JOIN seq b ON b.of_table = $4::text::oid AND b.attname = '_id'
-    WHERE s.of_table = $1::text::oid AND s.attname = '_id'
+    FROM seq s JOIN seq b ON b.of_table = $4::text::oid AND b.is_replaced AND b.attname = s.attname
+    WHERE s.of_table = $1::text::oid AND s.is_replaced
   UNION ALL SELECT 12, 'sequence option', s.relname,
     format('ALTER SEQUENCE %s.%I AS %s INCREMENT BY %s MINVALUE %s MAXVALUE %s'
     ' START WITH %s CACHE %s %sCYCLE', $3, s.relname, format_type(p.seqtypid, NULL), p.seqincrement, p.seqmin,
       p.seqmax, p.seqstart,
     p.seqcache, CASE WHEN p.seqcycle THEN '' ELSE 'NO ' END), NULL FROM seq s JOIN pg_sequence p ON p.seqrelid = s.oid
-    WHERE s.of_table = $1::text::oid AND s.attname = '_id'
+    WHERE s.of_table = $1::text::oid AND s.is_replaced@options@
   UNION ALL SELECT CASE WHEN grantor = owner THEN 12 ELSE 13 END, 'grant', on_what || coalesce(part, '') || ' ' ||
     privilege_type || ' ' || g,
     CASE WHEN grantor <> owner THEN format('SET LOCAL ROLE %I; ', pg_get_userbyid(grantor)) ELSE '' END ||
@@ -141,7 +145,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
       g) AS x
   UNION ALL SELECT 13, 'sequence', s.relname, format('ALTER SEQUENCE %I.%I OWNED BY %s.%I', s.nspname, s.relname, $2,
     attname),
-    NULL FROM seq s JOIN col USING (attname) WHERE s.of_table = $1::text::oid AND attname <> '_id' AND attidentity =
+    NULL FROM seq s JOIN col USING (attname) WHERE s.of_table = $1::text::oid AND NOT s.is_replaced AND attidentity =
       ''
   UNION ALL SELECT 13, 'parent', i.inhparent::regclass::text, NULL, NULL FROM pg_inherits i WHERE i.inhrelid = $1::text::oid
   UNION ALL SELECT 14, 'default', attname, format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', $2, attname,
@@ -172,15 +176,11 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     ' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) ||
       ')'), NULL
     FROM pg_policy WHERE polrelid = $1::text::oid
-  UNION ALL SELECT 16, 'row security', '',
-    format('ALTER TABLE %1$s %2$s ROW LEVEL SECURITY; ALTER TABLE %1$s %3$s ROW LEVEL SECURITY',
-    $2, CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END, CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE
-      'NO FORCE' END),
-    NULL FROM t
+  @security@
   UNION ALL SELECT 16, 'replica identity', '', format('ALTER TABLE %s REPLICA IDENTITY %s', $2, CASE relreplident
     WHEN 'n' THEN 'NOTHING' WHEN 'f' THEN 'FULL' WHEN 'i' THEN (SELECT format('USING INDEX %I', relname) FROM ix
       WHERE indisreplident)
-    ELSE 'DEFAULT' END), NULL FROM t
+    ELSE 'DEFAULT' END), NULL FROM t@identity@
   UNION ALL SELECT 16, 'cluster', relname, format('ALTER TABLE %s CLUSTER ON %I', $2, relname), NULL FROM ix WHERE
     indisclustered
   UNION ALL SELECT 17, 'publication', p.pubname, format('ALTER PUBLICATION %I ADD TABLE ONLY %s%s', p.pubname, $2,
@@ -204,6 +204,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
   UNION ALL SELECT 20, 'comment', object, format('COMMENT ON %s IS %L', object, description), NULL
     FROM commented JOIN pg_description d ON d.classoid = class AND d.objoid = commented.oid AND d.objsubid = 0
+  @words@
 ) AS found) AS numbered ORDER BY step, place
 )sql";
 
@@ -212,5 +213,68 @@ inline constexpr char postgres_publication_sql[] =
     R"sql(coalesce(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
       WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) || ')', '') ||
       coalesce(' WHERE ' || pg_get_expr(r.prqual, r.prrelid), ''))sql";
+
+/// Who has made the table that takes another's place.
+enum class postgres_built_by {
+  us,     ///< a datastore, as it makes them all: of what is its own only the sequence of `_id` is not for the old one
+          ///< to say, and its words somebody else writes
+  others  ///< anybody's CREATE TABLE, which wins over the old one where both say something
+};
+
+struct postgres_text {
+  char const *mark, *us, *others;
+};
+inline constexpr postgres_text postgres_texts[] = {
+    // The sequence d.objid of the column a goes with the old table: the new one has its own, or needs none.
+    {"@replaced@", "a.attname = '_id'",
+     R"sql(d.deptype = 'i' OR EXISTS (SELECT FROM pg_attrdef f JOIN pg_depend g ON g.classid = 'pg_attrdef'::regclass
+    AND g.objid = f.oid AND g.refclassid = 'pg_class'::regclass AND g.refobjid = d.objid
+    WHERE f.adrelid = d.refobjid AND f.adnum = d.refobjsubid))sql"},
+    // Of a serial column that is of the same type; an identity's are what CREATE says.
+    {"@options@", "", R"sql( AND s.deptype = 'a' AND EXISTS (SELECT FROM seq b JOIN pg_sequence q ON q.seqrelid = b.oid
+    WHERE b.of_table = $4::text::oid AND b.is_replaced AND b.attname = s.attname AND b.deptype = 'a' AND q.seqtypid =
+    p.seqtypid))sql"},
+    {"@constraints@", "", R"sql( AND contype <> 'n' AND NOT EXISTS (SELECT FROM pg_constraint b
+    WHERE b.conrelid = $4::text::oid AND pg_get_constraintdef(b.oid) <> pg_get_constraintdef(k.oid)
+    AND (b.conname = k.conname OR b.contype = 'p' AND k.contype = 'p')))sql"},
+    {"@security@", R"sql(UNION ALL SELECT 16, 'row security', '',
+    format('ALTER TABLE %1$s %2$s ROW LEVEL SECURITY; ALTER TABLE %1$s %3$s ROW LEVEL SECURITY',
+    $2, CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END, CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE
+      'NO FORCE' END),
+    NULL FROM t)sql",
+     // What protects is carried over, and never taken away.
+     R"sql(UNION ALL SELECT 16, 'row security', '', format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $2), NULL
+    FROM t WHERE relrowsecurity
+  UNION ALL SELECT 16, 'row security', 'of the owner', format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', $2), NULL
+    FROM t WHERE relforcerowsecurity)sql"},
+    {"@identity@", "", " WHERE relreplident <> 'd'"},
+    {"@words@", "",
+     R"sql(UNION ALL SELECT 20, 'comment', object, format('COMMENT ON %s IS %L', object, description), NULL
+    FROM (SELECT d.*, a.attname, CASE WHEN d.objsubid = 0 THEN 'TABLE ' || $2 ELSE format('COLUMN %s.%I', $2, a.attname) END
+      AS object FROM pg_description d LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
+      AND d.objsubid > 0 WHERE d.classoid = 'pg_class'::regclass AND d.objoid = $1::text::oid) d
+    WHERE $1 = $4 OR NOT EXISTS (SELECT FROM pg_description e LEFT JOIN pg_attribute a ON a.attrelid = e.objoid
+      AND a.attnum = e.objsubid AND e.objsubid > 0 WHERE e.classoid = 'pg_class'::regclass AND e.objoid = $4::text::oid
+      AND a.attname IS NOT DISTINCT FROM d.attname))sql"},
+};
+
+/// Puts what they stand for in the place of the marks.
+inline void fill_in(std::string& sql, postgres_built_by by, int server_version) {
+  auto const put = [&](std::string_view mark, char const* text) {
+    for (auto at = sql.find(mark); at != sql.npos; at = sql.find(mark, at)) sql.replace(at, mark.size(), text);
+  };
+  for (auto const& one : postgres_texts) put(one.mark, by == postgres_built_by::us ? one.us : one.others);
+  put("@publication@", server_version < 150000 ? "''" : postgres_publication_sql);
+}
+
+/// What the new table's own CREATE says for itself, and nothing of the old one's changes.
+inline bool is_for_create_to_say(std::string_view kind) {
+  for (std::string_view const one :
+       {"persistence", "access method", "collation", "generated column", "identity column", "column type",
+        "default of _id that is no sequence of its own", "type of the table", "default", "not null"}) {
+    if (kind == one) return true;
+  }
+  return false;
+}
 
 }  // namespace stash::inline v1::detail

@@ -10,6 +10,7 @@
 #include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/failure_kinds.hpp>
+#include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
@@ -21,41 +22,33 @@
 
 namespace stash::inline v1::detail {
 
-/// Puts a table in the place of another, with all that hangs on that one. Whether it is all there is seen by listing it
-/// anew at the end: what could not be carried over is found missing, and not lost. What depends on the table in a way
-/// that the lists do not know keeps the old one from being dropped.
+/// Puts a table in the place of another, with all that hangs on that one, where the new one does not say otherwise.
+/// Whether it is all there is seen by listing it anew at the end: what could not be carried over is found missing, and
+/// not lost. What depends on the table in a way that the lists do not know keeps the old one from being dropped.
 ///
 /// The new table has the same name in another schema: so all that is its own (indexes, a sequence) can have the name
 /// that it will have. `until` is asked for each statement's end. Not thread safe.
 class postgres_table_swap {
  public:
-  /// `live` and `built` are the schemas.
-  postgres_table_swap(postgres_connection& db, std::string live, std::string built, std::string name,
-                      operation const& op, std::function<deadline()> until)
+  /// `live` and `built` are the schemas. `reader` is one for who has made the new table: `by`.
+  postgres_table_swap(postgres_connection& db, postgres_belongings_reader const& reader, postgres_built_by by,
+                      std::string live, std::string built, std::string name, operation const& op,
+                      std::function<deadline()> until)
       : db_(db),
+        reader_(reader),
+        by_(by),
         live_(std::move(live)),
         built_(std::move(built)),
         name_(std::move(name)),
         op_(op),
-        until_(std::move(until)),
-        reader_(db, op, until_()) {}
-
-  /// The oid of what has this name, a table or not; nullopt: nothing.
-  static std::optional<std::string> oid_of(postgres_connection& db, std::string const& schema, std::string const& name,
-                                           operation const& op, deadline until) {
-    auto const found = db.run(
-        "SELECT c.oid::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1::text AND c.relname = $2::text",
-        {schema, name}, op, until);
-    return found.rows() > 0 ? std::optional(found.text(0, 0)) : std::nullopt;
-  }
+        until_(std::move(until)) {}
 
   /// What hangs on the live table that no new one could have, and that could not be left behind. Changes nothing.
   std::vector<left_behind> hopeless() const {
     std::vector<left_behind> result;
     auto const old = oid(live_), fresh = oid(built_);
     if (!old || !fresh) return result;
-    auto all = reader_.dependents(*old, until_());
+    auto all = dependents_of(*old);
     auto own_things = detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_));
     std::move(own_things.begin(), own_things.end(), std::back_inserter(all));
     for (auto const& one : all) {
@@ -68,17 +61,24 @@ class postgres_table_swap {
   /// table gets its owner first: what is in an index or a column runs as that. What cannot be made there, `run` will
   /// find missing. Throws 55P03 where another has a lock in the way; then it may be called again.
   void prepare() {
-    unprepared_.clear();
     auto const old = oid(live_), fresh = oid(built_);
     if (!fresh) refuse("what was built is gone");
-    if (old) {
-      for (auto const& one : detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_))) {
-        if (one.kind == "owner") detail::admit(db_, built_, one.name, op_, until_);
-        if (one.step < first_step_of_swap) make_before(one, *fresh);
-      }
-    }
+    unprepared_.clear();
+    if (old) prepare(*old, *fresh, built_, waits_for_autovacuum);
     db_.execute("ANALYZE " + sql(built_, name_), op_, forever());
   }
+  /// The same, but for the planner's statistics, for two tables wherever they are: the new one is in `schema`.
+  /// `set_timeout` says how long a lock is waited for.
+  void prepare(std::string const& old, std::string const& fresh, std::string const& schema,
+               std::string const& set_timeout) {
+    unprepared_.clear();
+    for (auto const& one : detail::missing(own(old, fresh, schema), own(fresh, fresh, schema))) {
+      if (one.kind == "owner" && by_ == postgres_built_by::us) detail::admit(db_, schema, one.name, op_, until_);
+      if (one.step < first_step_of_swap) make_before(one, fresh, schema, set_timeout);
+    }
+  }
+  /// `run` makes all, also what takes long.
+  void prepare_nothing() { makes_all_ = true; }
 
   /// In a transaction that has locked the live table, if there is one. Carries over what hangs on it, destroys it, puts
   /// the new one in its place. `lost` are things of the live table that the new one does not have, whatever is done.
@@ -99,12 +99,12 @@ class postgres_table_swap {
     if (!fresh) refuse("what was built is gone");
     auto const wanted = own(*old, *fresh, live_);
     auto const rights = rights_on(*old);
-    auto const dependents = reader_.dependents(*old, until_());
+    auto const dependents = dependents_of(*old);
     for (auto const& one : dependents) {
       if (one.comes_off_first) attempt(one, one.unmake);
     }
-    std::string const aside = move_aside(*old);
-    put_in_place(*fresh);
+    std::string const aside = detail::rename_aside(db_, live_, *old, by_, op_, until_());
+    detail::move_table(db_, *fresh, live_, op_, until_());
     if (!carry_over(wanted, *fresh, is_first)) return false;
     for (bool const first : {false, true}) {  // materialized views see the others as they are now
       for (auto const& one : dependents) {
@@ -118,6 +118,22 @@ class postgres_table_swap {
     write();
     verify(wanted, dependents, *fresh);
     return true;
+  }
+
+  /// As `run`, where there is no new table.
+  template <class Save>
+  void drop_only(bool may_leave, Save save) {
+    failed_.clear();
+    lost_.clear();
+    auto const old = oid(live_);
+    if (!old) refuse("what is to be dropped is gone");
+    auto const dependents = dependents_of(*old);
+    for (auto const& one : dependents) {
+      if (one.comes_off_first) execute(*one.unmake);
+      failed_.push_back({one, "nothing was built in the table's place"});
+    }
+    if (!failed_.empty()) leave_behind_all(may_leave, dependents, save);
+    drop(sql(live_, name_));
   }
 
   /// What was left behind.
@@ -142,30 +158,36 @@ class postgres_table_swap {
     throw error{errc::mismatch, std::string(op_.name), std::string(op_.subject), std::move(why)};
   }
   std::string sql(std::string const& schema, std::string const& name) const {
-    return db_.identifier(schema) + '.' + db_.identifier(name);
+    return detail::qualified(db_, schema, name);
   }
-  std::optional<std::string> oid(std::string const& schema) const { return oid_of(db_, schema, name_, op_, until_()); }
+  std::optional<std::string> oid(std::string const& schema) const {
+    return detail::oid_of(db_, schema, name_, op_, until_());
+  }
+  postgres_belongings dependents_of(std::string const& oid) const { return reader_.dependents(oid, op_, until_()); }
   /// As statements for the table of this name in `schema`.
   postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& schema) const {
-    return reader_.own(oid, for_table, sql(schema, name_), db_.identifier(schema), until_());
+    return reader_.own(oid, for_table, sql(schema, name_), db_.identifier(schema), op_, until_());
   }
   /// For what may take hours, in which the server says nothing; that it is gone, the connection notices.
   static deadline forever() { return detail::deadline_in(std::chrono::hours(24)); }
 
   void execute(std::string const& statements) const { db_.execute(statements, op_, forever()); }
 
-  void make_before(postgres_belonging const& one, std::string const& fresh) {
+  void make_before(postgres_belonging const& one, std::string const& fresh, std::string const& schema,
+                   std::string const& set_timeout) {
     if (!one.make) return unprepared_.push_back({one, no_way});
-    bool const is_owners = one.kind == "check constraint" || one.kind == "generated column";
     try {
-      // In the transaction that several statements are.
-      execute(std::string(waits_for_autovacuum) + "; " +
-              (is_owners ? detail::as_owner(db_, built_, fresh, *one.make, op_, until_()) : *one.make));
+      execute(set_timeout + "; " + as_who_may(one, fresh, schema));  // in the transaction that several statements are
     } catch (error const& problem) {
       if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
-      if (one.kind == "primary key") throw;  // a table without one is none of a datastore's
+      if (one.kind == "primary key" && by_ == postgres_built_by::us) throw;  // no table of a datastore's is without
       unprepared_.push_back({one, problem.detail()});
     }
+  }
+  /// The statements that make it; where they run what the table's owner wrote, with his rights.
+  std::string as_who_may(postgres_belonging const& one, std::string const& fresh, std::string const& schema) const {
+    bool const is_owners = one.kind == "check constraint" || one.kind == "generated column";
+    return is_owners ? detail::as_owner(db_, schema, fresh, *one.make, op_, until_()) : *one.make;
   }
 
   /// Whether it was done; else all but that is as before, and it is among the failed.
@@ -205,37 +227,6 @@ class postgres_table_swap {
     return std::any_of(failed_.begin(), failed_.end(), [&](auto const& f) { return f.what.is_same(one); });
   }
 
-  /// Gives the old table and what is its own other names. Returns its name as SQL.
-  std::string move_aside(std::string const& old) const {
-    auto const found = db_.run(
-        "SELECT string_agg(format('ALTER %s %I.%I RENAME TO %I', kind, nspname, name, 'stash: replaced ' || its.oid), "
-        "'; ' ORDER BY kind, name)"
-        " FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' ELSE 'TABLE' "
-        "END"
-        " AS kind, relnamespace AS schema, relname AS name, c.oid FROM pg_class c WHERE c.oid = $1::text::oid OR c.oid "
-        "IN"
-        " (SELECT indexrelid FROM pg_index WHERE indrelid = $1::text::oid) OR c.relkind = 'S' AND c.oid IN (SELECT "
-        "objid"
-        " FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid WHERE refobjid = "
-        "$1::text::oid"
-        " AND classid = 'pg_class'::regclass AND (deptype = 'i' OR deptype = 'a' AND attname = '_id'))"
-        " UNION ALL SELECT 'STATISTICS', stxnamespace, stxname, oid FROM pg_statistic_ext WHERE stxrelid = "
-        "$1::text::oid)"
-        " AS its JOIN pg_namespace n ON n.oid = its.schema",
-        {old}, op_, until_());
-    db_.execute(found.text(0, 0), op_, until_());
-    return sql(live_, "stash: replaced " + old);
-  }
-
-  /// On the way under another name: its array type, "_name", may meet a table here.
-  void put_in_place(std::string const& fresh) const {
-    std::string const on_the_way = "stash: new " + fresh;
-    db_.execute("ALTER TABLE " + sql(built_, name_) + " RENAME TO " + db_.identifier(on_the_way) + "; ALTER TABLE " +
-                    sql(built_, on_the_way) + " SET SCHEMA " + db_.identifier(live_) + "; ALTER TABLE " +
-                    sql(live_, on_the_way) + " RENAME TO " + db_.identifier(name_),
-                op_, until_());
-  }
-
   /// Makes the new table's own things equal to `wanted`; in rounds, for grants depend on the owner, and an index may
   /// give another its name. What is still not there is among the failed. false: as `run`.
   bool carry_over(postgres_belongings const& wanted, std::string const& fresh, bool is_first) {
@@ -251,6 +242,8 @@ class postgres_table_swap {
       for (auto const& one : left) {
         if (one.step >= first_step_of_swap) {
           is_changed |= attempt(one, one.make);
+        } else if (makes_all_) {
+          is_changed |= attempt(one, one.make ? std::optional(as_who_may(one, fresh, live_)) : std::nullopt);
         } else if (auto const known = why_unprepared(one)) {
           failed_.push_back({one, *known});
         } else {
@@ -281,7 +274,7 @@ class postgres_table_swap {
   void verify(postgres_belongings const& wanted, postgres_belongings const& dependents,
               std::string const& fresh) const {
     for (auto const& [all, now] :
-         {std::pair(wanted, own(fresh, fresh, live_)), std::pair(dependents, reader_.dependents(fresh, until_()))}) {
+         {std::pair(wanted, own(fresh, fresh, live_)), std::pair(dependents, dependents_of(fresh))}) {
       for (auto const& one : detail::missing(all, now)) {
         if (!has_failed(one)) refuse(one.what() + " is not on the new table as it was on the old one");
       }
@@ -289,10 +282,12 @@ class postgres_table_swap {
   }
 
   postgres_connection& db_;
+  postgres_belongings_reader const& reader_;
+  postgres_built_by by_;
+  bool makes_all_ = false;
   std::string live_, built_, name_;
   operation op_;
   std::function<deadline()> until_;
-  postgres_belongings_reader reader_;
   std::vector<failure> unprepared_, failed_;
   std::vector<left_behind> lost_;
 };
