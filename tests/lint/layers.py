@@ -12,7 +12,8 @@ LAYERS = [
     "detail/",
     # What a storage of one's own needs, and what the storages are told.
     "storage/posix_file_ops.hpp storage/default_directory.hpp storage/key_locks.hpp storage/sqlstate.hpp"
-    " storage/journal_options.hpp storage/sqlite_options.hpp storage/postgres_options.hpp",
+    " storage/journal_options.hpp storage/sqlite_options.hpp storage/postgres_options.hpp"
+    " place/postgres_table_options.hpp",
     "detail/record/",
     "detail/files/ detail/storage/",
     "detail/journal/ detail/sqlite/ detail/postgres/",

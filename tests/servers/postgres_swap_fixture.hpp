@@ -32,7 +32,11 @@ using row = std::array<std::optional<std::string_view>, 3>;
 /// All that the server has, as its own pg_dump writes it, but for rows.
 inline std::string dump() {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> const out{
-      ::popen(("pg_dump --schema-only --exclude-schema='stash_beside_*' '" + server() + "'").c_str(), "r"), ::pclose};
+      ::popen(("pg_dump --schema-only --exclude-schema='stash_beside_*' --exclude-schema='stash_parked_*' '" +
+               server() + "'")
+                  .c_str(),
+              "r"),
+      ::pclose};
   std::string text;
   char line[4096];
   while (std::fgets(line, sizeof line, out.get()) != nullptr) {

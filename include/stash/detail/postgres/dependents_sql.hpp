@@ -110,4 +110,19 @@ UNION ALL SELECT 'object', pg_describe_object(classid, objid, objsubid), 'false'
 ORDER BY 1, 2
 )sql";
 
+/// What depends on the table $1 (an oid) and belongs to a role whose rights we do not have.
+inline constexpr char postgres_owners_sql[] = R"sql(
+SELECT pg_describe_object(o.classid, o.objid, 0) FROM (
+  SELECT 'pg_class'::regclass AS classid, c.oid AS objid, c.relowner AS owner
+  FROM pg_depend d LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+  LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+  LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+  LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+  JOIN pg_class c ON c.oid = coalesce(w.ev_class, p.polrelid, k.conrelid, f.adrelid)
+  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::text::oid
+  UNION ALL SELECT d.classid, p.oid, p.proowner FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND
+    p.oid = d.objid WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::text::oid
+) o WHERE NOT pg_has_role(o.owner, 'USAGE') LIMIT 1
+)sql";
+
 }  // namespace stash::inline v1::detail

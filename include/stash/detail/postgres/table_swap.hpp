@@ -1,12 +1,12 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <iterator>
 #include <optional>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/as_owner.hpp>
+#include <stash/detail/postgres/attempts.hpp>
 #include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/failure_kinds.hpp>
@@ -41,7 +41,8 @@ class postgres_table_swap {
         built_(std::move(built)),
         name_(std::move(name)),
         op_(op),
-        until_(std::move(until)) {}
+        until_(std::move(until)),
+        attempts_(db, op) {}
 
   /// What hangs on the live table that no new one could have, and that could not be left behind. Changes nothing.
   std::vector<left_behind> hopeless() const {
@@ -52,7 +53,7 @@ class postgres_table_swap {
     auto own_things = detail::missing(own(*old, *fresh, built_), own(*fresh, *fresh, built_));
     std::move(own_things.begin(), own_things.end(), std::back_inserter(all));
     for (auto const& one : all) {
-      if (!one.make && !one.unmake) result.push_back({one.what(), no_way, {}});
+      if (!one.make && !one.unmake) result.push_back({one.what(), postgres_attempts::no_way, {}});
     }
     return result;
   }
@@ -65,7 +66,7 @@ class postgres_table_swap {
     if (!fresh) refuse("what was built is gone");
     unprepared_.clear();
     if (old) prepare(*old, *fresh, built_, waits_for_autovacuum);
-    db_.execute("ANALYZE " + sql(built_, name_), op_, forever());
+    db_.execute("ANALYZE " + sql(built_, name_), op_, postgres_attempts::forever());
   }
   /// The same, but for the planner's statistics, for two tables wherever they are: the new one is in `schema`.
   /// `set_timeout` says how long a lock is waited for.
@@ -90,7 +91,7 @@ class postgres_table_swap {
   /// all is as it was.
   template <class Save, class Write>
   bool run(bool may_leave, std::vector<left_behind> lost, Save save, Write write) {
-    failed_.clear();
+    attempts_.reset();
     lost_ = std::move(lost);
     bool const is_first = !oid(live_);
     // Where there is no table, an empty one stands in for it: so the new one gets what a table here has by default.
@@ -101,17 +102,19 @@ class postgres_table_swap {
     auto const rights = rights_on(*old);
     auto const dependents = dependents_of(*old);
     for (auto const& one : dependents) {
-      if (one.comes_off_first) attempt(one, one.unmake);
+      if (one.comes_off_first) attempts_.attempt(one, one.unmake);
     }
     std::string const aside = detail::rename_aside(db_, live_, *old, by_, op_, until_());
     detail::move_table(db_, *fresh, live_, op_, until_());
     if (!carry_over(wanted, *fresh, is_first)) return false;
     for (bool const first : {false, true}) {  // materialized views see the others as they are now
+      std::vector<postgres_attempts::making> together;
       for (auto const& one : dependents) {
-        if (one.comes_off_first == first && !has_failed(one)) attempt(one, one.make);
+        if (one.comes_off_first == first && !attempts_.has_failed(one)) together.push_back({&one, one.make});
       }
+      make(together);
     }
-    if (!failed_.empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
+    if (!attempts_.failed().empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
     // Who grants or revokes takes no lock of the table.
     if (rights_on(*old) != rights) return false;
     drop(aside);
@@ -123,36 +126,29 @@ class postgres_table_swap {
   /// As `run`, where there is no new table.
   template <class Save>
   void drop_only(bool may_leave, Save save) {
-    failed_.clear();
+    attempts_.reset();
     lost_.clear();
     auto const old = oid(live_);
     if (!old) refuse("what is to be dropped is gone");
     auto const dependents = dependents_of(*old);
     for (auto const& one : dependents) {
       if (one.comes_off_first) execute(*one.unmake);
-      failed_.push_back({one, "nothing was built in the table's place"});
+      attempts_.add(one, "nothing was built in the table's place");
     }
-    if (!failed_.empty()) leave_behind_all(may_leave, dependents, save);
+    if (!attempts_.failed().empty()) leave_behind_all(may_leave, dependents, save);
     drop(sql(live_, name_));
   }
 
   /// What was left behind.
   std::vector<left_behind> left() const {
     std::vector<left_behind> result = lost_;
-    for (auto const& [one, why] : failed_) {
-      result.push_back({one.what(), why, one.ddl ? *one.ddl : one.make.value_or("")});
-    }
+    auto failed = attempts_.left();
+    std::move(failed.begin(), failed.end(), std::back_inserter(result));
     return result;
   }
 
  private:
   static constexpr int first_step_of_swap = 10, most_rounds = 4;
-  static constexpr char no_way[] = "there is no statement that would make it anew";
-
-  struct failure {
-    postgres_belonging what;
-    std::string why;
-  };
 
   [[noreturn]] void refuse(std::string why) const {
     throw error{errc::mismatch, std::string(op_.name), std::string(op_.subject), std::move(why)};
@@ -168,20 +164,17 @@ class postgres_table_swap {
   postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& schema) const {
     return reader_.own(oid, for_table, sql(schema, name_), db_.identifier(schema), op_, until_());
   }
-  /// For what may take hours, in which the server says nothing; that it is gone, the connection notices.
-  static deadline forever() { return detail::deadline_in(std::chrono::hours(24)); }
-
-  void execute(std::string const& statements) const { db_.execute(statements, op_, forever()); }
+  void execute(std::string const& statements) const { attempts_.execute(statements); }
 
   void make_before(postgres_belonging const& one, std::string const& fresh, std::string const& schema,
                    std::string const& set_timeout) {
-    if (!one.make) return unprepared_.push_back({one, no_way});
+    if (!one.make) return unprepared_.push_back({one, postgres_attempts::no_way});
     try {
       execute(set_timeout + "; " + as_who_may(one, fresh, schema));  // in the transaction that several statements are
     } catch (error const& problem) {
-      if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
+      auto why = postgres_attempts::reason(db_, problem);
       if (one.kind == "primary key" && by_ == postgres_built_by::us) throw;  // no table of a datastore's is without
-      unprepared_.push_back({one, problem.detail()});
+      unprepared_.push_back({one, std::move(why)});
     }
   }
   /// The statements that make it; where they run what the table's owner wrote, with his rights.
@@ -190,21 +183,9 @@ class postgres_table_swap {
     return is_owners ? detail::as_owner(db_, schema, fresh, *one.make, op_, until_()) : *one.make;
   }
 
-  /// Whether it was done; else all but that is as before, and it is among the failed.
-  bool attempt(postgres_belonging const& one, std::optional<std::string> const& statements) {
-    if (!statements) {
-      failed_.push_back({one, no_way});
-      return false;
-    }
-    try {
-      execute("SAVEPOINT stash; " + *statements + "; RELEASE stash");
-      return true;
-    } catch (error const& problem) {
-      if (db_.is_lost() || detail::may_be_tried_again(problem) || !detail::is_about_the_statement(problem)) throw;
-      failed_.push_back({one, problem.detail()});
-    }
-    execute("ROLLBACK TO stash; RELEASE stash");
-    return false;
+  void make(std::vector<postgres_attempts::making> const& all) {
+    if (makes_all_) return static_cast<void>(attempts_.attempt(all));
+    for (auto const& one : all) attempts_.attempt(*one.what, one.statements);
   }
   /// GRANTs on the table and its columns.
   std::string rights_on(std::string const& oid) const {
@@ -223,33 +204,32 @@ class postgres_table_swap {
       refuse("what hangs on the table could not be carried over: " + problem.detail());
     }
   }
-  bool has_failed(postgres_belonging const& one) const {
-    return std::any_of(failed_.begin(), failed_.end(), [&](auto const& f) { return f.what.is_same(one); });
-  }
 
   /// Makes the new table's own things equal to `wanted`; in rounds, for grants depend on the owner, and an index may
   /// give another its name. What is still not there is among the failed. false: as `run`.
   bool carry_over(postgres_belongings const& wanted, std::string const& fresh, bool is_first) {
-    auto const before = failed_;
+    auto const before = attempts_.failed();
     for (int round = 0;; ++round) {
       auto const there = own(fresh, fresh, live_);
       auto const left = detail::missing(wanted, there);
-      failed_ = before;
+      attempts_.reset(before);
       bool is_changed = false;
       for (auto const& one : detail::missing(there, wanted)) {
-        if (one.unmake && (!is_first || one.kind == "grant")) is_changed |= attempt(one, one.unmake);
+        if (one.unmake && (!is_first || one.kind == "grant")) is_changed |= attempts_.attempt(one, one.unmake);
       }
+      std::vector<postgres_attempts::making> together;
       for (auto const& one : left) {
-        if (one.step >= first_step_of_swap) {
-          is_changed |= attempt(one, one.make);
-        } else if (makes_all_) {
-          is_changed |= attempt(one, one.make ? std::optional(as_who_may(one, fresh, live_)) : std::nullopt);
+        if (makes_all_ && one.kind != "owner") {  // as whom the rest is made
+          together.push_back({&one, one.make ? std::optional(as_who_may(one, fresh, live_)) : std::nullopt});
+        } else if (makes_all_ || one.step >= first_step_of_swap) {
+          is_changed |= attempts_.attempt(one, one.make);
         } else if (auto const known = why_unprepared(one)) {
-          failed_.push_back({one, *known});
+          attempts_.add(one, *known);
         } else {
           return false;
         }
       }
+      if (!together.empty()) is_changed |= attempts_.attempt(together);
       if (!is_changed || round == most_rounds) return true;
     }
   }
@@ -265,7 +245,7 @@ class postgres_table_swap {
     if (!may_leave) refuse("could not be carried over, and leave_behind was not said: " + detail::list_of(all));
     save(all);
     for (auto const& one : dependents) {
-      if (!has_failed(one) || one.comes_off_first) continue;
+      if (!attempts_.has_failed(one) || one.comes_off_first) continue;
       if (!one.unmake) refuse("can neither be carried over nor be left behind: " + one.what());
       execute(*one.unmake);
     }
@@ -276,7 +256,7 @@ class postgres_table_swap {
     for (auto const& [all, now] :
          {std::pair(wanted, own(fresh, fresh, live_)), std::pair(dependents, dependents_of(fresh))}) {
       for (auto const& one : detail::missing(all, now)) {
-        if (!has_failed(one)) refuse(one.what() + " is not on the new table as it was on the old one");
+        if (!attempts_.has_failed(one)) refuse(one.what() + " is not on the new table as it was on the old one");
       }
     }
   }
@@ -288,7 +268,8 @@ class postgres_table_swap {
   std::string live_, built_, name_;
   operation op_;
   std::function<deadline()> until_;
-  std::vector<failure> unprepared_, failed_;
+  postgres_attempts attempts_;
+  std::vector<postgres_attempts::failure> unprepared_;
   std::vector<left_behind> lost_;
 };
 

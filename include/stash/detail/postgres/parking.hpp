@@ -1,0 +1,296 @@
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <functional>
+#include <optional>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/as_owner.hpp>
+#include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/dependents_sql.hpp>
+#include <stash/detail/postgres/doomed.hpp>
+#include <stash/detail/postgres/place_session.hpp>
+#include <stash/detail/postgres/table_moves.hpp>
+#include <stash/detail/postgres/table_note.hpp>
+#include <stash/detail/postgres/table_swap.hpp>
+#include <stash/error.hpp>
+#include <stash/place/left_behind.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// The steps of a `postgres_table`. Each is one transaction, and looks what is there first.
+class postgres_parking {
+ public:
+  postgres_parking(postgres_place_session& session, std::string_view what) : session_(session), op_(session.op(what)) {}
+
+  std::optional<boost::json::object> live() {
+    std::optional<boost::json::object> note;
+    session_.run(op_, [&](postgres_connection& db, postgres_patience const&) {
+      note.reset();
+      auto const [here, there] = look(db);
+      if (!here || there) return;
+      require_table(*here);
+      note = postgres_table_note{session_, db, op_}.of(here->oid, session_.schema());
+    });
+    return note;
+  }
+  std::optional<boost::json::object> parked() {
+    std::optional<boost::json::object> note;
+    session_.run(op_, [&](postgres_connection& db, postgres_patience const&) {
+      note.reset();
+      auto const there = look(db).there;
+      if (there) note = postgres_table_note{session_, db, op_}.of(there->oid, session_.parked());
+    });
+    return note;
+  }
+
+  void park() {
+    session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
+      static_cast<void>(session_.reader(db, op_));  // a rollback would undo a setting that it makes
+      postgres_step step{session_, db, patience, op_};
+      auto const [here, there] = look(db);
+      if (there) {
+        if (here) doom_half_built(db, *here);
+      } else if (here) {
+        require_table(*here);
+        make_room(db, here->owner);
+        lock(db, {nullptr, &*here}, patience);
+        require_rights(db, here->oid);
+        execute(db, moves(db, here->oid));
+      }
+      confirm(db);
+      step.commit();
+    });
+  }
+
+  void put_back(boost::json::object const& note) {
+    session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
+      postgres_step step{session_, db, patience, op_};
+      auto const [here, there] = look(db);
+      if (there) {
+        lock(db, {&*there, nullptr}, patience);
+        if (here) doom_half_built(db, *here);
+        detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
+      } else if (!here) {
+        postgres_table_note{session_, db, op_}.make(note);
+      }
+      confirm(db);
+      step.commit();
+    });
+  }
+
+  std::vector<left_behind> settle(boost::json::object const& note,
+                                  std::function<void(boost::json::object const&)> const& keep) {
+    std::vector<left_behind> left;  // also of a try whose answer was lost
+    int tries = 0;
+    bool is_prepared = false;
+    for (bool is_done = false; !is_done;) {
+      session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
+        postgres_table_swap swap{db,
+                                 session_.reader(db, op_),
+                                 postgres_built_by::others,
+                                 session_.schema(),
+                                 session_.built(),
+                                 session_.name(),
+                                 op_,
+                                 [this] { return session_.end(); }};
+        prepare(db, swap, patience, is_prepared);
+        is_done = try_settle(db, swap, patience, left, [&](auto const& all) { keep(with(note, all)); });
+        is_prepared = true;
+      });
+      if (!is_done && ++tries == 5) refuse("what hangs on the table changes all the time");
+    }
+    return left;
+  }
+
+ private:
+  struct relation {
+    std::string oid, kind, owner;
+    std::string why;  ///< it cannot be parked; empty: it can
+    bool is_small = false;
+  };
+
+  [[noreturn]] void refuse(std::string why) const {
+    throw error{errc::mismatch, std::string(op_.name), std::string(op_.subject), std::move(why)};
+  }
+  void execute(postgres_connection& db, std::string const& sql) const { db.execute(sql, op_, session_.end()); }
+
+  struct both {
+    std::optional<relation> here, there;  ///< at the place; parked
+  };
+  both look(postgres_connection& db) const {
+    auto const found = db.run(
+        "SELECT c.oid::text, relkind::text, pg_get_userbyid(relowner)::text, CASE WHEN relkind <> 'r' THEN"
+        " CASE relkind WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'"
+        " WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END"
+        " WHEN relispartition THEN 'a partition of another table' WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid "
+        "="
+        " 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') THEN 'a table of an extension' ELSE '' END,"
+        " (relkind = 'r' AND pg_relation_size(c.oid) < 1000000)::text, (nspname = $1::text)::text"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ($1::text, $2::text) AND "
+        "relname ="
+        " $3::text",
+        {session_.schema(), session_.parked(), session_.name()}, op_, session_.end());
+    both result;
+    for (int i = 0; i < found.rows(); ++i) {
+      (found.text(i, 5) == "true" ? result.here : result.there) = {found.text(i, 0), found.text(i, 1), found.text(i, 2),
+                                                                   found.text(i, 3), found.text(i, 4) == "true"};
+    }
+    return result;
+  }
+  void require_table(relation const& one) const {
+    if (one.why.empty()) return;
+    refuse("only an ordinary table can be parked, and settled: there is " + one.why);
+  }
+  /// What is parked and what stands there, or one of them; and sees that they are still the ones that were looked at.
+  void lock(postgres_connection& db, std::pair<relation const*, relation const*> const& which,
+            postgres_patience const& patience) const {
+    std::string all;
+    for (auto const& [one, schema] :
+         {std::pair(which.first, session_.parked()), std::pair(which.second, session_.schema())}) {
+      if (one == nullptr) continue;
+      all += "LOCK TABLE " + detail::qualified(db, schema, session_.name()) + " IN ACCESS EXCLUSIVE MODE; ";
+    }
+    execute(db, all + patience.set_short_timeout());
+    auto const [here, there] = look(db);
+    bool const is_same = (which.first == nullptr || (there && there->oid == which.first->oid)) &&
+                         (which.second == nullptr || (here && here->oid == which.second->oid));
+    if (!is_same) refuse("another table has taken its name just now");
+  }
+  void doom_half_built(postgres_connection& db, relation const& one) const {
+    if (std::string_view("rpfvm").find(one.kind) == std::string_view::npos) {
+      refuse("something that is no table has its name: " + one.why);
+    }
+    detail::doom(session_, db, one.oid, op_);
+  }
+
+  void make_room(postgres_connection& db, std::string const& owner) const {
+    auto const ready = db.run(
+        "SELECT (count(*) = 2 AND bool_and(nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND"
+        " (nspname <> $1::text OR has_schema_privilege($3::text, oid, 'USAGE'))))::text FROM pg_namespace WHERE "
+        "nspname IN"
+        " ($1::text, $2::text)",
+        {session_.parked(), session_.built(), owner}, op_, session_.end());
+    if (ready.text(0, 0) == "true") return;
+    make_schema(db, session_.parked(),
+                "stash: tables of schema " + session_.schema() +
+                    " that are being replaced; ALTER TABLE ... SET SCHEMA puts one back");
+    make_schema(
+        db, session_.built(),
+        "stash: tables that take the place of others in schema " + session_.schema() + "; empty but in between");
+    // Foreign keys are checked with the rights of the table's owner.
+    auto const may = db.run("SELECT has_schema_privilege($1::text, $2::text, 'USAGE')::text",
+                            {owner, session_.parked()}, op_, session_.end());
+    if (may.text(0, 0) == "true") return;
+    execute(db, "GRANT USAGE ON SCHEMA " + db.identifier(session_.parked()) + " TO " + db.identifier(owner));
+  }
+  /// Whoever owns it could drop what is in it: so it must be somebody who may do so anyway.
+  void make_schema(postgres_connection& db, std::string const& schema, std::string const& remark) const {
+    auto const owner_of_schema = [&] {
+      return db.run(
+          "SELECT pg_get_userbyid(p.nspowner)::text, (rolsuper OR p.nspowner = n.nspowner OR p.nspowner = datdba OR"
+          " pg_has_role(p.nspowner, 'USAGE'))::text FROM pg_namespace p JOIN pg_roles r ON r.oid = p.nspowner JOIN"
+          " pg_database ON datname = current_database() LEFT JOIN pg_namespace n ON n.nspname = $2::text WHERE "
+          "p.nspname"
+          " = $1::text",
+          {schema, session_.schema()}, op_, session_.end());
+    };
+    std::string const name = db.identifier(schema);
+    auto found = owner_of_schema();
+    if (found.rows() == 0) {
+      db.run(lock_for_rights, {schema}, op_, session_.end());
+      found = owner_of_schema();
+    }
+    if (found.rows() == 0) {
+      execute(db, "CREATE SCHEMA " + name + "; COMMENT ON SCHEMA " + name + " IS " + db.literal(remark));
+      detail::revoke_from_others(db, schema, op_, session_.end());
+    } else if (found.text(0, 1) != "true") {
+      db.fail("42501", "schema " + name + ", in which the table would be parked, is role " + found.text(0, 0) + "'s",
+              op_);
+    }
+  }
+
+  /// That what depends on it could be carried over; so that it is not found out when the new table stands.
+  void require_rights(postgres_connection& db, std::string const& oid) const {
+    auto const found = db.run(postgres_owners_sql, {oid}, op_, session_.end());
+    if (found.rows() > 0) db.fail("42501", "must be owner of " + found.text(0, 0), op_);
+    for (auto const& one : session_.reader(db, op_).dependents(oid, op_, session_.end())) {
+      if (one.make || one.unmake) continue;
+      refuse("no new table could take the place of this one: " + one.what() +
+             " depends on it, and cannot be made anew");
+    }
+  }
+
+  std::string moves(postgres_connection& db, std::string const& oid) const {
+    auto const found = db.run(
+        "SELECT format('ALTER TABLE %I.%I SET SCHEMA %I', $2::text, $3::text, $4::text) || coalesce((SELECT"
+        " string_agg(format('; ALTER STATISTICS %I.%I SET SCHEMA %I', $2::text, stxname, $4::text), '' ORDER BY "
+        "stxname)"
+        " FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = stxnamespace WHERE stxrelid = $1::text::oid AND "
+        "nspname ="
+        " $2::text), '')",
+        {oid, session_.schema(), session_.name(), session_.parked()}, op_, session_.end());
+    return found.text(0, 0);
+  }
+
+  /// Something to be flushed, and with it all that was committed before, by whomever: by the job too, or by a step
+  /// whose answer was lost.
+  void confirm(postgres_connection& db) const {
+    db.run("SELECT pg_logical_emit_message(true, 'stash', '')::text", {}, op_, session_.end());
+  }
+
+  static boost::json::object with(boost::json::object note, std::vector<left_behind> const& all) {
+    boost::json::array list;
+    for (auto const& one : all) {
+      list.push_back(boost::json::object{{"what", one.what}, {"why", one.why}, {"ddl", one.ddl}});
+    }
+    note["left_behind"] = std::move(list);
+    return note;
+  }
+
+  /// Where much is to be done, it is done before anybody is locked out.
+  void prepare(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience,
+               bool again) const {
+    auto const [here, there] = look(db);
+    if (!here || !there) return;
+    require_table(*here);
+    if (here->is_small && !again) return swap.prepare_nothing();
+    swap.prepare(there->oid, here->oid, session_.schema(), patience.set_timeout());
+  }
+
+  template <class Save>
+  bool try_settle(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience,
+                  std::vector<left_behind>& left, Save save) const {
+    postgres_step step{session_, db, patience, op_};
+    auto const [here, there] = look(db);
+    bool is_done = true;
+    if (there) {
+      if (here) require_table(*here);
+      lock(db, {&*there, here ? &*here : nullptr}, patience);
+      if (here) {
+        make_room(db, there->owner);  // somebody may have tidied up
+        detail::move_table(db, here->oid, session_.built(), op_, session_.end());
+      }
+      detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
+      if (here) {
+        is_done = swap.run(session_.options().leave_behind, {}, save, [] {});
+        if (!is_done) return false;
+      } else {
+        swap.drop_only(session_.options().leave_behind, save);
+      }
+      left = swap.left();
+    }
+    confirm(db);
+    step.commit();
+    return is_done;
+  }
+
+  postgres_place_session& session_;
+  operation op_;
+};
+
+}  // namespace stash::inline v1::detail
