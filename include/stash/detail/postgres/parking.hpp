@@ -137,8 +137,9 @@ class postgres_parking {
         {session_.schema(), session_.parked(), session_.name()}, op_, session_.end());
     both result;
     for (int i = 0; i < found.rows(); ++i) {
-      (found.text(i, 5) == "true" ? result.here : result.there) = {found.text(i, 0), found.text(i, 1), found.text(i, 2),
-                                                                   found.text(i, 3), found.text(i, 4) == "true"};
+      relation one{found.text(i, 0), found.text(i, 1), found.text(i, 2), found.text(i, 3), found.text(i, 4) == "true"};
+      bool const is_here = found.text(i, 5) == "true";
+      (is_here ? result.here : result.there).emplace(std::move(one));
     }
     return result;
   }
