@@ -36,6 +36,13 @@ struct fixture : postgres_swap_test::fixture {
                   " double_amount numeric GENERATED ALWAYS AS (amount * 2) STORED") {
     jobs("CREATE TABLE " + table() + " (_id serial PRIMARY KEY, _full_text tsvector, " + columns + ')');
   }
+  /// In a process that has no `jobs`.
+  void jobs_table(client& mine, std::string const& id) const {
+    mine("CREATE TABLE " + table() +
+         " (_id serial PRIMARY KEY, _full_text tsvector, id text NOT NULL, amount numeric, day date DEFAULT"
+         " '2026-01-01', double_amount numeric GENERATED ALWAYS AS (amount * 2) STORED)");
+    mine("INSERT INTO " + table() + " (id) VALUES ('" + id + "')");
+  }
   void copy(std::string const& rows = "('c', 3, '2026-11-24'), ('d', 4, '2026-11-25')") {
     jobs("INSERT INTO " + table() + " (id, amount, day) VALUES " + rows);
   }
