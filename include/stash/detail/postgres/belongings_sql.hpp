@@ -205,7 +205,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
   UNION ALL SELECT 20, 'comment', object, format('COMMENT ON %s IS %L', object, description), NULL
     FROM commented JOIN pg_description d ON d.classoid = class AND d.objoid = commented.oid AND d.objsubid = 0
   @words@
-) AS found) AS numbered ORDER BY step, place
+) AS found) AS numbered ORDER BY numbered.step, place
 )sql";
 
 /// For "@publication@": since PostgreSQL 15 a table may be in a publication with some of its columns and rows.
