@@ -77,6 +77,7 @@ class postgres_table {
 
   /// Throws `errc::mismatch` where something stands there that cannot be parked.
   std::optional<value_type> live() const { return step("live").live(); }
+  /// Of what is parked, as `live()` would tell it at its place.
   std::optional<value_type> parked() const { return step("parked").parked(); }
 
   /// Throws 42501 where a right is missing, of these that `settle` needs too; `errc::mismatch` where something depends
