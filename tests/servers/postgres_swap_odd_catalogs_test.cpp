@@ -664,13 +664,13 @@ BOOST_AUTO_TEST_CASE(a_swap_of_nothing_is_refused) {
   stash::detail::operation const op{"swap", "none"};
   stash::detail::postgres_connection db{server(), {"connect", "test"}, stash::detail::deadline_in(30s)};
   constexpr auto by = stash::detail::postgres_built_by::us;
-  stash::detail::postgres_belongings_reader const reader{db, by, op, stash::detail::deadline_in(30s)};
+  stash::detail::postgres_belongings_reader const listing{db, by, op, stash::detail::deadline_in(30s)};
   auto const until = [] { return stash::detail::deadline_in(30s); };
-  stash::detail::postgres_table_swap swap{db, reader, by, name, "pg_temp", "none", op, until};
+  stash::detail::postgres_table_swap swap{db, listing, by, name, "pg_temp", "none", op, until};
   BOOST_TEST(swap.hopeless().empty());
   make();
   BOOST_TEST(
-      (stash::detail::postgres_table_swap{db, reader, by, name, "pg_temp", "orders", op, until}.hopeless().empty()));
+      (stash::detail::postgres_table_swap{db, listing, by, name, "pg_temp", "orders", op, until}.hopeless().empty()));
   BOOST_TEST(code_of([&] { swap.prepare(); }) == errc::mismatch);
   db.begin(op, stash::detail::deadline_in(30s));
   BOOST_TEST(code_of([&] {
