@@ -86,7 +86,8 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_libpq_fails_the_old_one_or_the_new_one_is
                                                        : !is_there(parked()) && ids() == "x" && ids("alias") == "x";
                  });
   BOOST_TEST(all.tried > 100U);
-  support::figure("every call fails", "each call of libpq by the steps of a PostgreSQL place", all.tried, all.bad);
+  support::figure("every call fails", "each call of libpq by the steps of a PostgreSQL place",
+                  all.tried / static_cast<std::size_t>(support::stride()), all.bad);
 }
 
 BOOST_AUTO_TEST_CASE(killed_at_any_call_of_libpq_a_guard_leaves_the_old_one_to_be_put_back) {
