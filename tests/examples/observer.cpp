@@ -24,8 +24,11 @@ level level_of(stash::event_kind kind) {
     case saved:
     case committed:
     case released:
+    case parked:
+    case settled:
       return level::debug;
-    case restored:  // the job failed, and the words are back
+    case restored:  // the job failed, and the words, or the thing, are back
+    case put_back:
       return level::info;
     case adopted:     // an earlier run did not come to its end
     case superseded:  // two people, or two jobs, said different things
@@ -34,6 +37,7 @@ level level_of(stash::event_kind kind) {
     case restore_failed:
     case clear_failed:
     case corrupt:
+    case left_behind:
       return level::error;
   }
   return level::error;

@@ -1,6 +1,7 @@
 // Drops all tables of an SQLite file and builds them anew, as a script does it: each table is parked by a guard of its
-// own, one in the other. If the script fails, all stand as they stood, with rows, indexes and views. g++ -std=c++20
-// -Iinclude tests/examples/whole_schema.cpp -lboost_json -lboost_filesystem -lsqlite3 -o job && ./job at
+// own, one in the other. If the script fails, all stand as they stood, with rows, indexes and views.
+//
+// g++ -std=c++20 -Iinclude tests/examples/whole_schema.cpp -lboost_json -lboost_filesystem -lsqlite3 -o job && ./job at
 #include <sqlite3.h>
 
 #include <boost/filesystem.hpp>
