@@ -23,9 +23,10 @@ namespace stash::inline v1 {
 /// by itself, through any other connection, between a `replace_guard`'s constructor and its `commit()`. Link with
 /// libpq.
 ///
-///     stash::replace_guard guard{store, "orders", stash::postgres_table{"postgresql://db/shop", {"public",
-///     "orders"}}}; run_the_job();   // as it was guard.commit();  // the new table has the views, grants, indexes, ...
-///     of the old one, which is dropped
+///     stash::postgres_table orders{"postgresql://db/shop", {"public", "orders"}};
+///     stash::replace_guard guard{store, "orders", std::move(orders)};
+///     run_the_job();   // as it was
+///     guard.commit();  // the new table has the views, grants, indexes, ... of the old one, which is dropped
 ///
 /// What is parked stands in the schema `stash_parked_<schema>` (with a hash for the schema's name where that would have
 /// over 63 bytes) under the table's own name, and `ALTER TABLE stash_parked_public.orders SET SCHEMA public` puts it

@@ -36,6 +36,12 @@ WITH t AS (
       ', ' ORDER BY i) || ')' FROM unnest(c.reloptions) WITH ORDINALITY AS u (x, i)) AS options,
     format('; ALTER %s %I.%I OWNER TO %I', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, n.nspname,
       c.relname, pg_get_userbyid(c.relowner)) ||
+    -- what default privileges give to one that is made anew
+    CASE WHEN EXISTS (SELECT FROM pg_default_acl WHERE defaclobjtype = 'r') THEN format('; DO %L', format('DECLARE x text;'
+      ' BEGIN FOR x IN SELECT DISTINCT CASE grantee WHEN 0 THEN ''PUBLIC'' ELSE quote_ident(pg_get_userbyid(grantee)) END'
+      ' FROM pg_class, aclexplode(relacl) WHERE oid = %1$L::regclass AND grantee <> relowner LOOP'
+      ' EXECUTE format(''REVOKE ALL ON %%s FROM %%s'', %1$L::regclass, x); END LOOP; END',
+      format('%I.%I', n.nspname, c.relname))) ELSE '' END ||
     coalesce((SELECT string_agg(format('; GRANT %s ON %I.%I TO %s%s', privilege_type, n.nspname, c.relname, CASE grantee
       WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, CASE WHEN is_grantable THEN ' WITH GRANT OPTION'
       ELSE '' END), '' ORDER BY grantor <> c.relowner, grantee, privilege_type) FROM aclexplode(c.relacl)), '') ||
@@ -92,6 +98,7 @@ WITH t AS (
     CASE WHEN NOT o.by_type THEN pg_get_functiondef(o.objid) || needs END, 'DROP ROUTINE ' || o.objid::regprocedure,
     pg_get_functiondef(o.objid) || needs || format('; ALTER ROUTINE %s OWNER TO %I', o.objid::regprocedure,
       pg_get_userbyid(p.proowner)) ||
+    CASE WHEN p.proacl IS NULL THEN '' ELSE format('; REVOKE ALL ON ROUTINE %s FROM PUBLIC', o.objid::regprocedure) END ||
     coalesce((SELECT string_agg(format('; GRANT EXECUTE ON ROUTINE %s TO %s', o.objid::regprocedure, CASE grantee WHEN 0
       THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END), '' ORDER BY grantee) FROM aclexplode(p.proacl)), '') ||
     coalesce(format('; COMMENT ON ROUTINE %s IS ', o.objid::regprocedure) || quote_literal(obj_description(p.oid, 'pg_proc')), '')
