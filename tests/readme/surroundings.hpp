@@ -1,9 +1,12 @@
 #pragma once
 
+#include <sqlite3.h>
+
 #include <array>
 #include <boost/json.hpp>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -43,6 +46,24 @@ inline void load(std::string_view file, boost::json::value const* dictionary) {
   if (load_fails) throw std::runtime_error("the load failed");
   if (dictionary != nullptr) catalog.ensure(file.substr(0, file.find('.')), *dictionary);
 }
+inline std::filesystem::path exported;
+inline void build(std::string const& directory) {
+  std::filesystem::create_directory(directory);
+  std::ofstream(directory + "/new") << "new";
+}
+/// A client of its own of a database beside `exported`.
+inline std::string run(std::string const& sql) {
+  std::string first;
+  sqlite3* db = nullptr;
+  sqlite3_open((exported.parent_path() / "shop.sqlite").c_str(), &db);
+  auto const keep = [](void* to, int, char** row, char**) { return static_cast<std::string*>(to)->assign(row[0]), 0; };
+  int const failed = sqlite3_exec(db, sql.c_str(), keep, &first, nullptr);
+  sqlite3_close(db);
+  if (failed != SQLITE_OK) throw std::runtime_error(sql);
+  return first;
+}
+inline void run_the_job() {}
+inline bool built() { return std::filesystem::exists(exported / "new"); }
 inline void show_progress(std::uint64_t) {}
 inline void alert(std::string_view what) { alerts.emplace_back(what); }
 template <class Why>

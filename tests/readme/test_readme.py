@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "servers")]
 import postgres_cluster  # noqa: E402
 from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, sources_into, succeed  # noqa: E402
 
-FILES = [TOP / name for name in ["README.md", "include/stash/README.md", "include/stash/storage/README.md",
+FILES = [TOP / name for name in ["README.md", "include/stash/README.md", "include/stash/storage/README.md", "include/stash/place/README.md",
                                  "include/stash/ckan/README.md", "tests/README.md", "benchmarks/README.md"]]
 TEXTS = {file: file.read_text(encoding="utf-8") for file in FILES}
 README = TEXTS[TOP / "README.md"]
@@ -53,20 +53,27 @@ SNIPPETS = {
     "stash::recover(store,": "catalog.dictionary(\"customers\") == words && alerts.empty() && store.entries().empty()",
     "for (stash::entry const& e : store.entries())":
         "alerts == std::vector<std::string>{\"bad\"} && found.value == words && age && *age >= age->zero()",
+    "build(\"/srv/export\");": "built() && !std::filesystem::exists(exported.parent_path() / \".export.stash-parked\")",
+    "stash::recover_places(store": "report.restored == 1 && !built()",
+    "struct my_prefix {": "std::is_same_v<my_prefix::value_type, std::string>",
+    "stash::sqlite_table{": "run(\"SELECT price FROM orders\") == \"10\"",
     "{  // the first process": "catalog.dictionary(\"orders\") == words && store.entries().empty()",
 }
-BEFORE = {"stash::recover(store,": 'store.save("customers", words);',
+BEFORE = {"stash::recover_places(store": 'stash::replace_guard{store, "export", stash::tree{exported.native()}}.release(); build(exported.native());',
+          "stash::sqlite_table{": 'run("DROP TABLE IF EXISTS orders; CREATE TABLE orders (old)");',
+          "stash::recover(store,": 'store.save("customers", words);',
           "for (stash::entry const& e : store.entries())":
               'store.save("orders", words); std::ofstream(store.storage().path("bad").native()) << "no record";',
           "problem.code() != stash::errc::busy": 'auto const held = store.storage().try_lock("orders");'}
-IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{"]
+IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{",
+               "stash::postgres_table{"]
 PROGRAM = "int main(int count, char**)"
 STORAGE = "class map_storage {"
 
 
 def in_function(number, snippet, check, scratch):
     """The snippet as the body of a function; what the compiler says of it, it says of the README's line."""
-    lines = snippet.text.replace("/var/lib/etl", str(scratch)).splitlines(True)
+    lines = snippet.text.replace("/var/lib/etl", str(scratch)).replace("/srv", str(scratch)).splitlines(True)
     body = "".join("\n" if line.startswith("#include") else line for line in lines)
     included = "".join(line for line in lines if line.startswith("#include"))
     return included, f'void snippet_{number}([[maybe_unused]] stash::file_stash& store) {{\n' \
@@ -94,6 +101,9 @@ def snippets(tmp_path_factory):
     main = f'''int main(int, char** arguments) {{
   std::filesystem::remove_all("{scratch}/stash");
   stash::file_stash store{{"{scratch}/stash"}};
+  exported = "{scratch}/export";
+  std::filesystem::remove_all(exported);
+  std::filesystem::create_directory(exported);
   catalog.ensure("orders", words);
   switch (std::stoi(arguments[1])) {{
 {cases}  }}
@@ -151,7 +161,7 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         with_server[0].text += 'store.save("orders", words);\n'
         with_server[1].text += \
             'if (datastore.rows("5f1f1a0e-resource-id") != 2) throw std::runtime_error("not two rows");\n'
-        main = 'int main() {\n  stash::file_stash store{"' + str(tmp_path / "stash") + '"};\n  snippet_0(store);\n  snippet_1(store);\n}\n'
+        main = 'int main() {\n  stash::file_stash store{"' + str(tmp_path / "stash") + '"};\n  snippet_0(store);\n  snippet_1(store);\n  snippet_2(store);\n}\n'
         built = program([(one, "true") for one in with_server], tmp_path, main, "-lpq", "-I/usr/include/postgresql")
         succeed(built)
         shown = succeed("sh", "-c", psql, env_add={
@@ -376,5 +386,5 @@ def test_links_lead_somewhere():
 def test_sections_stand_in_the_order_in_which_they_are_needed():
     assert re.findall(r"^## (.*)$", README, re.M) == [
         "See it", "What you find after a crash", "Add it to a project", "Choose a storage",
-        "Guard, guards, recover", "Options and events", "Errors", "Records set aside", "Headers", "Platforms",
+        "Guard, guards, recover", "Options and events", "Errors", "Headers", "Platforms",
         "Changes"]
