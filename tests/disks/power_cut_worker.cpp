@@ -449,7 +449,9 @@ struct tree_job {
 
   fs::path place() const { return root / "srv" / "orders"; }
   auto tree() const { return stash::basic_tree<powered_ops>{place(), {}, ops}; }
-  auto store() const { return stash::basic_stash<in_files::storage<powered_ops>>{root / "stash", stash::file_options{}, ops}; }
+  auto store() const {
+    return stash::basic_stash<in_files::storage<powered_ops>>{root / "stash", stash::file_options{}, ops};
+  }
   auto guard(auto& store) const { return stash::replace_guard{store, "orders", tree(), {.observer = stash::silent}}; }
 
   void build(char const* word) const {
