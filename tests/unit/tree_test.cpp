@@ -123,6 +123,11 @@ BOOST_AUTO_TEST_CASE(a_name_of_any_bytes_and_of_255_of_them_can_be_parked) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(two_long_names_that_begin_alike_are_parked_as_two) {
+  std::string const begins(254, 'x');
+  BOOST_TEST(stash::tree{root / (begins + "1")}.parked_path() != stash::tree{root / (begins + "2")}.parked_path());
+}
+
 BOOST_AUTO_TEST_CASE(a_relative_path_is_that_of_where_it_was_said) {
   auto const before = fs::current_path();
   fs::current_path(root);
