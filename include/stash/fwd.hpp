@@ -37,5 +37,9 @@ class replace_guard;
 template <class FileOps>
 class basic_tree;
 struct tree_options;
+class sqlite_table;
+struct sqlite_table_options;
+class postgres_table;
+struct postgres_table_options;
 
 }  // namespace stash::inline v1

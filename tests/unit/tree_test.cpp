@@ -1,4 +1,8 @@
 // A file, a directory or a link as a place: what stands where, and when.
+#include <unistd.h>
+
+#include <random>
+
 #include "tree_fixture.hpp"
 
 namespace tree_test {
@@ -120,6 +124,64 @@ BOOST_AUTO_TEST_CASE(a_name_of_any_bytes_and_of_255_of_them_can_be_parked) {
     BOOST_TEST((beside() == list{name < "export" ? name : "export", name < "export" ? "export" : name}), name);
     fs::remove(at);
     store.clear("export");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(names_of_any_bytes_are_parked_put_back_and_settled) {
+  std::mt19937 random(20);
+  for (int i = 0; i < 300; ++i) {
+    std::string name(1 + random() % 255, '\0');
+    for (char& c : name) {
+      do {
+        c = static_cast<char>(random() % (i % 3 == 0 ? 128 : 256));
+      } while (c == '\0' || c == '/');
+    }
+    if (name == "." || name == ".." || name == "stash") continue;
+    fs::path const at = root / "names" / name;
+    fs::create_directories(at.parent_path());
+    write(at, "old");
+    stash::memory_stash noted;
+    {
+      stash::replace_guard g{noted, "k", stash::tree{at}};
+      BOOST_TEST(stash::tree::path_in(*g.value()) == at);
+      BOOST_TEST((names(at.parent_path()) == list{g.place().parked_path().filename().native()}));
+      write(at, "half");
+    }
+    BOOST_TEST(read(at) == "old");
+    {
+      stash::replace_guard g{noted, "k", stash::tree{at}};
+      write(at, "new");
+      g.commit();
+    }
+    BOOST_TEST(read(at) == "new");
+    BOOST_TEST((names(at.parent_path()) == list{name}));
+    fs::remove(at);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(however_much_is_in_it_to_park_it_takes_the_same_calls_and_at_most_five_flushes) {
+  using spoiled_stash = stash::basic_stash<support::spoiled_storage>;
+  std::vector<std::string> calls;
+  *ops.before = [&](std::string_view call) {
+    calls.emplace_back(call);
+    return 0;
+  };
+  auto const calls_to_park = [&](fs::path const& at, std::string const& name) {
+    spoiled_stash counted{support::spoiled_storage{root / ("stash of " + name), {}, ops}};
+    counted.save("another", 1);  // it has its directory
+    calls.clear();
+    stash::replace_guard g{counted, "k", stash::basic_tree<support::spoiled_ops>{at, {}, ops}};
+    return calls;
+  };
+  auto const few = calls_to_park(place, "few");
+  auto const flushes = std::count(few.begin(), few.end(), "fsync");
+  BOOST_TEST(flushes >= 3);
+  BOOST_TEST(flushes <= 5);
+  for (int i = 0; i < 2000; ++i) write(place / std::to_string(i), "");
+  BOOST_TEST((calls_to_park(place, "many") == few));
+  std::ofstream(place.native() + ".img");
+  if (::truncate((place.native() + ".img").c_str(), off_t{1} << 40) == 0) {  // a sparse file of 1 TB
+    BOOST_TEST((calls_to_park(place.native() + ".img", "large") == few));
   }
 }
 
