@@ -14,6 +14,7 @@ from pathlib import Path
 measured, results, stamp = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 JOURNAL, FILES, MEMORY = "stash: journal", "stash: atomic files", "stash: memory"
+TREE = "stash: replace_guard of a tree"
 SQLITE, POSTGRES = "stash: SQLite", "stash: PostgreSQL"
 FLOOR = "raw: pwrite to a preallocated log, fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
@@ -76,6 +77,13 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
     ("SQLite save / SQLite alone, WAL, FULL", N + "save new/" + SQLITE, N + "save new/SQLite WAL, FULL", None),
     ("PostgreSQL save / one prepared INSERT", N + "save new/" + POSTGRES,
      N + "save new/PostgreSQL: prepared INSERT, libpq", None),
+    ("replace_guard of a tree, an empty one / the same flushes by hand", "trees/replace, an empty one/" + TREE,
+     "trees/replace, an empty one/raw: the same flushes", 1.1),
+    ("until its constructor returns, 100,000 files in the tree / 1", "trees/park/100000 files", "trees/park/1 file", 1.1),
+    ("guard and commit of 10,000 files that are built anew / cp -a before, rm -r after",
+     "trees/replace, 10000 files/stash: guard and commit", "trees/replace, 10000 files/cp -a before, rm -r after", None),
+    ("the same, sync_new = false", "trees/replace, 10000 files/stash: guard and commit, sync_new = false",
+     "trees/replace, 10000 files/cp -a before, rm -r after", None),
     ("memory put and get / unordered_map under a mutex", "neighbours/memory/put and get/" + MEMORY,
      "neighbours/memory/put and get/unordered_map under a mutex", 1.3),
 ] + [
@@ -191,6 +199,7 @@ out += [f"## Threads: saves a second, 4 KiB, {DURABILITY['power_loss']}\n\n",
 for policy, durability in (("journal", "power_loss"), ("files", "power_loss"), ("memory", "memory")):
     out += [f"## Keys present, {policy}: µs, saves of 4 KiB, loads of the 100 bytes that each has, {DURABILITY[durability]}\n\n",
             pivot_table("keys", f"scale/{durability}/{policy}/", 1, 0, 1e6)]
+out += ["## Trees: µs\n\n", pivot_table("who", "trees/", 1, 0, 1e6)]
 out += ["## Memory of an open journal\n\n",
         table(["keys", "bytes", "bytes a key"],
               [[n.split("/")[-1], f"{b:,.0f}", f"{b / int(n.split('/')[-1]):,.0f}"] for n, b in heap.items()])]

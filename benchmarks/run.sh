@@ -16,7 +16,7 @@ case "$#${1-}" in
 esac
 . tests/support/packages.sh
 # shellcheck disable=SC2086
-need $build_packages libbenchmark-dev gnuplot-nox git
+need $build_packages libbenchmark-dev gnuplot-nox git rsync
 (need libleveldb-dev librocksdb-dev liblmdb-dev) || echo "going on without what is missing"
 (need_postgres) || echo "going on without PostgreSQL"
 
@@ -27,7 +27,7 @@ rounds=11
 [ -e "$build/build.ninja" ] || meson setup "$build" benchmarks -Dbuildtype=plain -Doptimization=2 \
   -Db_ndebug=true >/dev/null # as distributions build the neighbours
 echo "building"
-ninja -C "$build" policies neighbours scale >"$build/compile.log" 2>&1 || {
+ninja -C "$build" >"$build/compile.log" 2>&1 || {
   grep -E 'error|FAILED' -A5 "$build/compile.log" | head -60
   exit 1
 }
@@ -50,14 +50,16 @@ with_server() { # COMMAND...
     [ $? = 77 ] && "$@"
   }
 }
-for program in neighbours policies scale; do
+for program in neighbours policies scale trees; do
   # A server that does nothing but what it is asked to; where there is none, without. On the disk in question.
   # shellcheck disable=SC2086
   TMPDIR=$data with_server "$build/$program" --directory "$data" $quick --benchmark_out="$build/measured/$program.json" \
     --benchmark_out_format=json >"$build/measured/$program.log"
 done
+[ ! -x "$build/park_table" ] || TMPDIR=$data with_server "$build/park_table" >"$build/measured/park_table.log" || true
 python3 benchmarks/compile.py "$rounds" "$build/measured/compile.json"
 python3 benchmarks/report.py "$build/measured" "$results" "$stamp" && status=0 || status=$?
 sed -n '/^## What must/,/^## Storages/p' "$results/table.md" | grep '^|'
+[ ! -s "$build/measured/park_table.log" ] || cat "$build/measured/park_table.log"
 echo "the table and the plots are in $results"
 exit "$status"

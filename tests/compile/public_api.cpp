@@ -15,6 +15,10 @@ void keep(stash::delete_guard<Stash, T, Restore>&);
 template <class Stash, class T, class Restore>
 void keep(stash::delete_guards<Stash, T, Restore>&);
 void report(stash::rollback_report const&);
+template <class Stash, class Place>
+void keep(stash::replace_guard<Stash, Place>&);
+void keep(stash::basic_tree<stash::posix_file_ops>&, stash::tree_options const&);
+void keep(stash::sqlite_table&, stash::postgres_table&);
 template <class T>
 void found(stash::lookup_result<T> const&);
 void keep_time(stash::manual_clock&, stash::json_serializer const&);
@@ -34,6 +38,7 @@ void keep_journal(stash::basic_journal_storage<stash::posix_file_ops>&);
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/reload.hpp>
 #include <stash/ckan/sqlite_datastore.hpp>
+#include <stash/place/sqlite_table.hpp>
 #include <stash/storage/journal.hpp>
 #include <string>
 #include <string_view>
@@ -449,6 +454,49 @@ static_assert(requires(memory & m, std::map<std::string, value> const& all) {
   { m.save_all(all) } -> same_as<void>;
 });
 
+// ---- replace_guard, places ----
+
+using replacing = stash::replace_guard<memory, stash::tree>;
+static_assert(same_as<decltype(stash::replace_guard{std::declval<memory&>(), "k", stash::tree{"/a/b"}}), replacing> &&
+              same_as<decltype(stash::replace_guard{std::declval<memory&>(), key{"k"}, stash::tree{"/a/b"},
+                                                    stash::guard_options{}}),
+                      replacing>);
+static_assert(!std::is_copy_constructible_v<replacing> && !std::is_move_constructible_v<replacing> &&
+              !std::is_copy_assignable_v<replacing> && !std::is_move_assignable_v<replacing> &&
+              std::is_nothrow_destructible_v<replacing>);
+template <class G>
+concept replaces = requires(G& g, G const& cg) {
+  { cg.value() }
+  noexcept->same_as<typename G::value_type const*>;
+  { cg.origin() }
+  noexcept->same_as<stash::origin>;
+  { cg.age() }
+  noexcept->same_as<maybe<std::chrono::microseconds>>;
+  { g.place() }
+  noexcept->same_as<stash::tree&>;
+  { g.commit() } -> same_as<void>;
+  { g.rollback() } -> same_as<void>;
+  { g.release() }
+  noexcept->same_as<void>;
+};
+static_assert(replaces<replacing>);
+static_assert(same_as<replacing::value_type, stash::tree::value_type> &&
+              same_as<stash::tree::value_type, boost::json::object>);
+static_assert(stash::place_policy<stash::tree> && stash::place_policy<stash::sqlite_table>);
+static_assert(same_as<stash::tree, stash::basic_tree<stash::posix_file_ops>>);
+static_assert(!std::is_convertible_v<boost::filesystem::path, stash::tree>);
+static_assert(same_as<decltype(std::declval<stash::tree const&>().path()), boost::filesystem::path const&> &&
+              same_as<decltype(std::declval<stash::tree const&>().parked_path()), boost::filesystem::path>);
+[[maybe_unused]] stash::tree_options const some_tree_options{.sync_new = false};
+[[maybe_unused]] void recovers_places(memory& store) {
+  auto const place_of = [](key const&, boost::json::object const&) { return maybe<stash::tree>(); };
+  static_assert(same_as<decltype(stash::recover_places(store, place_of)), stash::recovery_report>);
+  static_assert(
+      same_as<decltype(stash::recover_places(store, place_of, stash::recover_options{})), stash::recovery_report>);
+}
+static_assert(stash::event_kind::parked != stash::event_kind::put_back &&
+              stash::event_kind::settled != stash::event_kind::left_behind);
+
 // ---- recover ----
 
 using stash::recovery_report;
@@ -558,9 +606,10 @@ bool defaults_hold() {
   stash::recover_options const r;
   stash::ckan::reload_options const c;
   recovery_report const report;
-  return !g.best_effort && !g.clear_after_restore && !g.observer && g.wait_for_lock.count() == 0 &&  //
-         r.clear_after_restore && !r.observer &&                                                     //
-         c.types.empty() && !c.guard.best_effort && !c.guard.clear_after_restore &&                  //
+  return stash::tree_options{}.sync_new && !g.best_effort && !g.clear_after_restore && !g.observer &&
+         g.wait_for_lock.count() == 0 &&                                             //
+         r.clear_after_restore && !r.observer &&                                     //
+         c.types.empty() && !c.guard.best_effort && !c.guard.clear_after_restore &&  //
          report.restored + report.live + report.busy + report.corrupt == 0 && report.failed.empty();
 }
 
