@@ -160,7 +160,8 @@ concept storage_policy = std::movable<S> && detail::has_lock_type<S> && lock_pol
 /// Where a resource stands that a `replace_guard` parks: a path, a table's name in a schema. Used by one thread at a
 /// time, with the key's lock held; another object of the same place may go on where this one ended. To park is to move
 /// what stands at the place out of the way, whole and in one step, under a name that follows from the place alone. That
-/// something is parked means: what stands at the place is half-built. Below, `r` is an `R`, `cs` an `R const`.
+/// something is parked means: what stands at the place is half-built. It outlives its process. Below, `r` is an `R`,
+/// `cs` an `R const`.
 ///
 /// | expression      | effect and result                                                                            |
 /// | --------------- | -------------------------------------------------------------------------------------------- |

@@ -36,8 +36,8 @@ namespace stash::inline v1 {
 /// adoption, options, forks, lost locks and cancelled threads. One thread at a time may use it. The stash must outlive
 /// it. Two guards at once for one place need one key.
 ///
-/// Where nothing stood at the place, nothing is parked and a rollback leaves what the job has built: of a first job
-/// that died in the middle nobody can tell that it was not done.
+/// Where nothing stood at the place, nothing is parked, and neither a rollback nor the next guard can tell that what a
+/// first job has built is not whole: it stays. Ask `value()`, and remove it where the first job fails.
 template <class Stash, class Place>
 class [[nodiscard("a guard without a name ends, and puts back, at once")]] replace_guard : detail::place_checks<Place> {
  public:
@@ -90,9 +90,10 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   /// nothing was built is the caller's word, too: then the old one is gone. After a commit, rollback or release it does
   /// nothing.
   ///
-  /// Throws what `settle` throws, and `errc::busy` where the lock was lost: then nothing was destroyed, and the
-  /// destructor puts back. Where only the record cannot be cleared it throws that, and nothing will be put back: the
-  /// new one stands, and what was replaced is removed by a later run. What cannot be removed is told (`left_behind`).
+  /// Throws what `settle` throws, and `errc::busy` where the lock was lost: then nothing was destroyed, `commit()` may
+  /// be called again (when who was in the way has gone), and else the destructor puts back. Where only the record
+  /// cannot be cleared it throws that, and nothing will be put back: the new one stands, and what was replaced is
+  /// removed by a later run. What cannot be removed is told (`left_behind`).
   void commit() {
     owner_.require_current("commit", key_.key(), detail::parents_guard);
     if (done_) return;
@@ -143,14 +144,15 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   void withdraw() noexcept {
     options_.clear_after_restore = true;
     try {
-      roll_back();
-    } catch (...) {  // told, and the record stays
+      roll_back(silent);  // it may never have been parked
+    } catch (...) {       // told, and the record stays
     }
   }
 
-  void roll_back() {
+  void roll_back() { roll_back(options_.observer); }
+  void roll_back(detail::observer const& observer) {
     done_ = true;
-    key_.roll_back([&](value_type const& v) { detail::put_back(place_, key_.key(), v, options_.observer); });
+    key_.roll_back([&](value_type const& v) { detail::put_back(place_, key_.key(), v, observer); });
   }
 
   std::vector<left_behind> settle() {

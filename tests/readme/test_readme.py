@@ -1,4 +1,5 @@
 """What the READMEs show is what runs: snippets, commands, links, and the table of errors."""
+import json
 import os
 import pathlib
 import re
@@ -309,6 +310,24 @@ def test_a_record_set_aside_comes_back_with_the_commands_that_are_shown(job, tmp
     newer = (tmp_path / "stash/orders.stash").read_text()
     succeed("sh", "-c", script)
     assert (tmp_path / "stash/orders.stash").read_text() == newer
+
+
+def test_what_was_left_behind_is_shown_with_the_command(tmp_path):
+    (tmp_path / "stash").mkdir()
+    note = {"left_behind": [{"what": "view sales", "why": "", "ddl": "CREATE VIEW sales AS SELECT 1"}]}
+    (tmp_path / "stash/orders.left_behind-1").write_text("header\n" + json.dumps(note) + "\n")
+    shown = succeed("sh", "-ec", block("sh", "left_behind[].ddl").text.replace("/var/lib/etl", str(tmp_path)))
+    assert shown == "CREATE VIEW sales AS SELECT 1\n"
+
+
+def test_a_tree_is_put_back_by_hand_with_the_command(tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/half-built").touch()
+    (tmp_path / ".export.stash-parked").mkdir()
+    (tmp_path / ".export.stash-parked/old").touch()
+    command = next(c for text in TEXTS.values() for c in re.findall(r"`(rm -r export[^`]*)`", text))
+    succeed("sh", "-ec", command, cwd=tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/old"]
 
 
 def test_a_record_in_sqlite_is_read_with_the_command_that_is_shown(tmp_path):

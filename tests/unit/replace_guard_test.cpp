@@ -229,7 +229,7 @@ BOOST_AUTO_TEST_CASE(a_thing_that_was_parked_by_a_park_that_threw_is_put_back) {
   BOOST_TEST(support::message_of([&] { guard<half_parked>(); }) == "the sync");
   BOOST_TEST((at.stands == "old"));
   BOOST_TEST(!stashed());
-  BOOST_TEST(log.kinds == "saved put_back restored");
+  BOOST_TEST(log.kinds == "saved restored");
 }
 
 BOOST_AUTO_TEST_CASE(a_dead_jobs_thing_is_adopted_its_half_built_one_goes_and_it_is_put_back) {

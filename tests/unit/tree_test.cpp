@@ -212,12 +212,19 @@ BOOST_AUTO_TEST_CASE(what_can_be_no_place_is_refused_at_once) {
   BOOST_CHECK(code_of([&] { stash::tree{fs::path("a\0b"s)}; }) == os(EINVAL));
 }
 
-BOOST_AUTO_TEST_CASE(where_the_directory_above_is_missing_nothing_stands) {
-  stash::replace_guard g{store, "export", stash::tree{root / "no/such"}};
-  BOOST_TEST(g.value() == nullptr);
-  fs::create_directories(root / "no/such");
-  g.commit();
-  BOOST_TEST(fs::exists(root / "no/such"));
+BOOST_AUTO_TEST_CASE(where_the_directory_above_is_missing_the_path_may_be_wrong_and_the_guard_says_so) {
+  BOOST_CHECK(code_of([&] { stash::replace_guard{store, "export", stash::tree{root / "no/such"}}; }) == os(ENOENT));
+  stash::tree{root / "no/such"}.discard();  // there is nothing to remove
+}
+
+BOOST_AUTO_TEST_CASE(what_an_mv_has_moved_into_what_is_half_built_is_not_destroyed_with_it) {
+  guard().release();
+  build();
+  BOOST_REQUIRE(
+      std::system(("mv '" + (root / ".export.stash-parked").native() + "' '" + place.native() + "'").c_str()) == 0);
+  auto const said = support::message_of([&] { guard(); });
+  BOOST_TEST(said.find("what was parked was moved into it") != std::string::npos, said);
+  BOOST_TEST(all_of(place / ".export.stash-parked") == old);
 }
 
 BOOST_AUTO_TEST_CASE(an_error_is_not_absence) {

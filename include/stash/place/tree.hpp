@@ -73,17 +73,19 @@ class basic_tree {
 
   // As a `place_policy`. Each throws the system's error, with its path.
 
-  /// The note of what stands at the place; nullopt: nothing does, or something is parked.
+  /// The note of what stands at the place; nullopt: nothing does, or something is parked. Throws `errc::mismatch` where
+  /// somebody meant to put back what was parked, with an `mv` that has moved it into what is half-built.
   std::optional<value_type> live() const {
-    auto const in = parent::find(ops_, path_.parent_path(), op("live"));
-    if (!in || in->has(parked_name())) return std::nullopt;
-    return note_of(*in, name_);
+    auto const in = open("live");
+    if (in.has(parked_name())) return std::nullopt;
+    if (in.has(name_ + '/' + parked_name())) {
+      op("live").fail(errc::mismatch, path_.native(),
+                      "what was parked was moved into it, as " + parked_name() + ": one of them is to be removed");
+    }
+    return note_of(in, name_);
   }
   /// The note of what is parked; nullopt: nothing is.
-  std::optional<value_type> parked() const {
-    auto const in = parent::find(ops_, path_.parent_path(), op("parked"));
-    return in ? note_of(*in, parked_name()) : std::nullopt;
-  }
+  std::optional<value_type> parked() const { return note_of(open("parked"), parked_name()); }
 
   /// In two flushes of the directory above, whatever is in the tree. On a throw the old one stands where it stood; with
   /// `errc::indeterminate` it may be parked.

@@ -36,7 +36,7 @@ class parent {
   std::optional<struct stat> look(std::string const& name) const {
     struct stat s;
     if (retried([&] { return ops_->lstat(get(), name.c_str(), &s); }) == 0) return s;
-    if (errno != ENOENT) fail("lstat", name);
+    if (errno != ENOENT && errno != ENOTDIR) fail("lstat", name);  // the latter of a name that is in another
     return std::nullopt;
   }
   bool has(std::string const& name) const { return look(name).has_value(); }

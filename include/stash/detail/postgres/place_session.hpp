@@ -33,7 +33,10 @@ class postgres_patience {
 
   bool is_over() const { return left().count() <= 0; }
   /// For the next try: shortly, while there is time to try again, and then for all that is left.
-  std::string set_timeout() const { return set(left() > longest_ / 2 ? std::min(short_wait, left()) : left()); }
+  std::string set_timeout() const {
+    auto const last = std::min<std::chrono::milliseconds>(longest_ / 2, std::chrono::milliseconds(2500));
+    return set(left() > last ? std::min(short_wait, left()) : left());
+  }
   /// For what comes after the table is locked, when all who want it wait behind us.
   std::string set_short_timeout() const { return set(std::min(short_wait, left())); }
   /// So that those who came meanwhile go first.
@@ -112,7 +115,8 @@ class postgres_place_session : public postgres_lazy_session {
       }
       std::string const who = detail::who_is_in_the_way(db, schema(), parked(), name(), op, end());
       if (patience.is_over()) {
-        throw error{errc::busy, std::string(op.name), subject_, "others have locks in the way: " + who};
+        throw error{errc::busy, std::string(op.name), subject_,
+                    "others have locks in the way, for longer than the place's lock_timeout: " + who};
       }
       patience.pause();
     }

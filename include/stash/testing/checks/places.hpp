@@ -21,15 +21,16 @@ namespace stash::inline v1::testing {
 ///
 /// | expression       | effect and result                                                                          |
 /// | ---------------- | ------------------------------------------------------------------------------------------ |
-/// | `f.fresh()`      | a new place where nothing stands, which shares nothing with earlier ones                   |
+/// | `f.fresh()`      | a new place where nothing stands, which shares nothing with earlier ones; what these leave |
+/// |                  | is the factory's to remove                                                                 |
 /// | `f.again()`      | another object of the last fresh place, as another process would have it; also called in   |
-/// |                  | forked children                                                                            |
+/// |                  | forked children: what they park must be there when they are gone                           |
 /// | `f.build(words)` | builds something there, as a job does where the place is free, that can be told by these   |
 /// |                  | (std::string const&)                                                                       |
 /// | `f.found()`      | std::optional<std::string>: the words of what stands there, whole; nullopt: nothing does   |
 template <class F>
 concept place_factory = requires(F& f, std::string const& words) {
-  { f.fresh() } -> place_policy;
+  f.fresh();
   { f.again() } -> std::same_as<decltype(f.fresh())>;
   f.build(words);
   { f.found() } -> std::same_as<std::optional<std::string>>;
@@ -40,7 +41,7 @@ concept place_factory = requires(F& f, std::string const& words) {
 namespace stash::inline v1::detail {
 
 template <testing::place_factory Factory>
-struct place_checks_list : conformance_tools {
+struct place_checks_list : conformance_tools, place_checks<decltype(std::declval<Factory&>().fresh())> {
   using place = decltype(std::declval<Factory&>().fresh());
   using value = typename place::value_type;
   using text = std::optional<std::string>;
@@ -67,6 +68,9 @@ struct place_checks_list : conformance_tools {
       has_thrown = true;
     }
     equal(what, has_thrown, true);
+  }
+  static std::string note_of(std::optional<value> const& v) {
+    return v ? json_serializer{}.serialize(*v) : "(live() is nullopt)";
   }
   static void settle(place& p, value const& v) {
     auto const left = detail::settle(p, v, [](value const&) {});
@@ -242,14 +246,15 @@ struct place_checks_list : conformance_tools {
   static void a_thing_has_the_same_note_each_time(Factory& f) {
     built b{f};
     std::string const before = json_serializer{}.serialize(b.note);
-    equal("the note of a thing", json_serializer{}.serialize(*b.at.live()), before);
+    equal("the note of a thing", note_of(b.at.live()), before);
     b.at.park(b.note);
     b.at.put_back(b.note);
-    equal("the note of what was put back", json_serializer{}.serialize(*b.at.live()), before);
+    equal("the note of what was put back", note_of(b.at.live()), before);
   }
   static void parked_tells_what_is_parked(Factory& f) {
     if constexpr (has_parked) {
       parked p{f};
+      is_parked(p.at, true);
       p.at.put_back(*p.at.parked());
       stands(f, "old");
     }
