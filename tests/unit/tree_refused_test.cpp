@@ -114,6 +114,7 @@ BOOST_AUTO_TEST_CASE(what_is_mounted_somewhere_in_a_tree_is_not_emptied_when_the
                      *boost::unit_test::precondition(can_mount)) {
   fs::create_directories(root / "precious/x");
   write(root / "precious/x/f", "kept");
+  write(root / "precious/g", "kept, too");
   BOOST_TEST(where_it_may_mount([&] {
                for (auto const* const in : {"mounted", "sub/mounted"}) {
                  fs::create_directory(place / in);
@@ -127,6 +128,7 @@ BOOST_AUTO_TEST_CASE(what_is_mounted_somewhere_in_a_tree_is_not_emptied_when_the
                return all_of(place) == built && log.kinds.ends_with("settled committed left_behind") ? 0 : 2;
              }) == 0);
   BOOST_TEST(read(root / "precious/x/f") == "kept");
+  BOOST_TEST(read(root / "precious/g") == "kept, too");
 }
 
 BOOST_AUTO_TEST_CASE(what_a_lower_layer_of_an_overlay_has_is_left_where_it_is,

@@ -97,7 +97,10 @@ BOOST_AUTO_TEST_CASE(what_a_dead_job_left_of_any_step_is_found_and_removed) {
   write(root / ".export.stash-doomed-00000000000000ff", "a file");
   write(root / ".export.stash-doomed-tonight", "somebody's own");
   write(root / ".export2.stash-doomed-0123456789abcdef", "another's");
-  { auto g = guard(); }
+  {
+    auto g = guard();
+    BOOST_TEST(!fs::exists(place));
+  }
   BOOST_TEST(all_of(place) == old);
   BOOST_TEST((beside() == list{".export.stash-doomed-tonight", ".export2.stash-doomed-0123456789abcdef", "export"}));
 }
@@ -184,6 +187,36 @@ BOOST_AUTO_TEST_CASE(however_much_is_in_it_to_park_it_takes_the_same_calls_and_a
   if (::truncate((place.native() + ".img").c_str(), off_t{1} << 40) == 0) {  // a sparse file of 1 TB
     BOOST_TEST((calls_to_park(place.native() + ".img", "large") == few));
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_long_name_is_not_cut_amid_a_letter) {
+  for (std::string begins : {"", "x"}) {
+    while (begins.size() + 2 <= 255) begins += "\xc3\xa9";
+    auto const parked = stash::tree{root / begins}.parked_path().filename().native();
+    BOOST_TEST(parked.size() <= 255U);
+    BOOST_TEST(stash::detail::is_utf8(parked), parked);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_directory_that_somebody_makes_a_link_while_its_tree_is_removed_is_not_followed) {
+  fs::create_directory(root / "elsewhere");
+  write(root / "elsewhere/precious", "kept");
+  fs::path const doomed = root / ".export.stash-doomed-0123456789abcdef";
+  fs::create_directories(doomed / "sub");
+  int opened = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call != "open") return 0;
+    if (++opened != 3) return 0;  // the directory above, the tree, then what is in it and was moved just now
+    for (auto const& name : names(doomed)) {
+      fs::remove(doomed / name);
+      fs::create_directory_symlink(root / "elsewhere", doomed / name);
+    }
+    return 0;
+  };
+  stash::basic_tree<support::spoiled_ops> t{place, {}, ops};
+  BOOST_CHECK(code_of([&] { t.discard(); }) != boost::system::error_code());
+  BOOST_TEST(opened >= 3);
+  BOOST_TEST(read(root / "elsewhere/precious") == "kept");
 }
 
 BOOST_AUTO_TEST_CASE(two_long_names_that_begin_alike_are_parked_as_two) {
