@@ -74,6 +74,40 @@ BOOST_AUTO_TEST_CASE(somebody_elses_in_a_sticky_directory_is_left_where_it_is,
   BOOST_TEST(fs::exists(root / "sticky/export"));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_stranger_puts_under_the_parked_name_in_a_sticky_directory_is_not_believed,
+                     *boost::unit_test::precondition(support::as_root)) {
+  fs::path const sticky = root / "sticky";
+  fs::create_directories(sticky / "export");
+  write(sticky / "export/f", "old");
+  support::set_mode(sticky, 01777);
+  support::set_mode(root, 0755);
+  auto const plant = [&](fs::path const& path) {
+    BOOST_REQUIRE(support::in_child([&] {
+                    if (::setegid(1000) != 0 || ::seteuid(1000) != 0) return 98;
+                    fs::create_directory(path);
+                    write(path / "f", "evil");
+                    return 0;
+                  }) == 0);
+  };
+  plant(sticky / ".export.stash-parked");
+  auto const said = support::message_of([&] { guard_of(sticky / "export"); });
+  BOOST_TEST(said.find("user 1000") != std::string::npos, said);
+  BOOST_CHECK(code_of([&] { guard_of(sticky / "export"); }) == stash::errc::unsafe_directory);
+  BOOST_TEST(all_of(sticky / "export") == "{f=old;}");
+  fs::remove_all(sticky / ".export.stash-parked");
+  plant(sticky / ".export.stash-doomed-0123456789abcdef");
+  {
+    auto g = guard_of(sticky / "export");
+    g.commit();
+  }
+  BOOST_TEST(fs::exists(sticky / ".export.stash-doomed-0123456789abcdef"));  // it is not ours to remove
+  // Of somebody else, but parked by this guard.
+  fs::create_directory(sticky / "export");
+  BOOST_REQUIRE(::chown((sticky / "export").c_str(), 1000, 1000) == 0);
+  { auto g = guard_of(sticky / "export"); }
+  BOOST_TEST(fs::exists(sticky / "export"));
+}
+
 BOOST_AUTO_TEST_CASE(what_is_immutable_is_left_where_it_is, *boost::unit_test::precondition(has_immutable_files)) {
   BOOST_REQUIRE(chattr("+i " + place.native()) == 0);
   auto const code = code_of([&] { guard(); });

@@ -78,6 +78,9 @@ BOOST_AUTO_TEST_CASE(the_note_tells_a_person_and_recover_places_where_it_is) {
   BOOST_TEST(all_of(place) == old);
   BOOST_TEST((beside() == alone));
   BOOST_CHECK(code_of([] { stash::tree::path_in({{"id", 1}}); }) == os(EINVAL));
+  for (char const* const no_path : {"zz", "2f7", "2", "-1", "2fx1"}) {
+    BOOST_CHECK(code_of([&] { stash::tree::path_in({{"path_in_hex", no_path}}); }) == os(EINVAL));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_person_can_put_it_back_with_mv) {
@@ -307,6 +310,60 @@ BOOST_AUTO_TEST_CASE(where_a_sync_fails_after_the_rename_the_old_one_is_moved_ba
   calls.clear();
   failing_rename = renames + 2;
   BOOST_CHECK(code_of([&] { spoiled.settle({}); }) == stash::errc::indeterminate);
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_of_which_nobody_knows_destroys_nothing_and_the_old_one_comes_back) {
+  {
+    stash::replace_guard g{
+        store, "export", stash::basic_tree<support::spoiled_ops>{place, {}, ops}, {.observer = log.observer()}};
+    build();
+    int renames = 0;
+    *ops.before = [&](std::string_view call) {
+      if (call == "rename_noreplace") return ++renames == 2 ? EIO : 0;
+      return call == "fsync" && renames == 1 ? EIO : 0;
+    };
+    BOOST_CHECK(code_of([&] { g.commit(); }) == stash::errc::indeterminate);
+    *ops.before = [](std::string_view) { return 0; };
+  }
+  BOOST_TEST(all_of(place) == old);
+  BOOST_TEST((beside() == alone));
+}
+
+BOOST_AUTO_TEST_CASE(where_somebody_takes_away_what_is_parked_a_guard_says_so_and_not_that_it_is_done) {
+  for (bool const commits : {true, false}) {
+    auto g = std::make_unique<stash::replace_guard<stash::file_stash, stash::tree>>(
+        store, "export", stash::tree{place}, stash::guard_options{.observer = log.observer()});
+    build();
+    fs::rename(root / ".export.stash-parked", root / "taken");
+    auto const end = [&] { commits ? g->commit() : g->rollback(); };
+    BOOST_CHECK(code_of(end) == stash::errc::mismatch);
+    BOOST_TEST(support::message_of([&] { g->commit(); }) == (commits ? support::message_of(end) : ""));
+    g.reset();
+    BOOST_TEST(all_of(place) == built);
+    BOOST_TEST(store.entries().size() == 1U);
+    fs::remove_all(place);
+    fs::rename(root / "taken", place);
+    store.clear("export");
+  }
+  {
+    auto g = guard();
+    fs::rename(root / ".export.stash-parked", place);  // a person has put it back
+  }
+  BOOST_TEST(all_of(place) == old);
+  BOOST_TEST(log.kinds.ends_with("put_back restored"));
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_of_nothing_that_died_before_its_record_went_is_not_undone) {
+  {
+    auto g = guard();
+    stash::tree{place}.settle({});
+    g.release();
+  }
+  auto const report = stash::recover_places(
+      store, [](auto const&, auto const& note) { return std::optional(stash::tree{stash::tree::path_in(note)}); });
+  BOOST_TEST(report.failed.empty());
+  BOOST_TEST(store.entries().empty());
+  BOOST_TEST(beside().empty());
 }
 
 BOOST_AUTO_TEST_CASE(what_an_earlier_run_has_doomed_is_doomed_for_good_before_it_is_emptied) {

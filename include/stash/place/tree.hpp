@@ -3,9 +3,11 @@
 #include <boost/filesystem/path.hpp>
 #include <boost/json/object.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <optional>
 #include <stash/detail/files/absolute.hpp>
+#include <stash/detail/files/owner.hpp>
 #include <stash/detail/files/parent.hpp>
 #include <stash/detail/files/tree_walk.hpp>
 #include <stash/detail/operation.hpp>
@@ -18,13 +20,14 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace stash::inline v1 {
 
 /// For `tree`. New members go last.
 struct tree_options {
   /// true: `commit()` makes what was built durable before what it replaces loses its name: each file, then each
-  /// directory, an fsync each. false: whoever built it has done so.
+  /// directory, an fsync each; with a descriptor for each level of it. false: whoever built it has done so.
   bool sync_new = true;
 };
 
@@ -36,8 +39,9 @@ struct tree_options {
 ///
 /// That directory is the user's: it must be there, be readable, and let us rename in it, as it does for `mv`. Links on
 /// the way to it are followed. What cannot be renamed (a mount point: EBUSY; a lower layer of overlayfs: EXDEV;
-/// somebody else's in a sticky directory: EPERM) stays where it is, and the system's error is thrown. Nothing is
-/// removed of a file system that is mounted somewhere in the tree.
+/// somebody else's in a sticky directory: EPERM) stays where it is, and the system's error is thrown. In a sticky
+/// directory, as /tmp is, what a stranger has put under the parked name is not believed (`errc::unsafe_directory`).
+/// Nothing is removed of a file system that is mounted somewhere in the tree.
 ///
 /// Every system call is made through `FileOps`. Not thread safe.
 template <class FileOps = posix_file_ops>
@@ -77,7 +81,7 @@ class basic_tree {
   /// somebody meant to put back what was parked, with an `mv` that has moved it into what is half-built.
   std::optional<value_type> live() const {
     auto const in = open("live");
-    if (in.has(parked_name())) return std::nullopt;
+    if (find_parked(in, "live")) return std::nullopt;
     if (in.has(name_ + '/' + parked_name())) {
       op("live").fail(errc::mismatch, path_.native(),
                       "what was parked was moved into it, as " + parked_name() + ": one of them is to be removed");
@@ -85,63 +89,72 @@ class basic_tree {
     return note_of(in, name_);
   }
   /// The note of what is parked; nullopt: nothing is.
-  std::optional<value_type> parked() const { return note_of(open("parked"), parked_name()); }
+  std::optional<value_type> parked() const {
+    auto const in = open("parked");
+    return find_parked(in, "parked") ? note_of(in, parked_name()) : std::nullopt;
+  }
 
   /// In two flushes of the directory above, whatever is in the tree. On a throw the old one stands where it stood; with
   /// `errc::indeterminate` it may be parked.
   void park(value_type const&) {
     auto const in = open("park");
-    bool const is_there = in.has(name_);
-    if (in.has(parked_name())) {
-      if (is_there) in.move(name_, doomed_name("park"));
-      return in.sync();
+    auto const old = in.look(name_);
+    if (auto const there = find_parked(in, "park")) {
+      if (old) in.move(name_, doomed_name("park"));
+      in.sync();
+      old_ = identity(*there);
+    } else if (old) {
+      in.sync();  // what an earlier run did here and did not live to sync must not come after this
+      in.move(name_, parked_name());
+      sync_or_move_back(in, parked_name(), name_);
+      old_ = identity(*old);
     }
-    if (!is_there) return;
-    in.sync();  // what an earlier run did here and did not live to sync must not come after this
-    in.move(name_, parked_name());
-    sync_or_move_back(in, parked_name(), name_);
   }
 
-  /// Throws ENOENT where neither something is parked nor something stands there. On a throw all is left for another
-  /// try.
+  /// Throws ENOENT where neither something is parked nor something stands there, and `errc::mismatch` where this object
+  /// had parked it and somebody else has taken it away. On a throw all is left for another try.
   void put_back(value_type const&) {
     auto const in = open("put_back");
-    if (in.has(parked_name())) {
+    take_back_unsettled(in);
+    if (find_parked(in, "put_back")) {
       if (in.has(name_)) in.move(name_, doomed_name("put_back"));
       in.sync();  // as in `park`; and that something half-built was made must not come after it either
       in.move(parked_name(), name_);
-    } else if (!in.has(name_)) {
-      op("put_back").fail(ENOENT, "neither there nor parked:", path_.native());
+    } else {
+      require_put_back(in);
     }
     in.sync();  // also where an earlier run has moved it: it may have died before its own
+    old_.reset();
   }
 
   /// On a throw the old one is parked, as before, and the new one stands; with `errc::indeterminate` the old one may
-  /// wait to be removed. Throws too where something that was built cannot be read: it cannot be synced then.
+  /// wait to be removed, and `put_back` of this object finds it. Throws `errc::mismatch` where somebody else has taken
+  /// away what was parked; and where something that was built cannot be read, for it cannot be synced then.
   void settle(value_type const&) {
     auto const in = open("settle");
+    take_back_unsettled(in);
     if (options_.sync_new) {
       detail::tree_syncer<FileOps> syncer{ops_, op("settle")};
       syncer.sync(in.get(), name_, path_.native());
       syncer.finish();
     }
     in.sync();  // the new one has its name for good before the old one loses its own
-    if (!in.has(parked_name())) return;
-    auto doomed = doomed_name("settle");
-    in.move(parked_name(), doomed);
-    sync_or_move_back(in, doomed, parked_name());
-    doomed_ = std::move(doomed);
+    if (find_parked(in, "settle")) {
+      unsettled_ = doomed_name("settle");
+      in.move(parked_name(), unsettled_);
+      sync_or_move_back(in, unsettled_, parked_name());
+      doomed_ = std::exchange(unsettled_, {});
+    } else if (old_) {
+      taken_away("settle");
+    }
+    old_.reset();
   }
 
   /// Removes what was to be removed, of earlier runs too. Throws the first error; what can be removed is removed.
   void discard() {
     auto const in = parent::find(ops_, path_.parent_path(), op("discard"));
     if (!in) return;
-    auto const begins = fitted(doomed_suffix, random_digits);
-    auto all = in->names();
-    std::erase_if(all, [&](std::string const& one) {
-      return !one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()));
-    });
+    auto const all = doomed_in(*in);
     // Before it is emptied it must have lost its other name for good.
     bool const is_durable = all.empty() || (all.size() == 1 && all[0] == doomed_);
     if (!is_durable) in->sync();
@@ -157,6 +170,46 @@ class basic_tree {
 
   detail::operation op(std::string_view name) const { return {name, path_.native()}; }
   parent open(std::string_view name) const { return parent::open(ops_, path_.parent_path(), op(name)); }
+
+  using file_identity = std::pair<dev_t, ino_t>;
+  static file_identity identity(struct stat const& s) { return {s.st_dev, s.st_ino}; }
+
+  /// Throws `errc::unsafe_directory` where somebody may have made it who could not have parked anything.
+  std::optional<struct stat> find_parked(parent const& in, char const* operation) const {
+    auto const s = in.look(parked_name());
+    if (s && identity(*s) != old_ && in.may_be_a_strangers(*s)) {
+      op(operation).fail(errc::unsafe_directory, parked_path().native(),
+                         "it is " + detail::shown_user(s->st_uid) + "'s, and anybody can make one here");
+    }
+    return s;
+  }
+  std::vector<std::string> doomed_in(parent const& in) const {
+    auto const begins = fitted(doomed_suffix, random_digits);
+    auto all = in.names();
+    std::erase_if(all, [&](std::string const& one) {
+      if (!one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()))) return true;
+      auto const s = in.look(one);
+      return !s || one == unsettled_ || (one != doomed_ && in.may_be_a_strangers(*s));
+    });
+    return all;
+  }
+  /// Where nothing is parked.
+  void require_put_back(parent const& in) const {
+    auto const now = in.look(name_);
+    if (old_ && (!now || identity(*now) != old_)) taken_away("put_back");
+    // With nothing in its place, what waits to be removed was replaced by nothing, and that was committed.
+    if (!now && doomed_in(in).empty()) {
+      op("put_back").fail(ENOENT, "neither there nor parked:", path_.native());
+    }
+  }
+  [[noreturn]] void taken_away(char const* operation) const {
+    op(operation).fail(errc::mismatch, parked_path().native(), "what was parked there is gone, and not by this guard");
+  }
+  /// After a settle of which nobody knows.
+  void take_back_unsettled(parent const& in) const {
+    if (unsettled_.empty() || in.has(parked_name()) || !in.has(unsettled_)) return;
+    in.move(unsettled_, parked_name());
+  }
 
   /// `.<name><suffix>`, with room for what comes behind it.
   std::string fitted(std::string_view suffix, std::size_t behind) const {
@@ -195,9 +248,15 @@ class basic_tree {
   }
   static std::string from_hex(std::string_view digits) {
     std::string out;
-    for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
-      out += static_cast<char>(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16));
+    bool is_whole = digits.size() % 2 == 0;
+    for (std::size_t i = 0; is_whole && i < digits.size(); i += 2) {
+      unsigned byte = 0;
+      auto const end = digits.data() + i + 2;
+      is_whole = std::from_chars(digits.data() + i, end, byte, 16).ptr == end;
+      out += static_cast<char>(byte);
     }
+    if (!is_whole)
+      detail::operation{"tree", {}}.fail(EINVAL, "note", "no path in hexadecimal digits: " + std::string(digits));
     return out;
   }
 
@@ -216,7 +275,8 @@ class basic_tree {
   std::string name_;
   tree_options options_;
   FileOps ops_;
-  std::string doomed_;  // what `settle` has made durable
+  std::optional<file_identity> old_;  // of what this object has parked
+  std::string unsettled_, doomed_;    // what `settle` has begun to let go of, and has for good
 };
 
 /// The one that is used: on the operating system.

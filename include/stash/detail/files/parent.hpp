@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <optional>
 #include <stash/detail/files/descriptor.hpp>
+#include <stash/detail/files/owner.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/storage/posix_file_ops.hpp>
 #include <string>
@@ -38,6 +39,13 @@ class parent {
     if (retried([&] { return ops_->lstat(get(), name.c_str(), &s); }) == 0) return s;
     if (errno != ENOENT && errno != ENOTDIR) fail("lstat", name);  // the latter of a name that is in another
     return std::nullopt;
+  }
+  /// Whether somebody may have made it here who may not move what is ours: in a sticky directory, as /tmp is.
+  bool may_be_a_strangers(struct stat const& s) const {
+    struct stat here;
+    if (ops_->fstat(get(), &here) != 0) op_.fail(errno, "fstat", path_.native());
+    bool const is_anybodys = (here.st_mode & S_ISVTX) != 0 && (here.st_mode & 022) != 0;
+    return is_anybodys && s.st_uid != ops_->user() && s.st_uid != root_user && s.st_uid != here.st_uid;
   }
   bool has(std::string const& name) const { return look(name).has_value(); }
 
