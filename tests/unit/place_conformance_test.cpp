@@ -160,6 +160,21 @@ char const* const all_wrong[] = {"live_is_destructive",
                                  "discard_takes_what_is_parked",
                                  "discard_takes_what_stands"};
 
+/// Without what is optional.
+struct plain {
+  using value_type = std::string;
+  wrong_place of;
+  std::optional<std::string> live() const { return of.live(); }
+  void park(std::string const& v) { of.park(v); }
+  void put_back(std::string const& v) { of.put_back(v); }
+  void settle(std::string const& v) { of.settle(v); }
+  void discard() { of.discard(); }
+};
+struct plains : wrong_places {
+  plain fresh() { return {wrong_places::fresh()}; }
+  plain again() { return {wrong_places::again()}; }
+};
+
 ut::test_suite* wrong_in_one_way() {
   auto* const suite = BOOST_TEST_SUITE("wrong_in_one_way");
   for (std::string const wrong : all_wrong) {
@@ -198,19 +213,6 @@ BOOST_AUTO_TEST_CASE(a_place_that_is_right_passes_all_and_each_check_finds_some_
 }
 
 BOOST_AUTO_TEST_CASE(a_place_without_what_is_optional_is_asked_for_the_rest) {
-  struct plain {
-    using value_type = std::string;
-    wrong_place of;
-    std::optional<std::string> live() const { return of.live(); }
-    void park(std::string const& v) { of.park(v); }
-    void put_back(std::string const& v) { of.put_back(v); }
-    void settle(std::string const& v) { of.settle(v); }
-    void discard() { of.discard(); }
-  };
-  struct plains : wrong_places {
-    plain fresh() { return {wrong_places::fresh()}; }
-    plain again() { return {wrong_places::again()}; }
-  };
   plains factory{{"nothing"}};
   auto const report = stash::testing::check_place(factory);
   BOOST_TEST(report.conforms());

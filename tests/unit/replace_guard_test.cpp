@@ -68,7 +68,9 @@ struct fixture : support::scratch {
   stash::manual_clock clock{stash::time_point{1000s}};
   store_type store{support::spoiled_storage{dir(), {}, ops}, {}, clock};
   support::event_log log;
-  site at{.stands = "old"};
+  site at;
+
+  fixture() { at.stands = "old"; }
 
   template <class Place = memory_place>
   auto guard(stash::guard_options o = {}) {
@@ -214,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_thing_that_cannot_be_parked_stands_where_it_stood_and_has
   at.before = [](char c) {
     if (c == 'p') throw std::runtime_error("a mount point");
   };
-  BOOST_TEST(support::message_of([&] { guard(); }) == "a mount point");
+  BOOST_TEST(support::message_of([&] { auto const g = guard(); }) == "a mount point");
   BOOST_TEST((at.stands == "old"));
   BOOST_TEST(!stashed());
 }
@@ -226,7 +228,7 @@ BOOST_AUTO_TEST_CASE(a_thing_that_was_parked_by_a_park_that_threw_is_put_back) {
       throw std::runtime_error("the sync");
     }
   };
-  BOOST_TEST(support::message_of([&] { guard<half_parked>(); }) == "the sync");
+  BOOST_TEST(support::message_of([&] { auto const g = guard<half_parked>(); }) == "the sync");
   BOOST_TEST((at.stands == "old"));
   BOOST_TEST(!stashed());
   BOOST_TEST(log.kinds == "saved restored");
@@ -328,7 +330,7 @@ BOOST_AUTO_TEST_CASE(what_could_not_be_carried_over_is_told_and_set_aside_with_t
 
 BOOST_AUTO_TEST_CASE(a_second_guard_is_busy_and_touches_nothing) {
   auto g = guard();
-  BOOST_CHECK(code_of([&] { guard(); }) == errc::busy);
+  BOOST_CHECK(code_of([&] { auto const second = guard(); }) == errc::busy);
   BOOST_TEST(at.calls == "p");
   BOOST_TEST(recover().busy == 1U);
   BOOST_TEST(at.calls == "p");
@@ -352,7 +354,7 @@ BOOST_AUTO_TEST_CASE(a_commit_without_the_lock_destroys_nothing_and_leaves_it_to
 
 BOOST_AUTO_TEST_CASE(a_failed_save_parks_nothing_unless_best_effort_was_said) {
   spoil("writev", ENOSPC);
-  BOOST_CHECK(code_of([&] { guard(); }) != boost::system::error_code());
+  BOOST_CHECK(code_of([&] { auto const g = guard(); }) != boost::system::error_code());
   BOOST_TEST(at.calls == "");
   {
     auto g = guard({.best_effort = true});

@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(where_the_directory_above_may_not_be_written_to_nothing_is_
                      *boost::unit_test::precondition(support::without_root)) {
   fs::create_directories(root / "closed/export");
   support::set_mode(root / "closed", 0555);
-  BOOST_CHECK(code_of([&] { guard_of(root / "closed/export"); }) == os(EACCES));
+  BOOST_CHECK(code_of([&] { auto const g = guard_of(root / "closed/export"); }) == os(EACCES));
   BOOST_TEST(fs::exists(root / "closed/export"));
   BOOST_TEST(store.entries().empty());
 }
@@ -65,12 +65,13 @@ BOOST_AUTO_TEST_CASE(somebody_elses_in_a_sticky_directory_is_left_where_it_is,
   support::set_mode(root / "sticky", 01777);
   support::set_mode(root, 0755);
   fs::create_directory(root / "sticky/export");
-  BOOST_TEST(support::in_child([&] {
-               if (::setegid(1000) != 0 || ::seteuid(1000) != 0) return 98;
-               stash::memory_stash m;
-               auto const code = code_of([&] { stash::replace_guard{m, "k", stash::tree{root / "sticky/export"}}; });
-               return code == os(EPERM) && m.entries().empty() ? 0 : 1;
-             }) == 0);
+  BOOST_TEST(
+      support::in_child([&] {
+        if (::setegid(1000) != 0 || ::seteuid(1000) != 0) return 98;
+        stash::memory_stash m;
+        auto const code = code_of([&] { stash::replace_guard const g{m, "k", stash::tree{root / "sticky/export"}}; });
+        return code == os(EPERM) && m.entries().empty() ? 0 : 1;
+      }) == 0);
   BOOST_TEST(fs::exists(root / "sticky/export"));
 }
 
@@ -90,9 +91,9 @@ BOOST_AUTO_TEST_CASE(what_a_stranger_puts_under_the_parked_name_in_a_sticky_dire
                   }) == 0);
   };
   plant(sticky / ".export.stash-parked");
-  auto const said = support::message_of([&] { guard_of(sticky / "export"); });
+  auto const said = support::message_of([&] { auto const g = guard_of(sticky / "export"); });
   BOOST_TEST(said.find("user 1000") != std::string::npos, said);
-  BOOST_CHECK(code_of([&] { guard_of(sticky / "export"); }) == stash::errc::unsafe_directory);
+  BOOST_CHECK(code_of([&] { auto const g = guard_of(sticky / "export"); }) == stash::errc::unsafe_directory);
   BOOST_TEST(all_of(sticky / "export") == "{f=old;}");
   fs::remove_all(sticky / ".export.stash-parked");
   plant(sticky / ".export.stash-doomed-0123456789abcdef");
@@ -110,7 +111,7 @@ BOOST_AUTO_TEST_CASE(what_a_stranger_puts_under_the_parked_name_in_a_sticky_dire
 
 BOOST_AUTO_TEST_CASE(what_is_immutable_is_left_where_it_is, *boost::unit_test::precondition(has_immutable_files)) {
   BOOST_REQUIRE(chattr("+i " + place.native()) == 0);
-  auto const code = code_of([&] { guard(); });
+  auto const code = code_of([&] { auto const g = guard(); });
   BOOST_REQUIRE(chattr("-i " + place.native()) == 0);
   BOOST_CHECK(code == os(EPERM));
   BOOST_TEST(all_of(place) == old);
@@ -139,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_mount_point_is_busy_and_stands_where_it_stood, *boost::un
   BOOST_TEST(where_it_may_mount([&] {
                if (!mount("tmpfs", place, "tmpfs", 0)) return 97;
                write(place / "f", "mounted");
-               if (code_of([&] { guard(); }) != os(EBUSY)) return 1;
+               if (code_of([&] { auto const g = guard(); }) != os(EBUSY)) return 1;
                return all_of(place) == "{f=mounted;}" && store.entries().empty() ? 0 : 2;
              }) == 0);
 }
@@ -170,7 +171,7 @@ BOOST_AUTO_TEST_CASE(what_a_lower_layer_of_an_overlay_has_is_left_where_it_is,
   BOOST_TEST(where_it_may_mount([&] {
                if (!mount_overlay(root / "layers")) return 97;
                auto const at = root / "layers/merged/export";
-               if (code_of([&] { guard_of(at); }) != os(EXDEV)) return 1;
+               if (code_of([&] { auto const g = guard_of(at); }) != os(EXDEV)) return 1;
                if (all_of(at) != "{f=old;}" || !store.entries().empty()) return 2;
                return names(at.parent_path()) == std::vector{"export"s} ? 0 : 3;
              }) == 0);
@@ -200,7 +201,7 @@ BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_nothing_is_touched, *boost::unit
                if (!mount("tmpfs", root / "disk", "tmpfs", 0)) return 97;
                fs::create_directory(root / "disk/export");
                if (!mount(nullptr, root / "disk", nullptr, MS_REMOUNT | MS_RDONLY)) return 96;
-               if (code_of([&] { guard_of(root / "disk/export"); }) != os(EROFS)) return 1;
+               if (code_of([&] { auto const g = guard_of(root / "disk/export"); }) != os(EROFS)) return 1;
                return fs::exists(root / "disk/export") && store.entries().empty() ? 0 : 2;
              }) == 0);
 }

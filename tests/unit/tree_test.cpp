@@ -249,7 +249,9 @@ BOOST_AUTO_TEST_CASE(what_can_be_no_place_is_refused_at_once) {
 }
 
 BOOST_AUTO_TEST_CASE(where_the_directory_above_is_missing_the_path_may_be_wrong_and_the_guard_says_so) {
-  BOOST_CHECK(code_of([&] { stash::replace_guard{store, "export", stash::tree{root / "no/such"}}; }) == os(ENOENT));
+  BOOST_CHECK(code_of([&] {
+                stash::replace_guard const g{store, "export", stash::tree{root / "no/such"}};
+              }) == os(ENOENT));
   stash::tree{root / "no/such"}.discard();  // there is nothing to remove
 }
 
@@ -258,13 +260,15 @@ BOOST_AUTO_TEST_CASE(what_an_mv_has_moved_into_what_is_half_built_is_not_destroy
   build();
   BOOST_REQUIRE(
       std::system(("mv '" + (root / ".export.stash-parked").native() + "' '" + place.native() + "'").c_str()) == 0);
-  auto const said = support::message_of([&] { guard(); });
+  auto const said = support::message_of([&] { auto const g = guard(); });
   BOOST_TEST(said.find("what was parked was moved into it") != std::string::npos, said);
   BOOST_TEST(all_of(place / ".export.stash-parked") == old);
 }
 
 BOOST_AUTO_TEST_CASE(an_error_is_not_absence) {
-  BOOST_CHECK(code_of([&] { stash::replace_guard{store, "export", stash::tree{place / "a/b"}}; }) == os(ENOTDIR));
+  BOOST_CHECK(code_of([&] {
+                stash::replace_guard const g{store, "export", stash::tree{place / "a/b"}};
+              }) == os(ENOTDIR));
   *ops.before = [](std::string_view call) { return call == "lstat" ? EIO : 0; };
   stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
   BOOST_CHECK(code_of([&] { spoiled.live(); }) == os(EIO));
