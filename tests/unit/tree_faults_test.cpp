@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(wherever_the_process_is_killed_and_again_in_the_recovery_th
     for (bool const recovers : {false, true}) {
       bool was_killed = true;
       int n = 1;
-      for (; was_killed; ++n) {
+      for (; was_killed; n += support::is_long() ? 1 : 4) {
         bool was_killed_again = true;
         for (int m = 0; was_killed_again; m += support::is_long() ? 1 : 31) {
           world w;
