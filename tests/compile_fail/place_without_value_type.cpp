@@ -12,5 +12,4 @@ using place = no_place;
 using place = good_place;
 #endif
 
-stash::replace_guard<stash::memory_stash, place>* f();
-bool const asked = (sizeof(*f()), true);
+static_assert(sizeof(stash::replace_guard<stash::memory_stash, place>) > 0);
