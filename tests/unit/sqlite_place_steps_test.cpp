@@ -403,13 +403,6 @@ BOOST_AUTO_TEST_CASE(where_the_parked_table_was_dropped_an_empty_one_is_made_fro
   }
   execute("DROP TABLE x");
   BOOST_TEST(code_of([&] { place().put_back({{"create", 7}, {"indexes", json::array{"?"}}}); }) == support::os(ENOENT));
-  // The parked one stands, but the texts in the file are gone: those of the note.
-  execute("CREATE TABLE x (id); CREATE INDEX by_day ON x (id)");
-  auto const second = place().live().value();
-  place().park(second);
-  execute("DROP TABLE _stash_parked");
-  place().put_back(second);
-  BOOST_TEST(text("SELECT name FROM sqlite_schema WHERE tbl_name = 'x'") == "x,by_day");
 }
 
 BOOST_AUTO_TEST_CASE(an_index_whose_name_is_taken_does_not_keep_the_rows_away) {

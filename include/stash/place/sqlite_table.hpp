@@ -56,9 +56,10 @@ struct sqlite_table_options {
 /// that worked must work, and foreign keys that held must hold.
 ///
 /// Not parked, with `errc::mismatch`: views; virtual tables, and those that belong to one (unless SQLite does not know
-/// its module); a table that refers to itself with ON DELETE or ON UPDATE and an action; one with an index that only
-/// the application can make (a function or a collation of its own); a `CHECK` that says the table's name (SQLite's
-/// error). TEMP triggers and views of other connections go by the table's name, too.
+/// its module); a table where something is called `_stash_parked_<name>` that was not parked; a table that refers to
+/// itself with ON DELETE or ON UPDATE and an action; one with an index that only the application can make (a function
+/// or a collation of its own); a `CHECK` that says the table's name (SQLite's error). TEMP triggers and views of other
+/// connections go by the table's name, too.
 ///
 /// A job that turns SQLite's journal off, or its syncs, and dies may damage the file as a whole, and what is parked
 /// with it.
@@ -98,8 +99,9 @@ class sqlite_table {
   /// Throws `errc::mismatch` for what cannot be parked. Makes no file.
   std::optional<value_type> live() const {
     return look("live", [](detail::sqlite_parking const& at) -> std::optional<value_type> {
+      if (at.parked()) return std::nullopt;
       auto const it = at.standing();
-      if (!it || at.parked()) return std::nullopt;
+      if (!it) return std::nullopt;
       at.require_parkable(*it);
       return at.note_of(it->name, at.text_of(*it));
     });

@@ -35,6 +35,12 @@ class sqlite_parked_texts {
     return statement("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_stash_parked'").step();
   }
 
+  /// Whether one is parked, or was put back by hand.
+  bool has_place() const {
+    return has_table() &&
+           statement("SELECT 1 FROM _stash_parked WHERE place = ? AND type = 'table'").bind(place_).step();
+  }
+
   sqlite_table_text read() const {
     sqlite_table_text all;
     if (!has_table()) return all;

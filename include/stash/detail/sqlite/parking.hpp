@@ -67,15 +67,32 @@ class sqlite_parking {
     return sqlite_object{row.text(0).value_or(""), row.text(1).value_or(""), row.text(2).value_or("")};
   }
   std::optional<sqlite_object> standing() const { return find(name_); }
-  std::optional<sqlite_object> parked() const { return find(parked_name()); }
+  /// Throws `errc::mismatch` for what is called so, and was not parked. In a transaction.
+  std::optional<sqlite_object> parked() const {
+    auto const name = parked_name();
+    auto row = statement(
+        "SELECT type, name, sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE ORDER BY type = 'table' DESC");
+    if (!row.bind(name).step()) return std::nullopt;
+    sqlite_object const it{row.text(0).value_or(""), row.text(1).value_or(""), row.text(2).value_or("")};
+    auto const kind = it.type == "table" ? kind_of(it.name) : it.type;
+    if (kind != "table")
+      refuse('"' + it.name + "\" is where it would be parked, and is no ordinary table, but " + kind);
+    if (!texts_.has_place()) {
+      refuse('"' + it.name + "\" was not parked, or its texts in table _stash_parked are gone: rename it by hand");
+    }
+    return it;
+  }
+  /// Whether anything is called as a parked table is.
+  bool has_parked_name() const {
+    auto const name = parked_name();
+    return statement("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE").bind(name).step();
+  }
 
   /// Throws `errc::mismatch` for what cannot be parked.
   void require_parkable(sqlite_object const& it) const {
     if (it.type == "view") refuse('"' + it.name + "\" is a view, and no table");
     if (it.sql == sqlite_table_sql) refuse('"' + it.name + "\" has the records of a stash");
-    auto kind = statement("SELECT type FROM pragma_table_list(?) WHERE schema = 'main'");
-    kind.bind(it.name);
-    auto const type = kind.step() ? kind.text(0).value_or("") : "table";
+    auto const type = kind_of(it.name);
     if (type != "table") refuse('"' + it.name + "\" is no ordinary table, but " + type);
     // The rows of the parked table refer to the name, and so to the new one's rows: what the job deletes of those would
     // take rows of the old one along.
@@ -155,6 +172,11 @@ class sqlite_parking {
   }
 
  private:
+  /// `table`, `virtual` or `shadow`.
+  std::string kind_of(std::string_view table) const {
+    auto kind = statement("SELECT type FROM pragma_table_list(?) WHERE schema = 'main'");
+    return kind.bind(table).step() ? kind.text(0).value_or("") : "table";
+  }
   static sqlite_connection opened(std::string const& file, operation const& op) {
     try {
       return sqlite_connection{file, op.name, SQLITE_OPEN_READWRITE};

@@ -101,13 +101,12 @@ inline void put_back(sqlite_parking& at, boost::json::object const& note) {
   std::string failed;
   {
     auto const reading_only = [&] {  // else it would wait for others, or fail, with nothing to do
-      return at.standing() && !at.parked() && !at.texts().read().is_known();
+      return at.standing() && !at.has_parked_name() && !at.texts().read().is_known();
     };
     if (reading_only()) return at.sync_all();
     sqlite_transaction all{at.db(), at.op().name, at.op().subject};
     auto text = at.texts().read();
     if (at.parked()) {
-      if (!text.is_known()) text = detail::text_in(note);
       bool const is_its = detail::sqlite_folded(text.name) == detail::sqlite_folded(at.name());
       at.remove_standing();
       at.rename(at.parked_name(), is_its ? text.name : at.name());
@@ -124,7 +123,7 @@ inline void put_back(sqlite_parking& at, boost::json::object const& note) {
 
 /// Makes on a table what somebody who put it back by hand could not know of, or what could not be made then.
 inline void finish(sqlite_parking& at) {
-  auto const is_needed = [&] { return at.standing() && !at.parked() && at.texts().read().is_known(); };
+  auto const is_needed = [&] { return at.standing() && !at.has_parked_name() && at.texts().read().is_known(); };
   if (!is_needed()) return;
   std::string failed;
   {

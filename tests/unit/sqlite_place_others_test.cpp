@@ -1,0 +1,61 @@
+// A table of an SQLite file as a place, and what others have in that file: things under the name of a parked table,
+// tables that refer to it, people who put it back by hand while foreign keys are checked.
+#include "sqlite_place_fixture.hpp"
+
+namespace sqlite_place_test {
+
+BOOST_FIXTURE_TEST_SUITE(sqlite_place, fixture)
+
+BOOST_AUTO_TEST_CASE(what_is_called_as_a_parked_table_and_was_not_parked_is_left_alone) {
+  for (std::string const other :
+       {"CREATE VIEW _stash_parked_x AS SELECT 1", "CREATE VIEW _STASH_PARKED_X AS SELECT id FROM x",
+        "CREATE INDEX _stash_parked_x ON log (text)", "CREATE VIRTUAL TABLE _stash_parked_x USING fts5 (a)",
+        "CREATE TRIGGER _stash_parked_x AFTER INSERT ON log BEGIN SELECT 1; END", "CREATE TABLE _stash_parked_x (id)",
+        // Somebody's texts of another table, and one that could not be made again.
+        "CREATE TABLE _stash_parked_x (id); CREATE TABLE _stash_parked (place, type, name, sql);"
+        "INSERT INTO _stash_parked VALUES ('y', 'table', 'y', ''), ('x', 'index', 'i', '')"}) {
+    boost::filesystem::remove(file);
+    execute(make_x);
+    execute(other);
+    auto const before = schema();
+    auto const refused = [&](std::string const& rows) {
+      BOOST_TEST_CONTEXT(other) {
+        json::object const note{{"table", "x"}, {"create", "CREATE TABLE x (id)"}};
+        BOOST_TEST(code_of([&] { place().live(); }) == errc::mismatch);
+        BOOST_TEST(code_of([&] { place().parked(); }) == errc::mismatch);
+        BOOST_TEST(code_of([&] { place().park({}); }) == errc::mismatch);
+        BOOST_TEST(code_of([&] { place().put_back(note); }) == errc::mismatch);
+        BOOST_TEST(code_of([&] { place().settle({}, {}); }) == errc::mismatch);
+        BOOST_TEST(code_of([&] { stash::replace_guard g{store, "x", place()}; }) == errc::mismatch);
+        place().discard();
+        BOOST_TEST(store.entries().empty());
+        BOOST_TEST(rows == (rows.empty() ? rows : ids()));
+      }
+    };
+    refused("1,2");
+    BOOST_TEST(schema() == before, boost::test_tools::per_element());
+    // Nor is it taken for the table where that is not there.
+    execute("PRAGMA foreign_keys = OFF; DROP TABLE x");
+    auto const without = schema();
+    refused("");
+    BOOST_TEST(schema() == without, boost::test_tools::per_element());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_parked_table_without_its_texts_is_for_a_person_to_put_back) {
+  execute(make_x);
+  auto const note = place().live().value();
+  place().park(note);
+  execute("DROP TABLE _stash_parked");
+  execute(rebuild_x);
+  auto const before = schema();
+  auto const why = message_of([&] { place().put_back(note); });
+  BOOST_TEST(why.find("rename it by hand") != std::string::npos, why);
+  BOOST_TEST(schema() == before, boost::test_tools::per_element());
+  BOOST_TEST(text("SELECT id FROM _stash_parked_x") == "1,2");
+  BOOST_TEST(ids() == "1,4,5");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace sqlite_place_test
