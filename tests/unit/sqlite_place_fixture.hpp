@@ -76,6 +76,11 @@ inline char const rebuild_x[] =
     "INSERT INTO x (id, day) VALUES (1, 'c'), (4, 'd'), (5, 'e');"
     "CREATE INDEX by_day ON x (day DESC) WHERE id > 0;";
 
+/// As the documentation has it.
+inline char const back_by_hand[] =
+    "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON;"
+    "DROP TABLE IF EXISTS x; ALTER TABLE _stash_parked_x RENAME TO x";
+
 struct fixture : support::scratch, database {
   fixture() : database{(root / "one.sqlite").native()} {}
   stash::file_stash store{dir()};

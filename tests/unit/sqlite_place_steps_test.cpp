@@ -373,8 +373,9 @@ BOOST_AUTO_TEST_CASE(a_person_puts_it_back_by_hand) {
   auto const by_hand = [&] {
     place().park({});
     execute(rebuild_x);
-    execute("DROP TABLE IF EXISTS x; PRAGMA legacy_alter_table = ON; ALTER TABLE _stash_parked_x RENAME TO x");
+    execute("PRAGMA foreign_keys = ON;"s + back_by_hand);
     BOOST_TEST(ids() == "1,2");
+    BOOST_TEST(text("SELECT ref FROM child ORDER BY ref") == "1,99");  // ON DELETE CASCADE
     BOOST_TEST(place().live().has_value());
   };
   by_hand();

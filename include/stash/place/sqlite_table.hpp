@@ -45,11 +45,12 @@ struct sqlite_table_options {
 /// long as it is needed. Views, triggers of other tables, and the foreign keys of others go by the table's name, and
 /// mean the new one. By hand it is put back with
 ///
-///     DROP TABLE IF EXISTS orders; PRAGMA legacy_alter_table = ON;
-///     ALTER TABLE _stash_parked_orders RENAME TO orders;
+///     PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON;
+///     DROP TABLE IF EXISTS orders; ALTER TABLE _stash_parked_orders RENAME TO orders;
 ///
-/// and `discard`, or the next guard, makes its indexes and triggers again. To park a table takes as long as it takes to
-/// drop its indexes, and to put it back as long as it takes to make them.
+/// outside of a transaction (else `ON DELETE CASCADE` takes rows of other tables along), and `discard`, or the next
+/// guard, makes its indexes and triggers again. To park a table takes as long as it takes to drop its indexes, and to
+/// put it back as long as it takes to make them.
 ///
 /// `settle` carries over indexes, triggers and the planner's statistics, unless the new table has an equal one. What
 /// the job's CREATE says of columns, types, defaults and constraints wins, as does its AUTOINCREMENT counter. Views
