@@ -56,6 +56,24 @@ BOOST_AUTO_TEST_CASE(a_parked_table_without_its_texts_is_for_a_person_to_put_bac
   BOOST_TEST(ids() == "1,4,5");
 }
 
+BOOST_AUTO_TEST_CASE(rows_of_a_child_without_rowids_are_counted_where_they_do_not_hold) {
+  for (std::string const kind : {"", " WITHOUT ROWID"}) {
+    execute(
+        "DROP TABLE IF EXISTS x; DROP TABLE IF EXISTS child; CREATE TABLE x (id INTEGER PRIMARY KEY);"
+        "INSERT INTO x VALUES (1), (2), (3);"
+        "CREATE TABLE child (a PRIMARY KEY, ref REFERENCES x (id), b REFERENCES x (id))" +
+        kind + "; INSERT INTO child VALUES ('a', 1, 1), ('b', 2, NULL), ('c', 3, 1), ('d', 99, 1)");
+    for (std::string const rows : {"(1)", "(1), (3)", "(2), (3), (99)"}) {
+      auto const why = message_of(
+          [&] { replace([&] { execute("CREATE TABLE x (id PRIMARY KEY); INSERT INTO x VALUES " + rows); }); });
+      BOOST_TEST(why.find("foreign keys of table child") != std::string::npos, rows << kind << ": " << why);
+      BOOST_TEST(ids() == "1,2,3");
+    }
+    replace([&] { execute("CREATE TABLE x (id PRIMARY KEY); INSERT INTO x VALUES (1), (2), (3), (4)"); });
+    BOOST_TEST(ids() == "1,2,3,4");
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace sqlite_place_test

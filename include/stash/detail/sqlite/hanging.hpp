@@ -19,8 +19,9 @@ struct sqlite_belonging {
   std::string type, name, sql;
 };
 
-/// The rows of a table that refer to a row that is not there, each with the number of its key.
-using sqlite_broken_rows = std::set<std::pair<std::int64_t, std::int64_t>>;
+/// The rows of a table that refer to a row that is not there, each with the number of its key. Those of a table WITHOUT
+/// ROWID cannot be told apart: they count.
+using sqlite_broken_rows = std::multiset<std::pair<std::optional<std::int64_t>, std::int64_t>>;
 
 /// What hangs on a table, and worked, before another takes its place.
 struct sqlite_hung {
@@ -127,7 +128,10 @@ class sqlite_hanging {
     try {
       auto row = statement("SELECT rowid, fkid FROM pragma_foreign_key_check(?) WHERE parent = ? COLLATE NOCASE");
       row.bind(table).bind(table_);
-      while (row.step()) result.emplace(row.integer(0), row.integer(1));
+      while (row.step()) {
+        auto const id = row.integer(0);
+        result.emplace(row.text(0) ? std::optional(id) : std::nullopt, row.integer(1));
+      }
     } catch (error const& problem) {
       if (problem.code().value() != SQLITE_ERROR) throw;
       result.emplace(-1, -1);  // what it refers to is no key (SQLite's "foreign key mismatch")
