@@ -1,5 +1,7 @@
 // A table of an SQLite file as a place, and what others have in that file: things under the name of a parked table,
 // tables that refer to it, people who put it back by hand while foreign keys are checked.
+#include <csignal>
+
 #include "sqlite_place_fixture.hpp"
 
 namespace sqlite_place_test {
@@ -72,6 +74,30 @@ BOOST_AUTO_TEST_CASE(rows_of_a_child_without_rowids_are_counted_where_they_do_no
     replace([&] { execute("CREATE TABLE x (id PRIMARY KEY); INSERT INTO x VALUES (1), (2), (3), (4)"); });
     BOOST_TEST(ids() == "1,2,3,4");
   }
+}
+
+BOOST_AUTO_TEST_CASE(what_a_commit_has_settled_is_not_made_again) {
+  execute("CREATE TABLE x (id); CREATE INDEX i ON x (id); INSERT INTO x VALUES (1); ANALYZE");
+  BOOST_TEST(support::in_child([&]() -> int {
+               stash::replace_guard guard{store, "x", place(), {.observer = stash::silent}};
+               guard.place().settle(*guard.value(), {});  // that nothing was built is what the job wanted
+               ::kill(::getpid(), SIGKILL);
+               return 0;
+             }) == 256 + SIGKILL);
+  auto const place_of = [&](stash::key const&, json::object const&) { return std::optional(place()); };
+  for (int i = 0; i < 2; ++i) {
+    auto const report = stash::recover_places<json::object>(store, place_of, {.observer = stash::silent});
+    BOOST_TEST(report.restored == 0U);
+    BOOST_TEST(query("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'").empty());
+  }
+  // The next one of the key goes on.
+  {
+    stash::replace_guard next{store, "x", place(), {.observer = stash::silent}};
+    execute("CREATE TABLE x (id); INSERT INTO x VALUES (2)");
+    next.commit();
+  }
+  BOOST_TEST(ids() == "2");
+  BOOST_TEST(store.entries().empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

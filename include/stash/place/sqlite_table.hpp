@@ -121,11 +121,13 @@ class sqlite_table {
     step("park", [](detail::sqlite_parking& at) { detail::park(at); });
   }
 
-  /// Where nothing is parked and nothing stands at the place, an empty table is made from the note's texts; ENOENT
-  /// where it has none. Throws `errc::mismatch` where an index or a trigger cannot be made again, because another
-  /// table has one of its name now: then the table stands at its place all the same, and the text stays in the file.
-  void put_back(value_type const& v) {
-    step("put_back", [&](detail::sqlite_parking& at) { detail::put_back(at, v); });
+  /// Where nothing is parked and nothing stands at the place, an empty table is made of the texts in the file; ENOENT
+  /// where there are none: a commit may have settled that there is no table, and died before it cleared the record. The
+  /// note says what it was like. Throws `errc::mismatch` where an index or a trigger cannot be made again, because
+  /// another table has one of its name now: then the table stands at its place all the same, and the text stays in the
+  /// file.
+  void put_back(value_type const&) {
+    step("put_back", [](detail::sqlite_parking& at) { detail::put_back(at); });
   }
 
   /// Throws `errc::mismatch`, with nothing changed, where something that hung on the old table cannot be carried over

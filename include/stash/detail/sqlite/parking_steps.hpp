@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <boost/json/object.hpp>
 #include <cerrno>
 #include <optional>
 #include <stash/detail/operation.hpp>
@@ -12,7 +11,6 @@
 #include <stash/detail/sqlite/parked_texts.hpp>
 #include <stash/detail/sqlite/parking.hpp>
 #include <stash/detail/sqlite/sql_words.hpp>
-#include <stash/detail/sqlite/table_note.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
 #include <string>
@@ -95,8 +93,9 @@ inline void park(sqlite_parking& at) {
   at.sync_all();
 }
 
-/// What is among the texts in the file; those of the note, where none are.
-inline void put_back(sqlite_parking& at, boost::json::object const& note) {
+/// With what is among the texts in the file. Not with the note's: nothing says whether that is of a table that was
+/// settled, or that somebody dropped later.
+inline void put_back(sqlite_parking& at) {
   sqlite_names_stay const names{at.db(), at.op()};
   std::string failed;
   {
@@ -111,7 +110,6 @@ inline void put_back(sqlite_parking& at, boost::json::object const& note) {
       at.remove_standing();
       at.rename(at.parked_name(), is_its ? text.name : at.name());
     } else if (!at.standing()) {
-      if (text.sql.empty()) text = detail::text_in(note);
       if (text.sql.empty()) at.op().fail(ENOENT, "neither there nor parked:", at.db().file());
       at.execute(text.sql);
     }

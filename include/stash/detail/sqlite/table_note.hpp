@@ -16,11 +16,6 @@
 // A table in words: what the record of a guard says of it.
 namespace stash::inline v1::detail {
 
-inline std::string string_in(boost::json::object const& note, std::string_view name) {
-  auto const* const found = note.if_contains(name);
-  return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
-}
-
 inline boost::json::array columns_of(sqlite_connection const& db, std::string_view table, operation const& op) {
   boost::json::array columns;
   sqlite_statement row{db, "SELECT name, type FROM pragma_table_xinfo(?)", op.name, op.subject};
@@ -68,24 +63,6 @@ inline void write_text(boost::json::object& note, sqlite_table_text const& text)
   note["indexes"] = std::move(indexes);
   note["triggers"] = std::move(triggers);
   note["analyzed"] = text.is_analyzed;
-}
-/// What is not there, or is none of ours, is left out.
-inline sqlite_table_text text_in(boost::json::object const& note) {
-  sqlite_table_text text{detail::string_in(note, "table"), detail::string_in(note, "create"), {}, false};
-  auto const read = [&](char const* list, char const* type) {
-    auto const* const found = note.if_contains(list);
-    if (found == nullptr || !found->is_array()) return;
-    for (auto const& one : found->get_array()) {
-      if (!one.is_object()) continue;
-      text.belongings.push_back(
-          {type, detail::string_in(one.get_object(), "name"), detail::string_in(one.get_object(), "sql")});
-    }
-  };
-  read("indexes", "index");
-  read("triggers", "trigger");
-  auto const* const analyzed = note.if_contains("analyzed");
-  text.is_analyzed = analyzed != nullptr && analyzed->is_bool() && analyzed->get_bool();
-  return text;
 }
 
 inline boost::json::array in_words(std::vector<left_behind> const& all) {
