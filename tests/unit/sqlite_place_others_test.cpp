@@ -100,6 +100,25 @@ BOOST_AUTO_TEST_CASE(what_a_commit_has_settled_is_not_made_again) {
   BOOST_TEST(store.entries().empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_new_table_may_refer_to_itself_and_is_not_parked_by_the_next) {
+  execute("CREATE TABLE x (id INTEGER PRIMARY KEY); INSERT INTO x VALUES (1)");
+  auto const job = [&] {
+    execute(
+        "PRAGMA foreign_keys = ON; CREATE TABLE x (id INTEGER PRIMARY KEY, up REFERENCES x (id));"
+        "INSERT INTO x VALUES (1, NULL), (2, 1)");
+  };
+  replace([&] {
+    job();
+    execute("PRAGMA foreign_keys = ON; DELETE FROM x WHERE id = 2; DROP TABLE x");
+    job();
+  });
+  BOOST_TEST(ids() == "1,2");
+  auto const before = schema();
+  auto const why = message_of([&] { replace([] {}); });
+  BOOST_TEST(why.find("foreign key to itself") != std::string::npos, why);
+  BOOST_TEST(whole_as(*this, before) == "1,2");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace sqlite_place_test

@@ -249,8 +249,7 @@ BOOST_AUTO_TEST_CASE(tables_of_every_kind_are_parked) {
   for (std::string const columns :
        {"(id INTEGER PRIMARY KEY AUTOINCREMENT, day TEXT)", "(id INTEGER PRIMARY KEY, day TEXT) STRICT",
         "(id INTEGER PRIMARY KEY, day TEXT UNIQUE) WITHOUT ROWID",
-        "(id INTEGER PRIMARY KEY, day TEXT, twice AS (id * 2) STORED, thrice AS (id * 3))",
-        "(id INTEGER PRIMARY KEY, day REFERENCES x (id))"}) {
+        "(id INTEGER PRIMARY KEY, day TEXT, twice AS (id * 2) STORED, thrice AS (id * 3))"}) {
     execute("DROP TABLE IF EXISTS x; CREATE TABLE x " + columns +
             "; INSERT INTO x (id, day) VALUES (1, NULL), (7, NULL)");
     execute("CREATE INDEX i ON x (day)");
@@ -310,9 +309,10 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_parked_is_refused_before_anything_moved) {
       "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE VIEW a_view AS SELECT id FROM t;"
       "CREATE VIRTUAL TABLE fts USING fts5 (body);"
       "CREATE TABLE cascades (id INTEGER PRIMARY KEY, up REFERENCES CASCADES (id) ON DELETE CASCADE);"
+      "CREATE TABLE itself (id INTEGER PRIMARY KEY, up REFERENCES itself);"
       "CREATE TABLE checked (a CHECK (checked.a > 0))");
   auto const before = schema();
-  for (char const* const name : {"a_view", "fts", "fts_data", "cascades", "A_VIEW"}) {
+  for (char const* const name : {"a_view", "fts", "fts_data", "cascades", "itself", "A_VIEW"}) {
     BOOST_TEST_INFO(name);
     BOOST_TEST(code_of([&] { place({}, name).live(); }) == errc::mismatch);
     BOOST_TEST(code_of([&] { place({}, name).park({}); }) == errc::mismatch);

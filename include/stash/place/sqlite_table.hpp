@@ -57,10 +57,10 @@ struct sqlite_table_options {
 /// that worked must work, and foreign keys that held must hold.
 ///
 /// Not parked, with `errc::mismatch`: views; virtual tables, and those that belong to one (unless SQLite does not know
-/// its module); a table where something is called `_stash_parked_<name>` that was not parked; a table that refers to
-/// itself with ON DELETE or ON UPDATE and an action; one with an index that only the application can make (a function
-/// or a collation of its own); a `CHECK` that says the table's name (SQLite's error). TEMP triggers and views of other
-/// connections go by the table's name, too.
+/// its module); a table where something is called `_stash_parked_<name>` that was not parked; a table with a foreign
+/// key to itself; one with an index that only the application can make (a function or a collation of its own); a
+/// `CHECK` that says the table's name (SQLite's error). TEMP triggers and views of other connections go by the table's
+/// name, too.
 ///
 /// A job that turns SQLite's journal off, or its syncs, and dies may damage the file as a whole, and what is parked
 /// with it.
