@@ -15,7 +15,10 @@ BOOST_AUTO_TEST_CASE(what_is_called_as_a_parked_table_and_was_not_parked_is_left
         "CREATE TRIGGER _stash_parked_x AFTER INSERT ON log BEGIN SELECT 1; END", "CREATE TABLE _stash_parked_x (id)",
         // Somebody's texts of another table, and one that could not be made again.
         "CREATE TABLE _stash_parked_x (id); CREATE TABLE _stash_parked (place, type, name, sql);"
-        "INSERT INTO _stash_parked VALUES ('y', 'table', 'y', ''), ('x', 'index', 'i', '')"}) {
+        "INSERT INTO _stash_parked VALUES ('y', 'table', 'y', ''), ('x', 'index', 'i', '')",
+        // Those of one that was put back by hand.
+        "CREATE VIEW _stash_parked_x AS SELECT 1; CREATE TABLE _stash_parked (place, type, name, sql);"
+        "INSERT INTO _stash_parked VALUES ('x', 'table', 'x', 'CREATE TABLE x (id)')"}) {
     boost::filesystem::remove(file);
     execute(make_x);
     execute(other);
