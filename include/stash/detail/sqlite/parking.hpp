@@ -73,7 +73,7 @@ class sqlite_parking {
     auto row = statement(
         "SELECT type, name, sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE ORDER BY type = 'table' DESC");
     if (!row.bind(name).step()) return std::nullopt;
-    sqlite_object const it{row.text(0).value_or(""), row.text(1).value_or(""), row.text(2).value_or("")};
+    sqlite_object it{row.text(0).value_or(""), row.text(1).value_or(""), row.text(2).value_or("")};
     auto const kind = it.type == "table" ? kind_of(it.name) : it.type;
     if (kind != "table")
       refuse('"' + it.name + "\" is where it would be parked, and is no ordinary table, but " + kind);
