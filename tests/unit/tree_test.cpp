@@ -328,6 +328,7 @@ BOOST_AUTO_TEST_CASE(a_commit_of_which_nobody_knows_destroys_nothing_and_the_old
     };
     BOOST_CHECK(code_of([&] { g.commit(); }) == stash::errc::indeterminate);
     *ops.before = [](std::string_view) { return 0; };
+    g.place().discard();  // which removes nothing of it
   }
   BOOST_TEST(all_of(place) == old);
   BOOST_TEST((beside() == alone));
