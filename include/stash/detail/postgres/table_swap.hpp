@@ -211,7 +211,8 @@ class postgres_table_swap {
     auto const before = attempts_.failed();
     for (int round = 0;; ++round) {
       auto const there = own(fresh, fresh, live_);
-      auto const left = detail::missing(wanted, there);
+      auto left = detail::missing(wanted, there);
+      std::erase_if(left, [&](auto const& one) { return is_made_key(one, there); });
       attempts_.reset(before);
       bool is_changed = false;
       for (auto const& one : detail::missing(there, wanted)) {
@@ -232,6 +233,11 @@ class postgres_table_swap {
       if (!together.empty()) is_changed |= attempts_.attempt(together);
       if (!is_changed || round == most_rounds) return true;
     }
+  }
+  /// A primary key that the new table did not have: since an earlier round made it, it is listed as a rename.
+  bool is_made_key(postgres_belonging const& one, postgres_belongings const& there) const {
+    return makes_all_ && one.kind == "primary key" && !one.is_rename() &&
+           std::any_of(there.begin(), there.end(), [&](auto const& other) { return other.is_same(one); });
   }
   std::optional<std::string> why_unprepared(postgres_belonging const& one) const {
     auto const found =
