@@ -31,6 +31,58 @@ BOOST_AUTO_TEST_CASE(a_job_may_leave_out_the_primary_key_which_the_new_table_get
   }
 }
 
+BOOST_AUTO_TEST_CASE(what_another_puts_where_tables_are_parked_is_not_taken_for_the_parked_one) {
+  make_plain();
+  hang_some_on_it();
+  role evil{"evil", "LOGIN"};
+  query("GRANT CREATE ON DATABASE " + query("SELECT quote_ident(current_database())") + " TO " + evil.quoted + ", " +
+        owner.quoted);
+  query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + owner.quoted);
+  query("ALTER ROLE " + owner.quoted + " LOGIN");
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  query("ALTER VIEW " + table("alias") + " OWNER TO " + owner.quoted);
+  client evils{support::info("user='" + evil.name + '\'')};
+  auto const before = content();
+  auto const v = *place().live();
+  auto const all_refuse = [&](std::string const& whose) {
+    for (auto const& info : {server(), support::info("user='" + owner.name + '\'')}) {
+      stash::postgres_table one{info, {name, "orders"}};
+      std::vector<std::function<void()>> const steps{
+          [&] { one.live(); },
+          [&] { one.parked(); },
+          [&] { one.park(v); },
+          [&] { one.put_back(v); },
+          [&] { one.settle(v, nobody_keeps); },
+          [&] { one.discard(); },
+          [&] {
+            stash::replace_guard const guard{
+                store, "orders", stash::postgres_table{info, {name, "orders"}}, {.observer = stash::silent}};
+          }};
+      for (std::size_t i = 0; i < steps.size(); ++i) {
+        BOOST_TEST(code_of(steps[i]) == sqlstate("42501"), i);
+        auto const why = message_of(steps[i]);
+        BOOST_TEST((why.find(quoted(parked_schema())) != why.npos && why.find(whose) != why.npos), i << ": " << why);
+      }
+    }
+    BOOST_TEST(difference(before, content()) == "");
+    BOOST_TEST(store.entries().empty());
+  };
+  evils("CREATE SCHEMA " + quoted(parked_schema()));
+  evils("CREATE TABLE " + parked() + " (id text)");
+  evils("GRANT ALL ON SCHEMA " + quoted(parked_schema()) + " TO PUBLIC");
+  evils("GRANT ALL ON " + parked() + " TO PUBLIC");
+  all_refuse(evil.name);
+  // In one that is ours.
+  query("ALTER SCHEMA " + quoted(parked_schema()) + " OWNER TO postgres");
+  all_refuse("PUBLIC");
+  query("REVOKE ALL ON SCHEMA " + quoted(parked_schema()) + " FROM PUBLIC");
+  query("GRANT CREATE ON SCHEMA " + quoted(parked_schema()) + " TO " + evil.quoted);
+  all_refuse(evil.name);
+  query("DROP SCHEMA " + quoted(parked_schema()) + " CASCADE");
+  replace();
+  BOOST_TEST(ids() == "c,d");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace postgres_place_test

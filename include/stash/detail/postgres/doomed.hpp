@@ -3,6 +3,7 @@
 #include <exception>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/parked_schema.hpp>
 #include <stash/detail/postgres/place_session.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/error.hpp>
@@ -44,6 +45,7 @@ inline void drop_doomed(postgres_place_session& session, operation const& op) {
   std::vector<std::string> all;
   session.run(op, [&](postgres_connection& db, postgres_patience const&) {
     all.clear();
+    detail::require_own_schemas(db, session, op);
     auto const found = db.run(
         "SELECT format('DROP %s IF EXISTS %I.%I', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'"
         " WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, nspname, relname) FROM pg_class c JOIN pg_namespace n ON "

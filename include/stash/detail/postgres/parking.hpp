@@ -5,10 +5,10 @@
 #include <functional>
 #include <optional>
 #include <stash/detail/operation.hpp>
-#include <stash/detail/postgres/as_owner.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/dependents_sql.hpp>
 #include <stash/detail/postgres/doomed.hpp>
+#include <stash/detail/postgres/parked_schema.hpp>
 #include <stash/detail/postgres/place_session.hpp>
 #include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/table_note.hpp>
@@ -57,7 +57,7 @@ class postgres_parking {
         if (here) doom_half_built(db, *here);
       } else if (here) {
         require_table(*here);
-        make_room(db, here->owner);
+        detail::make_room(db, session_, here->owner, op_);
         lock(db, {nullptr, &*here}, patience);
         require_rights(db, here->oid);
         execute(db, moves(db, here->oid));
@@ -122,7 +122,9 @@ class postgres_parking {
   struct both {
     std::optional<relation> here, there;  ///< at the place; parked
   };
+  /// Throws 42501 where what is parked may be anybody's.
   both look(postgres_connection& db) const {
+    detail::require_own_schemas(db, session_, op_);
     auto const found = db.run(
         "SELECT c.oid::text, relkind::text, pg_get_userbyid(relowner)::text, CASE WHEN relkind <> 'r' THEN"
         " CASE relkind WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'"
@@ -167,52 +169,6 @@ class postgres_parking {
       refuse("something that is no table has its name: " + one.why);
     }
     detail::doom(session_, db, one.oid, op_);
-  }
-
-  void make_room(postgres_connection& db, std::string const& owner) const {
-    auto const ready = db.run(
-        "SELECT (count(*) = 2 AND bool_and(nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND"
-        " (nspname <> $1::text OR has_schema_privilege($3::text, oid, 'USAGE'))))::text FROM pg_namespace WHERE "
-        "nspname IN"
-        " ($1::text, $2::text)",
-        {session_.parked(), session_.built(), owner}, op_, session_.end());
-    if (ready.text(0, 0) == "true") return;
-    make_schema(db, session_.parked(),
-                "stash: tables of schema " + session_.schema() +
-                    " that are being replaced; ALTER TABLE ... SET SCHEMA puts one back");
-    make_schema(
-        db, session_.built(),
-        "stash: tables that take the place of others in schema " + session_.schema() + "; empty but in between");
-    // Foreign keys are checked with the rights of the table's owner.
-    auto const may = db.run("SELECT has_schema_privilege($1::text, $2::text, 'USAGE')::text",
-                            {owner, session_.parked()}, op_, session_.end());
-    if (may.text(0, 0) == "true") return;
-    execute(db, "GRANT USAGE ON SCHEMA " + db.identifier(session_.parked()) + " TO " + db.identifier(owner));
-  }
-  /// Whoever owns it could drop what is in it: so it must be somebody who may do so anyway.
-  void make_schema(postgres_connection& db, std::string const& schema, std::string const& remark) const {
-    auto const owner_of_schema = [&] {
-      return db.run(
-          "SELECT pg_get_userbyid(p.nspowner)::text, (rolsuper OR p.nspowner = n.nspowner OR p.nspowner = datdba OR"
-          " pg_has_role(p.nspowner, 'USAGE'))::text FROM pg_namespace p JOIN pg_roles r ON r.oid = p.nspowner JOIN"
-          " pg_database ON datname = current_database() LEFT JOIN pg_namespace n ON n.nspname = $2::text WHERE "
-          "p.nspname"
-          " = $1::text",
-          {schema, session_.schema()}, op_, session_.end());
-    };
-    std::string const name = db.identifier(schema);
-    auto found = owner_of_schema();
-    if (found.rows() == 0) {
-      db.run(lock_for_rights, {schema}, op_, session_.end());
-      found = owner_of_schema();
-    }
-    if (found.rows() == 0) {
-      execute(db, "CREATE SCHEMA " + name + "; COMMENT ON SCHEMA " + name + " IS " + db.literal(remark));
-      detail::revoke_from_others(db, schema, op_, session_.end());
-    } else if (found.text(0, 1) != "true") {
-      db.fail("42501", "schema " + name + ", in which the table would be parked, is role " + found.text(0, 0) + "'s",
-              op_);
-    }
   }
 
   /// That what depends on it could be carried over; so that it is not found out when the new table stands.
@@ -273,7 +229,7 @@ class postgres_parking {
       if (here) require_table(*here);
       lock(db, {&*there, here ? &*here : nullptr}, patience);
       if (here) {
-        make_room(db, there->owner);  // somebody may have tidied up
+        detail::make_room(db, session_, there->owner, op_);  // somebody may have tidied up
         detail::move_table(db, here->oid, session_.built(), op_, session_.end());
       }
       detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
