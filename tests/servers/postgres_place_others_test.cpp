@@ -83,6 +83,28 @@ BOOST_AUTO_TEST_CASE(what_another_puts_where_tables_are_parked_is_not_taken_for_
   BOOST_TEST(ids() == "c,d");
 }
 
+BOOST_AUTO_TEST_CASE(only_a_table_counts_as_parked) {
+  query("CREATE TABLE " + table("a") + " (id serial)");
+  auto a = place("a");
+  auto const of_a = *a.live();
+  a.park(of_a);  // with its sequence
+  query("CREATE TABLE " + table("a_id_seq") + " (id text)");
+  query("INSERT INTO " + table("a_id_seq") + " VALUES ('real')");
+  auto one = place("a_id_seq");
+  note const v{{"schema", name}, {"name", "a_id_seq"}};
+  BOOST_TEST(code_of([&] { one.live(); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { one.parked(); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { one.park(v); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { one.put_back(v); }) == errc::mismatch);
+  BOOST_TEST(code_of([&] { one.settle(v, nobody_keeps); }) == errc::mismatch);
+  BOOST_TEST(message_of([&] { one.live(); }).find("a sequence of schema " + parked_schema()) != std::string::npos);
+  one.discard();
+  BOOST_TEST((ids("a_id_seq") == "real" && is_there(parked("a")) && is_there(parked("a_id_seq"))));
+  query("DROP TABLE " + table("a_id_seq"));
+  a.put_back(of_a);
+  BOOST_TEST((is_there(table("a")) && is_there(table("a_id_seq"))));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace postgres_place_test

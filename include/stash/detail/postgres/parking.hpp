@@ -122,7 +122,7 @@ class postgres_parking {
   struct both {
     std::optional<relation> here, there;  ///< at the place; parked
   };
-  /// Throws 42501 where what is parked may be anybody's.
+  /// Throws 42501 where what is parked may be anybody's, `errc::mismatch` where it is no table.
   both look(postgres_connection& db) const {
     detail::require_own_schemas(db, session_, op_);
     auto const found = db.run(
@@ -142,6 +142,10 @@ class postgres_parking {
       relation one{found.text(i, 0), found.text(i, 1), found.text(i, 2), found.text(i, 3), found.text(i, 4) == "true"};
       bool const is_here = found.text(i, 5) == "true";
       (is_here ? result.here : result.there).emplace(std::move(one));
+    }
+    if (result.there && result.there->kind != "r") {
+      refuse("where it would be parked is no table: " + result.there->why + " of schema " + session_.parked() +
+             " has its name");
     }
     return result;
   }
