@@ -105,6 +105,24 @@ BOOST_AUTO_TEST_CASE(only_a_table_counts_as_parked) {
   BOOST_TEST((is_there(table("a")) && is_there(table("a_id_seq"))));
 }
 
+BOOST_AUTO_TEST_CASE(what_no_settle_could_carry_over_is_told_before_the_load) {
+  make_plain();
+  query("CREATE FUNCTION " + table("f") + "() RETURNS SETOF " + table() + " LANGUAGE sql AS 'SELECT * FROM " + table() +
+        "'");
+  auto const before = content();
+  auto one = place();
+  auto const v = *one.live();
+  BOOST_TEST(code_of([&] { one.park(v); }) == errc::mismatch);
+  auto const why = message_of([&] { one.park(v); });
+  BOOST_TEST((why.find("function") != why.npos && why.find("leave_behind was not said") != why.npos), why);
+  BOOST_TEST((difference(before, content()) == "" && count_parked() == "0"));
+  auto may_leave = place("orders", {.leave_behind = true});
+  may_leave.park(v);
+  job();
+  BOOST_TEST(may_leave.settle(v, nobody_keeps).size() == 1U);
+  BOOST_TEST(ids() == "c,d");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace postgres_place_test

@@ -82,7 +82,8 @@ class postgres_table {
   std::optional<value_type> parked() const { return step("parked").parked(); }
 
   /// Throws 42501 where a right is missing, of these that `settle` needs too; `errc::mismatch` where something depends
-  /// on the table that no new one could have, and where something that is no table or view has its name.
+  /// on the table that no new one could have (with `leave_behind`: that could not be let go of either), and where
+  /// something that is no table or view has its name.
   void park(value_type const&) { step("park").park(); }
 
   /// Where nothing is parked and nothing stands there, somebody has dropped both: then it makes an empty table, with

@@ -180,9 +180,9 @@ class postgres_parking {
     auto const found = db.run(postgres_owners_sql, {oid}, op_, session_.end());
     if (found.rows() > 0) db.fail("42501", "must be owner of " + found.text(0, 0), op_);
     for (auto const& one : session_.reader(db, op_).dependents(oid, op_, session_.end())) {
-      if (one.make || one.unmake) continue;
+      if (one.make || (one.unmake && session_.options().leave_behind)) continue;
       refuse("no new table could take the place of this one: " + one.what() +
-             " depends on it, and cannot be made anew");
+             " depends on it, and cannot be made anew" + (one.unmake ? "; leave_behind was not said" : ""));
     }
   }
 
