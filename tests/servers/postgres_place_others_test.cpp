@@ -123,6 +123,44 @@ BOOST_AUTO_TEST_CASE(what_no_settle_could_carry_over_is_told_before_the_load) {
   BOOST_TEST(ids() == "c,d");
 }
 
+BOOST_AUTO_TEST_CASE(what_a_commit_has_dropped_nobody_makes_anew) {
+  make_plain();
+  auto const recover = [&] {
+    stash::recover_places(store, [&](stash::key const&, note const&) { return std::optional(place()); },
+                          {.observer = stash::silent});
+  };
+  // As a commit that is killed before its record goes.
+  {
+    auto guard = guarded();
+    drop();
+    auto const v = *guard.value();
+    place().settle(v, nobody_keeps);
+    guard.release();
+  }
+  BOOST_TEST(!store.entries().empty());
+  place().put_back(store.load("orders")->as_object());
+  BOOST_TEST(!is_there(table()));
+  place().discard();  // and it before the record goes, by who recovers
+  recover();
+  BOOST_TEST((!is_there(table()) && store.entries().empty()));
+  // It says nothing of a table that was made since.
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);
+  BOOST_TEST(count_parked() == "1");
+  query("DROP TABLE " + parked());
+  one.put_back(v);
+  BOOST_TEST(is_there(table()));
+  // Who commits leaves nothing.
+  {
+    auto guard = guarded();
+    drop();
+    guard.commit();
+  }
+  BOOST_TEST((!is_there(table()) && count_parked() == "0"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace postgres_place_test

@@ -86,11 +86,12 @@ class postgres_table {
   /// something that is no table or view has its name.
   void park(value_type const&) { step("park").park(); }
 
-  /// Where nothing is parked and nothing stands there, somebody has dropped both: then it makes an empty table, with
-  /// all that hung on it. Throws ENOENT where the note does not tell of any.
+  /// Where nothing is parked and nothing stands there, and no `settle` did that, somebody has dropped both: then it
+  /// makes an empty table, with all that hung on it. Throws ENOENT where the note does not tell of any.
   void put_back(value_type const& note) { step("put_back").put_back(note); }
 
-  /// Where nothing was built, the old one goes; what depends on it cannot be carried over then.
+  /// Where nothing was built, the old one goes; what depends on it cannot be carried over then. An empty table in the
+  /// schema of what is parked says so, until `discard`, or the next `park` where this process was killed.
   ///
   /// Throws `errc::mismatch` where something could not be carried over, and says what and why: then the old one is
   /// parked still and the new one at its place, perhaps with some of the indexes. With `leave_behind` it calls

@@ -52,8 +52,9 @@ inline void drop_doomed(postgres_place_session& session, operation const& op) {
         "n.oid ="
         " c.relnamespace WHERE nspname = $1::text AND starts_with(relname, $2::text) AND relkind IN ('r', 'p', 'f', "
         "'v',"
-        " 'm') AND NOT relispartition ORDER BY c.oid",
-        {session.parked(), session.doomed()}, op, session.end());
+        " 'm') AND NOT relispartition AND ($4::text = 'true' OR relname <> $3::text) ORDER BY c.oid",
+        {session.parked(), session.doomed(), session.dropped(), session.has_settled() ? "true" : "false"}, op,
+        session.end());
     for (int i = 0; i < found.rows(); ++i) all.push_back(found.text(i, 0));
   });
   std::exception_ptr first;

@@ -49,6 +49,7 @@ class postgres_parking {
   }
 
   void park() {
+    session_.set_settled(false);
     session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
       static_cast<void>(session_.reader(db, op_));  // a rollback would undo a setting that it makes
       postgres_step step{session_, db, patience, op_};
@@ -60,7 +61,7 @@ class postgres_parking {
         detail::make_room(db, session_, here->owner, op_);
         lock(db, {nullptr, &*here}, patience);
         require_rights(db, here->oid);
-        execute(db, moves(db, here->oid));
+        execute(db, "DROP TABLE IF EXISTS " + dropped(db) + "; " + moves(db, here->oid));
       }
       confirm(db);
       step.commit();
@@ -68,6 +69,7 @@ class postgres_parking {
   }
 
   void put_back(boost::json::object const& note) {
+    session_.set_settled(false);
     session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
       postgres_step step{session_, db, patience, op_};
       auto const [here, there] = look(db);
@@ -75,7 +77,7 @@ class postgres_parking {
         lock(db, {&*there, nullptr}, patience);
         if (here) doom_half_built(db, *here);
         detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
-      } else if (!here) {
+      } else if (!here && !detail::oid_of(db, session_.parked(), session_.dropped(), op_, session_.end())) {
         postgres_table_note{session_, db, op_}.make(note);
       }
       confirm(db);
@@ -104,6 +106,7 @@ class postgres_parking {
       });
       if (!is_done && ++tries == 5) refuse("what hangs on the table changes all the time");
     }
+    session_.set_settled(true);
     return left;
   }
 
@@ -114,6 +117,9 @@ class postgres_parking {
     bool is_small = false;
   };
 
+  std::string dropped(postgres_connection const& db) const {
+    return detail::qualified(db, session_.parked(), session_.dropped());
+  }
   [[noreturn]] void refuse(std::string why) const {
     throw error{errc::mismatch, std::string(op_.name), std::string(op_.subject), std::move(why)};
   }
@@ -242,6 +248,8 @@ class postgres_parking {
         if (!is_done) return false;
       } else {
         swap.drop_only(session_.options().leave_behind, save);
+        // So that nobody makes it anew who finds the record.
+        execute(db, "CREATE TABLE IF NOT EXISTS " + dropped(db) + " ()");
       }
       left = swap.left();
     }

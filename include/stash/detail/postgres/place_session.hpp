@@ -83,6 +83,12 @@ class postgres_place_session : public postgres_lazy_session {
   /// How what is to be dropped is called, in the schema where it would be parked. Its oid follows.
   std::string doomed() const { return "stash: doomed " + hash() + ' '; }
 
+  /// The name there of an empty table that says: the commit of a park has dropped the table, and nothing was built.
+  std::string dropped() const { return doomed() + "all"; }
+  /// That this object has settled: the record is about to go, and nobody needs what that table says.
+  void set_settled(bool has) noexcept { has_settled_ = has; }
+  bool has_settled() const noexcept { return has_settled_; }
+
   /// What hangs on a table; prepared once in a session of the server.
   postgres_belongings_reader const& reader(postgres_connection& db, operation const& op) {
     if (!reader_ || prepared_for_ != number()) {
@@ -140,6 +146,7 @@ class postgres_place_session : public postgres_lazy_session {
   std::string subject_;
   std::optional<postgres_belongings_reader> reader_;
   std::size_t prepared_for_ = 0;
+  bool has_settled_ = false;
 };
 
 /// A step of one place. Commits wait for the disk.
