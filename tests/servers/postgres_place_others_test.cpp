@@ -161,6 +161,30 @@ BOOST_AUTO_TEST_CASE(what_a_commit_has_dropped_nobody_makes_anew) {
   BOOST_TEST((!is_there(table()) && count_parked() == "0"));
 }
 
+BOOST_AUTO_TEST_CASE(who_has_built_as_another_role_is_told) {
+  make_plain();
+  std::string const database = query("SELECT quote_ident(current_database())");
+  query("GRANT CREATE ON DATABASE " + database + " TO " + reader.quoted);
+  query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + reader.quoted + ", " + owner.quoted);
+  query("ALTER TABLE " + table() + " OWNER TO " + reader.quoted);
+  stash::postgres_table one{support::info("user='" + reader.name + '\''), {name, "orders"}};
+  auto const v = *one.live();
+  one.park(v);
+  create();
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  std::vector<std::function<void()>> const steps{[&] { one.put_back(v); }, [&] { one.park(v); },
+                                                 [&] { one.settle(v, nobody_keeps); }};
+  for (auto const& step : steps) {
+    BOOST_TEST(code_of(step) == sqlstate("42501"));
+    auto const why = message_of(step);
+    BOOST_TEST(why.find("role " + owner.name + "'s, of which role " + reader.name) != why.npos, why);
+  }
+  query("GRANT " + owner.quoted + " TO " + reader.quoted);
+  one.put_back(v);
+  BOOST_TEST(ids() == "a,b");
+  one.discard();
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace postgres_place_test

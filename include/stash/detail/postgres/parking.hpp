@@ -15,6 +15,7 @@
 #include <stash/detail/postgres/table_swap.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
+#include <stash/storage/sqlstate.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -114,7 +115,7 @@ class postgres_parking {
   struct relation {
     std::string oid, kind, owner;
     std::string why;  ///< it cannot be parked; empty: it can
-    bool is_small = false;
+    bool is_small = false, is_ours = false;
   };
 
   std::string dropped(postgres_connection const& db) const {
@@ -138,14 +139,16 @@ class postgres_parking {
         " WHEN relispartition THEN 'a partition of another table' WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid "
         "="
         " 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') THEN 'a table of an extension' ELSE '' END,"
-        " (relkind = 'r' AND pg_relation_size(c.oid) < 1000000)::text, (nspname = $1::text)::text"
+        " (relkind = 'r' AND pg_relation_size(c.oid) < 1000000)::text, (nspname = $1::text)::text, "
+        "pg_has_role(relowner, 'USAGE')::text"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ($1::text, $2::text) AND "
         "relname ="
         " $3::text",
         {session_.schema(), session_.parked(), session_.name()}, op_, session_.end());
     both result;
     for (int i = 0; i < found.rows(); ++i) {
-      relation one{found.text(i, 0), found.text(i, 1), found.text(i, 2), found.text(i, 3), found.text(i, 4) == "true"};
+      relation one{found.text(i, 0), found.text(i, 1),           found.text(i, 2),
+                   found.text(i, 3), found.text(i, 4) == "true", found.text(i, 6) == "true"};
       bool const is_here = found.text(i, 5) == "true";
       (is_here ? result.here : result.there).emplace(std::move(one));
     }
@@ -174,11 +177,24 @@ class postgres_parking {
                          (which.second == nullptr || (here && here->oid == which.second->oid));
     if (!is_same) refuse("another table has taken its name just now");
   }
+  /// What the job has built as another role.
+  template <class Step>
+  void telling_owner(postgres_connection& db, std::optional<relation> const& built, Step step) const {
+    try {
+      step();
+    } catch (error const& problem) {
+      if (!built || built->is_ours || problem.code() != stash::sqlstate("42501")) throw;
+      db.fail("42501",
+              problem.detail() + ": what stands there is role " + built->owner + "'s, of which role " +
+                  session_.role() + " must be a member",
+              op_);
+    }
+  }
   void doom_half_built(postgres_connection& db, relation const& one) const {
     if (std::string_view("rpfvm").find(one.kind) == std::string_view::npos) {
       refuse("something that is no table has its name: " + one.why);
     }
-    detail::doom(session_, db, one.oid, op_);
+    telling_owner(db, one, [&] { detail::doom(session_, db, one.oid, op_); });
   }
 
   /// That what depends on it could be carried over; so that it is not found out when the new table stands.
@@ -237,10 +253,11 @@ class postgres_parking {
     bool is_done = true;
     if (there) {
       if (here) require_table(*here);
-      lock(db, {&*there, here ? &*here : nullptr}, patience);
+      telling_owner(db, here, [&, &at = here, &old = there] { lock(db, {&*old, at ? &*at : nullptr}, patience); });
       if (here) {
         detail::make_room(db, session_, there->owner, op_);  // somebody may have tidied up
-        detail::move_table(db, here->oid, session_.built(), op_, session_.end());
+        telling_owner(db, here,
+                      [&, &at = here] { detail::move_table(db, at->oid, session_.built(), op_, session_.end()); });
       }
       detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
       if (here) {
