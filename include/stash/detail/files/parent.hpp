@@ -37,7 +37,8 @@ class parent {
   std::optional<struct stat> look(std::string const& name) const {
     struct stat s;
     if (retried([&] { return ops_->lstat(get(), name.c_str(), &s); }) == 0) return s;
-    if (errno != ENOENT && errno != ENOTDIR) fail("lstat", name);  // the latter of a name that is in another
+    bool const is_in_no_directory = errno == ENOTDIR && name.find('/') != name.npos;  // of a name that is in another
+    if (errno != ENOENT && !is_in_no_directory) fail("lstat", name);
     return std::nullopt;
   }
   /// Whether somebody may have made it here who may not move what is ours: in a sticky directory, as /tmp is.
