@@ -25,8 +25,12 @@ namespace stash::inline v1 {
 /// guard of the place finds.
 ///
 ///     auto report = stash::recover_places(store, [](auto const&, auto const& note) {
+///       if (!note.contains("path")) return std::optional<stash::tree>();  // of another kind of place
 ///       return std::optional(stash::tree{stash::tree::path_in(note)});
 ///     });
+///
+/// A record that is no `T` (words, in a stash that has both) is in the report's `failed`: places have a stash of their
+/// own.
 template <class T = boost::json::object, class Stash, class PlaceOf>
 recovery_report recover_places(Stash& stash, PlaceOf place_of,
                                // A copy, as in `recover`.

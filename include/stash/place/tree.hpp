@@ -33,9 +33,11 @@ struct tree_options {
 
 /// A place in the file system: a file, a directory with all that is in it, or a link (as itself, not what it leads to).
 ///
-/// What is parked stands beside it as `.<name>.stash-parked`, to be moved back with `mv`; what is to be removed, as
-/// `.<name>.stash-doomed-<random>`, where the name is cut, and its hash added, if it would be too long. So it stays in
-/// one file system, and to park it takes one rename and one fsync of the directory above. Nothing is ever copied.
+/// What is parked stands beside it as `.<name>.stash-parked`; what is to be removed, as
+/// `.<name>.stash-doomed-<random>`. Where that would be too long, the name is cut and its hash added. So it stays in
+/// one file system, and to park it takes one rename and two fsyncs of the directory above. Nothing is ever copied. A
+/// person puts it back with `rm -r export && mv -T .export.stash-parked export`: a plain `mv` would move it into what
+/// is half-built.
 ///
 /// That directory is the user's: it must be there, be readable, and let us rename in it, as it does for `mv`. Links on
 /// the way to it are followed. What cannot be renamed (a mount point: EBUSY; a lower layer of overlayfs: EXDEV;
