@@ -143,7 +143,7 @@ class sqlite_table {
           op("settle").fail(errc::mismatch, file_.native(), "others change all the time what hangs on it");
         // Outside of the transaction: the stash may be in this very file. Then all is done again.
         value_type note = v;
-        note["left_behind"] = detail::in_words(left.all);
+        note["left_behind"] = detail::as_json(left.all);
         if (keep) keep(note);
         known = std::move(left.all);
       }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <optional>
 #include <stash/ckan/data_dictionary.hpp>
@@ -52,11 +51,7 @@ class words_meanwhile {
 
   data_dictionary with_left_behind(std::vector<left_behind> const& all) const {
     data_dictionary result = now_;
-    boost::json::array list;
-    for (auto const& one : all) {
-      list.push_back(boost::json::object{{"what", one.what}, {"why", one.why}, {"ddl", one.ddl}});
-    }
-    result.insert_or_assign(left_behind_key, std::move(list));
+    result.insert_or_assign(left_behind_key, stash::detail::as_json(all));
     return result;
   }
 

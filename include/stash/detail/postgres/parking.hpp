@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <functional>
 #include <optional>
@@ -227,11 +226,7 @@ class postgres_parking {
   }
 
   static boost::json::object with(boost::json::object note, std::vector<left_behind> const& all) {
-    boost::json::array list;
-    for (auto const& one : all) {
-      list.push_back(boost::json::object{{"what", one.what}, {"why", one.why}, {"ddl", one.ddl}});
-    }
-    note["left_behind"] = std::move(list);
+    note["left_behind"] = detail::as_json(all);
     return note;
   }
 

@@ -8,7 +8,6 @@
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/parked_texts.hpp>
 #include <stash/detail/sqlite/sql_words.hpp>
-#include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,14 +62,6 @@ inline void write_text(boost::json::object& note, sqlite_table_text const& text)
   note["indexes"] = std::move(indexes);
   note["triggers"] = std::move(triggers);
   note["analyzed"] = text.is_analyzed;
-}
-
-inline boost::json::array in_words(std::vector<left_behind> const& all) {
-  boost::json::array list;
-  for (auto const& one : all) {
-    list.push_back(boost::json::object{{"what", one.what}, {"why", one.why}, {"ddl", one.ddl}});
-  }
-  return list;
 }
 
 }  // namespace stash::inline v1::detail
