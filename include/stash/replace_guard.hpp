@@ -101,11 +101,8 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
     key_.require_lock();
     auto const left = settle();
     done_ = true;
-    if (left.empty()) {
-      key_.commit(nullptr);
-    } else {
-      key_.commit("left_behind", left_error(left));
-    }
+    if (!left.empty()) tell_left(left);
+    key_.commit(left.empty() ? nullptr : "left_behind");
     detail::discard(place_, key_.key(), options_.observer);
   }
 
@@ -163,11 +160,10 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
     detail::tell(options_.observer, event_kind::settled, key_.key(), {});
     return left;
   }
-  std::exception_ptr left_error(std::vector<left_behind> const& left) {
+  void tell_left(std::vector<left_behind> const& left) {
     auto const problem = std::make_exception_ptr(
         error{errc::mismatch, "commit", key_.key().string(), "left behind: " + detail::list_of(left)});
     detail::tell(options_.observer, event_kind::left_behind, key_.key(), {.error = problem});
-    return problem;
   }
 
   Place place_;
