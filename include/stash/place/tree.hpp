@@ -268,7 +268,7 @@ class basic_tree {
     try {
       in.sync();
     } catch (error const& problem) {
-      if (in.is_moved_back(now, before)) throw;
+      if (in.move_back(now, before)) throw;
       throw error{errc::indeterminate, problem.operation(), problem.subject(), problem.detail()};
     }
   }

@@ -60,7 +60,8 @@ class parent {
     }
     if (moved != 0) fail("rename", from);
   }
-  bool is_moved_back(std::string const& from, std::string const& to) const noexcept {
+  /// For good. false: nobody knows which of the names the disk has.
+  bool move_back(std::string const& from, std::string const& to) const noexcept {
     try {
       move(from, to);
       sync();

@@ -20,7 +20,7 @@ class tree_node {
  public:
   /// Throws the system's error; `is_there()` is false where nothing has this name any more.
   tree_node(Ops const& ops, int directory, std::string const& name, std::string path, operation const& op)
-      : ops_(ops), path_(std::move(path)), op_(op), fd_(ops, open(directory, name, O_DIRECTORY)) {}
+      : ops_(ops), path_(std::move(path)), op_(op), fd_(ops, open(directory, name)) {}
 
   bool is_there() const noexcept { return fd_.get() >= 0; }
   int get() const noexcept { return fd_.get(); }
@@ -33,8 +33,8 @@ class tree_node {
   }
 
  private:
-  int open(int directory, std::string const& name, int flags) const {
-    int const fd = retried([&] { return ops_.open(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | flags); });
+  int open(int directory, std::string const& name) const {
+    int const fd = retried([&] { return ops_.open(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW); });
     if (fd < 0 && errno != ENOENT) op_.fail(errno, "open", path_);
     return fd;
   }
