@@ -63,11 +63,12 @@ at_once() {
   done
   for each in $builds; do wait "$each" || went=FAILED; done
 }
-in_build() { # NAME ARGUMENT...: the tests of a build; meson prints a line for each suite
+# NAME ARGUMENT...: the tests of a build; meson prints a line for each suite, and first builds what compile was not told of
+in_build() {
   name=$1
   shift
   rm -f "$build/$name/junit/"*.xml
-  meson test -C "$build/$name" --no-rebuild --print-errorlogs --num-processes 2 "$@" || status=1
+  meson test -C "$build/$name" --print-errorlogs --num-processes 2 "$@" || status=1
   for report in "$build/$name/junit/"*.xml; do
     [ ! -e "$report" ] || mv "$report" "$results/$name-${report##*/}"
   done
@@ -141,7 +142,8 @@ step "set up" setup clang clang++-19 -Dbuildtype=debug -Ddebug=false -Db_sanitiz
 step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Ddebug=false -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 if [ "$how" = --all ]; then
   export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-10}" STASH_COMPILERS="clang++-19 g++"
-  compile "clang-tsan concurrency" "gcc postgres_worker power_cut_worker power_cut_variants" \
+  compile "clang-tsan concurrency" \
+    "gcc postgres_worker power_cut_worker power_cut_variants power_cut_tree" \
     "clang unit_core unit_rest every_call_fails postgres"
   # At once: threads wait for one another most of the time.
   (
