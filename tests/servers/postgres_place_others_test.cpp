@@ -1,5 +1,6 @@
 // A table of PostgreSQL as a place, among others: what a job leaves out, what somebody else puts where tables are
-// parked, what depends on the table, and who has built it.
+// parked, what depends on the table, who has built it, and who has locks.
+#include "faulty_libpq.hpp"
 #include "postgres_place_fixture.hpp"
 
 namespace postgres_place_test {
@@ -183,6 +184,241 @@ BOOST_AUTO_TEST_CASE(who_has_built_as_another_role_is_told) {
   one.put_back(v);
   BOOST_TEST(ids() == "a,b");
   one.discard();
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_another_replaces_just_then_is_not_taken_for_the_one_that_was_looked_at) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  auto const replaced_while = [&](std::string const& what, auto step) {
+    bool is_first = true;
+    support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+      if (sql.starts_with("LOCK TABLE") && std::exchange(is_first, false)) {
+        query("ALTER TABLE " + what + " RENAME TO moved");
+        query("CREATE TABLE " + what + " (id text)");
+      }
+      return false;
+    }};
+    return code_of(step);
+  };
+  BOOST_TEST(replaced_while(table(), [&] { one.park(v); }) == errc::mismatch);
+  BOOST_TEST((is_there(table()) && is_there(table("moved")) && count_parked() == "0"));
+  query("DROP TABLE " + table());
+  query("ALTER TABLE " + table("moved") + " RENAME TO orders");
+  one.park(v);
+  BOOST_TEST(replaced_while(parked(), [&] { one.put_back(v); }) == errc::mismatch);
+  BOOST_TEST((!is_there(table()) && is_there(parked()) && is_there(parked("moved"))));
+}
+
+BOOST_AUTO_TEST_CASE(a_schema_that_somebody_tidied_up_is_made_anew) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);
+  job();
+  auto const built = query(
+      "SELECT quote_ident(n.nspname) FROM pg_namespace n JOIN pg_description d ON d.objoid = n.oid WHERE description"
+      " LIKE '%take the place of others in schema " +
+      name + ";%'");
+  query("DROP SCHEMA " + built);
+  BOOST_TEST(one.settle(v, nobody_keeps).empty());
+  BOOST_TEST(ids() == "c,d");
+}
+
+BOOST_AUTO_TEST_CASE(whose_schema_it_may_be_where_tables_are_parked) {
+  std::string const database = query("SELECT quote_ident(current_database())"), db_owner = query("SELECT current_user");
+  role third{"third", "LOGIN"}, above{"above"};
+  query("GRANT CREATE ON DATABASE " + database + " TO " + third.quoted);
+  query("GRANT USAGE, CREATE ON SCHEMA " + quoted() + " TO " + third.quoted);
+  query("ALTER ROLE " + third.quoted + " LOGIN");
+  query("GRANT " + above.quoted + " TO " + third.quoted);
+  query("ALTER SCHEMA " + quoted() + " OWNER TO " + owner.quoted);
+  create();
+  query("ALTER TABLE " + table() + " OWNER TO " + third.quoted);
+  stash::postgres_table one{support::info("user='" + third.name + '\''), {name, "orders"}};
+  auto const v = *one.live();
+  one.park(v);
+  one.put_back(v);
+  auto const works_for = [&](std::string const& whose) {
+    query("ALTER SCHEMA " + quoted(parked_schema()) + " OWNER TO " + whose);
+    query("GRANT USAGE, CREATE ON SCHEMA " + quoted(parked_schema()) + " TO " + third.quoted);
+    return message_of([&] {
+      one.park(v);
+      one.put_back(v);
+    });
+  };
+  BOOST_TEST(works_for("postgres") == "");
+  BOOST_TEST(works_for(owner.quoted) == "");
+  BOOST_TEST(works_for(above.quoted) == "");
+  BOOST_TEST(works_for(reader.quoted).find("is role " + reader.name) != std::string::npos);
+  query("ALTER DATABASE " + database + " OWNER TO " + reader.quoted);
+  BOOST_TEST(works_for(reader.quoted) == "");
+  query("ALTER DATABASE " + database + " OWNER TO " + quoted(db_owner));
+  query("ALTER SCHEMA " + quoted() + " OWNER TO " + quoted(db_owner));
+}
+
+BOOST_AUTO_TEST_CASE(each_owner_of_a_parked_table_may_look_into_the_schema) {
+  create();
+  place().park(*place().live());
+  place().put_back({});
+  query("ALTER TABLE " + table() + " OWNER TO " + owner.quoted);
+  query("GRANT USAGE ON SCHEMA " + quoted() + " TO " + owner.quoted);
+  copy("('a', 1, '2026-11-22')");
+  query("CREATE TABLE " + table("child") + " (ref int REFERENCES " + table() + ")");
+  place().park(*place().live());
+  query("INSERT INTO " + table("child") + " VALUES (1)");  // which is looked for with the owner's rights
+  place().put_back({});
+  BOOST_TEST(ids() == "a");
+}
+
+BOOST_AUTO_TEST_CASE(two_may_make_the_schemas_at_one_time) {
+  for (int round = 0; round < 5; ++round) {
+    std::vector<std::thread> all;
+    std::atomic<int> ready{0}, parked_ones{0};
+    for (int i = 0; i < 6; ++i) query("CREATE TABLE " + table(std::to_string(i)) + " (id text)");
+    for (int i = 0; i < 6; ++i) {
+      all.emplace_back([&, i] {
+        auto one = place(std::to_string(i));
+        auto const v = *one.live();
+        for (++ready; ready < 6;) std::this_thread::yield();
+        if (message_of([&] { one.park(v); }).empty()) ++parked_ones;
+      });
+    }
+    for (auto& each : all) each.join();
+    BOOST_TEST(parked_ones == 6);
+    query("DROP SCHEMA " + quoted(parked_schema()) + " CASCADE");
+    query("DROP SCHEMA " +
+          query("SELECT quote_ident(n.nspname) FROM pg_namespace n JOIN pg_description d ON d.objoid = n.oid WHERE"
+                " description LIKE '%take the place of others in schema " +
+                name + ";%'"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(at_last_it_waits_in_the_queue_of_readers_that_take_turns) {
+  make_plain();
+  auto one = place("orders", {.lock_timeout = 3s});
+  auto const v = *one.live();
+  std::atomic<bool> is_over{false};
+  std::atomic<int> holding{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&, i] {
+      client db{server() + "?application_name=dashboard"};
+      std::this_thread::sleep_for(i * 200ms);
+      while (!is_over) {
+        db("BEGIN");
+        db("SELECT count(*)::text FROM pg_class WHERE oid = to_regclass('" + table() + "')");
+        if (message_of([&] { db("LOCK TABLE " + table() + " IN ACCESS SHARE MODE"); }).empty()) ++holding;
+        std::this_thread::sleep_for(400ms);  // at each time one of them has it
+        db("ROLLBACK");
+      }
+    });
+  }
+  while (holding < 2) std::this_thread::sleep_for(5ms);
+  BOOST_TEST(message_of([&] { one.park(v); }) == "");
+  is_over = true;
+  for (auto& each : readers) each.join();
+  one.put_back(v);
+}
+
+BOOST_AUTO_TEST_CASE(a_lock_timeout_of_nothing_is_one_try) {
+  make_plain();
+  auto one = place("orders", {.lock_timeout = 0ms});
+  auto const v = *one.live();
+  {
+    reader_of dashboard{table()};
+    BOOST_TEST(code_of([&] { one.park(v); }) == errc::busy);
+    dashboard.let_go();
+  }
+  one.park(v);
+  one.put_back(v);
+}
+
+BOOST_AUTO_TEST_CASE(a_step_waits_for_the_end_of_another_of_its_place) {
+  make_plain();
+  auto one = place("orders", {.lock_timeout = 200ms});
+  auto const v = *one.live();
+  std::string lock;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+      auto const at = sql.find("pg_advisory_xact_lock(");
+      if (at != sql.npos && lock.empty())
+        lock = sql.substr(sql.find('(', at), sql.find(')', at) + 1 - sql.find('(', at));
+      return false;
+    }};
+    one.park(v);
+  }
+  one.put_back(v);
+  // Not even beside one that would let others in.
+  query("SELECT pg_advisory_lock_shared" + lock);
+  BOOST_TEST(code_of([&] { one.park(v); }) == errc::busy);
+  query("SELECT pg_advisory_unlock_shared" + lock);
+  one.park(v);
+  one.put_back(v);
+}
+
+BOOST_AUTO_TEST_CASE(its_commits_wait_for_the_disk_whatever_the_settings_say) {
+  make_plain();
+  query("ALTER SYSTEM SET wal_writer_delay = '10s'");
+  query("SELECT pg_reload_conf()::text");
+  stash::postgres_table one{server() + "?options=-csynchronous_commit%3Doff", {name, "orders"}};
+  auto const v = *one.live();
+  auto const is_flushed = [&](auto step) {
+    std::string end;
+    {
+      support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+        if (sql == "COMMIT") end = query("SELECT pg_current_wal_insert_lsn()::text");
+        return false;
+      }};
+      step();
+    }
+    return query("SELECT (pg_current_wal_flush_lsn() >= '" + end + "')::text") == "true";
+  };
+  BOOST_TEST(is_flushed([&] { one.park(v); }));
+  job();
+  BOOST_TEST(is_flushed([&] { one.put_back(v); }));
+  one.park(v);
+  job();
+  BOOST_TEST(is_flushed([&] { one.settle(v, nobody_keeps); }));
+  query("ALTER SYSTEM RESET wal_writer_delay");
+  query("SELECT pg_reload_conf()::text");
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_that_breaks_each_time_is_an_error) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  int tries = 0;
+  boost::system::error_code problem;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      if (call != "PQsendQuery" || sql.find("LOCK TABLE") == sql.npos) return false;
+      query(
+          "SELECT count(pg_terminate_backend(pid, 5000))::text FROM pg_stat_activity WHERE application_name ="
+          " 'stash'");
+      ++tries;
+      return false;
+    }};
+    problem = code_of([&] { one.park(v); });
+  }
+  BOOST_TEST((tries == 2 && problem.failed()), tries << ": " << problem.message());
+  BOOST_TEST(is_there(table()));
+  one.park(v);
+  one.put_back(v);
+}
+
+BOOST_AUTO_TEST_CASE(a_note_knows_columns_comments_and_what_kind_of_table_it_is) {
+  query("CREATE UNLOGGED TABLE " + table() + " (id text COLLATE \"C\" NOT NULL, n int DEFAULT 7)");
+  query("COMMENT ON COLUMN " + table() + ".n IS 'how many'");
+  auto one = place();
+  auto const v = *one.live();
+  BOOST_TEST(json::serialize(v.at("columns")) ==
+             R"([{"name":"id","type":"text","collation":"pg_catalog.\"C\"","not_null":true},)"
+             R"({"name":"n","type":"integer","default":"7","comment":"how many"}])");
+  one.park(v);
+  query("DROP TABLE " + parked());
+  one.put_back(v);
+  BOOST_TEST(query("SELECT relpersistence::text FROM pg_class WHERE oid = '" + table() + "'::regclass") == "u");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

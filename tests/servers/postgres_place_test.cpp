@@ -283,6 +283,20 @@ BOOST_AUTO_TEST_CASE(all_that_was_committed_without_a_flush_is_on_disk_when_it_h
     guard.commit();
     BOOST_TEST(query("SELECT (pg_current_wal_flush_lsn() >= '" + end + "')::text") == "true");
   }
+  // Also where a person, or a step whose answer was lost, has done it all.
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);
+  auto const is_flushed = [&](std::string const& sql, auto step) {
+    jobs(sql);
+    auto const end = query("SELECT pg_current_wal_insert_lsn()::text");
+    step();
+    BOOST_TEST(query("SELECT (pg_current_wal_flush_lsn() >= '" + end + "')::text") == "true", sql);
+  };
+  std::string const back = "ALTER TABLE " + parked() + " SET SCHEMA " + quoted();
+  is_flushed(back, [&] { one.put_back(v); });
+  is_flushed("ALTER TABLE " + table() + " SET SCHEMA " + quoted(parked_schema()), [&] { one.park(v); });
+  is_flushed(back, [&] { one.settle(v, nobody_keeps); });
 }
 
 BOOST_AUTO_TEST_SUITE_END()
