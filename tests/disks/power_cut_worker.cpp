@@ -83,6 +83,9 @@ struct powered_ops : support::spoiled_ops {
     return spoiled_ops::fsync(fd);
   }
   int fdatasync(int fd) const { return protocol == "no file sync" ? 0 : spoiled_ops::fdatasync(fd); }
+  void start_writeback(int fd) const {
+    if (protocol != "no file sync") spoiled_ops::start_writeback(fd);
+  }
   ssize_t writev(int fd, iovec const* v, int n) const { return half_written(fd, 0, spoiled_ops::writev(fd, v, n)); }
   ssize_t pwritev(int fd, iovec const* v, int n, off_t at) const {
     return half_written(fd, at, spoiled_ops::pwritev(fd, v, n, at));
