@@ -57,6 +57,13 @@ def test_public_api_is_as_designed(compiler, tmp_path):
     succeed(tmp_path / "public_api")
 
 
+# Some warnings are only seen where a compiler inlines much.
+@pytest.mark.parametrize("optimization", ["-O3", "-O2", "-O1"] if IS_LONG else ["-O3"])
+@one_compiler
+def test_a_users_program_is_optimized_without_a_warning(compiler, optimization):
+    succeed(compiler, *FLAGS, *package_flags("--cflags"), optimization, "-c", HERE / "optimized.cpp", "-o", "/dev/null")
+
+
 def test_core_compiles_with_the_standard_library_of_clang():
     core = [header for header in HEADERS if not re.search("sqlite|postgres", header)]
     probe = run("clang++-19", "-stdlib=libc++", "-fsyntax-only", "-x", "c++", "-", input="#include <version>\n")

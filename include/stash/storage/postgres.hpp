@@ -105,7 +105,7 @@ class postgres_storage {
   std::optional<record> get(key const& k) const {
     detail::operation const op{"get", k};
     auto const cap = std::to_string(max_bytes_);
-    return session_->read_table(op, std::optional<record>(), [&](connection& db, auto const& table, auto until) {
+    return session_->read_table<std::optional<record>>(op, [&](connection& db, auto const& table, auto until) {
       detail::postgres_table::require_held(db, k, op, until);
       std::string const fits =
           "CASE WHEN coalesce(octet_length(payload), octet_length(payload_bytes)) <="
@@ -116,13 +116,10 @@ class postgres_storage {
                                    " FROM " +
                                    table + " WHERE key = $1 AND set_aside = ''",
                                {k.str(), cap}, op, until);
-      std::optional<record> found;
-      if (rows.rows() > 0) {
-        check_size(detail::number_in(rows.text(0, 5)), op);
-        found =
-            detail::record_of(detail::row_of(rows, 0), k, op, session_->table().shown(k, rows.text(0, 6) == "true"));
-      }
-      return found;
+      if (rows.rows() == 0) return std::optional<record>();
+      check_size(detail::number_in(rows.text(0, 5)), op);
+      return std::optional(
+          detail::record_of(detail::row_of(rows, 0), k, op, session_->table().shown(k, rows.text(0, 6) == "true")));
     });
   }
 

@@ -61,7 +61,7 @@ inline std::vector<entry> list_rows(postgres_session& session, std::string_view 
   std::vector<entry> found;
   for (std::optional<postgres_row_name> last{std::in_place}; last;) {
     postgres_page const next =
-        session.read_table(op, postgres_page(), [&](postgres_connection& db, auto const& table, deadline until) {
+        session.read_table<postgres_page>(op, [&](postgres_connection& db, auto const& table, deadline until) {
           return detail::page_after(session.table(), *last, table + where, db, op, until);
         });
     found.insert(found.end(), next.entries.begin(), next.entries.end());

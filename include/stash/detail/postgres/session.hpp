@@ -50,11 +50,11 @@ class postgres_session {
   }
 
   /// As `read`, calling `f(connection, rows, until)` where `rows` is what SQL selects from (see
-  /// `postgres_table::read`); with an empty result where there is no table.
+  /// `postgres_table::read`); with an empty result, `T()`, where there is no table.
   template <class T, class F>
-  T read_table(operation const& op, T nothing, F f) {
+  T read_table(operation const& op, F f) {
     return read(op, [&](postgres_connection& db, deadline until) {
-      T found = nothing;
+      T found{};
       table_.read(db, {}, op, until, [&](std::string const& rows) { found = f(db, rows, until); });
       return found;
     });
