@@ -4,8 +4,8 @@
 #include <concepts>
 #include <exception>
 #include <optional>
-#include <stash/detail/fork.hpp>
 #include <stash/detail/guard/call.hpp>
+#include <stash/detail/guard/guard_end.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/system/no_cancel.hpp>
@@ -82,12 +82,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Rolls back, unless committed, rolled back or released. A restore that throws is told to the observer
   /// (`restore_failed`), the record stays, and the program goes on.
   ~delete_guard() {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    try {
-      roll_back();
-    } catch (...) {  // told; an exception from here would end the program
-    }
+    end_.reach_quietly([&] { roll_back(); });
   }
 
   /// What a rollback would restore; null: nothing. Valid until destruction, after `commit()` too.
@@ -114,43 +109,31 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Throws what `restore` throws, and `errc::busy` where the lock was lost to another (then restore was not
   /// called). The record stays then, and the destructor does not try again.
   void rollback() {
-    owner_.require_current("rollback", key_.key(), detail::parents_guard);
-    if (done_) return;
-    detail::no_cancel const whole;
-    roll_back();
+    end_.reach("rollback", key_.key(), [&] { roll_back(); });
   }
 
   /// Leaves the record for a later run: nothing is restored. Where the save had failed there is none, and the
   /// observer is told so again.
   void release() noexcept {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    key_.release();
+    end_.reach_quietly([&] { key_.release(); });
   }
 
  private:
   friend detail::guard_access;
 
   void roll_back() {
-    done_ = true;
     key_.roll_back([&](T const& saved) { detail::call<detail::key_if_needed>(restore_, key_.key(), saved); });
   }
 
   /// Commits; with a reason the record is set aside instead of destroyed.
   void end(char const* reason, std::exception_ptr const& left = {}) {
-    owner_.require_current("commit", key_.key(), detail::parents_guard);
-    if (done_) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    key_.commit(reason, left);
+    end_.reach("commit", key_.key(), [&] { key_.commit(reason, left); });
   }
 
   Restore restore_;
   guard_options options_;
   detail::guarded_key<Stash, T> key_;
-  bool done_ = false;
-  detail::owned_by_process owner_;
+  detail::guard_end end_;
 };
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a

@@ -7,8 +7,8 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <stash/detail/fork.hpp>
 #include <stash/detail/guard/call.hpp>
+#include <stash/detail/guard/guard_end.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/live_value.hpp>
 #include <stash/detail/storage/locking.hpp>
@@ -80,15 +80,14 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// Rolls back, unless committed, rolled back or released. What fails is told to the observer (`restore_failed`), the
   /// records stay, and the program goes on.
   ~delete_guards() {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    for (auto const& one : guarded_) {
-      try {
-        restore_one(*one);
-      } catch (...) {  // told; an exception from here would end the program
+    end_.reach_quietly([&] {
+      for (auto const& one : guarded_) {
+        try {
+          restore_one(*one);
+        } catch (...) {  // told, and stops no other
+        }
       }
-    }
+    });
   }
 
   /// As they were given.
@@ -115,60 +114,34 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// same, unless they could only be destroyed together: then some or all may stand. The observer is told of each
   /// (`clear_failed`), and later guards find those that stand.
   void commit() {
-    owner_.require_current("commit", {}, detail::parents_guard);
-    if (done_) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    std::exception_ptr first;
-    std::vector<key> doomed;
-    std::vector<guarded*> cleared;
-    for (auto const& one : guarded_) {
-      try {
-        if (one->may_erase()) doomed.push_back(one->key());
-        cleared.push_back(one.get());
-      } catch (...) {
-        if (!first) first = std::current_exception();
-        one->clear_failed(std::current_exception());
-      }
-    }
-    try {
-      traits::erase_all(stash_.storage(), doomed);
-    } catch (...) {
-      if (!first) first = std::current_exception();
-      for (auto* const one : cleared) one->clear_failed(std::current_exception());
-      cleared.clear();
-    }
-    for (auto* const one : cleared) one->committed();
-    if (first) std::rethrow_exception(first);
+    end_.reach("commit", {}, [&] { clear_all(); });
   }
 
   /// Restores each now. A restore that fails, or whose lock was lost to another (`errc::busy`), is in the report and
   /// stops no other; its record stays, and the destructor does not try again. After a commit, rollback or release it
   /// does nothing.
   [[nodiscard]] rollback_report rollback() {
-    owner_.require_current("rollback", {}, detail::parents_guard);
     rollback_report report;
-    if (done_) return report;
-    detail::no_cancel const whole;
-    report.failed.reserve(guarded_.size());
-    auto names = names_;  // from here on, nothing of our own can fail between two restores
-    done_ = true;
-    for (std::size_t i = 0; i < guarded_.size(); ++i) {
-      try {
-        report.restored += restore_one(*guarded_[i]);
-      } catch (...) {
-        report.failed.emplace_back(std::move(names[i]), std::current_exception());
+    end_.unless_reached("rollback", {}, [&] {
+      report.failed.reserve(guarded_.size());
+      auto names = names_;  // from here on, nothing of our own can fail between two restores
+      end_.reached();
+      for (std::size_t i = 0; i < guarded_.size(); ++i) {
+        try {
+          report.restored += restore_one(*guarded_[i]);
+        } catch (...) {
+          report.failed.emplace_back(std::move(names[i]), std::current_exception());
+        }
       }
-    }
+    });
     return report;
   }
 
   /// Leaves the records for a later run, as `delete_guard::release`.
   void release() noexcept {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    for (auto const& one : guarded_) one->release();
+    end_.reach_quietly([&] {
+      for (auto const& one : guarded_) one->release();
+    });
   }
 
  private:
@@ -224,6 +197,30 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     for (auto const& one : guarded_) one->require_lock();
   }
 
+  void clear_all() {
+    std::exception_ptr first;
+    std::vector<key> doomed;
+    std::vector<guarded*> cleared;
+    for (auto const& one : guarded_) {
+      try {
+        if (one->may_erase()) doomed.push_back(one->key());
+        cleared.push_back(one.get());
+      } catch (...) {
+        if (!first) first = std::current_exception();
+        one->clear_failed(std::current_exception());
+      }
+    }
+    try {
+      traits::erase_all(stash_.storage(), doomed);
+    } catch (...) {
+      if (!first) first = std::current_exception();
+      for (auto* const one : cleared) one->clear_failed(std::current_exception());
+      cleared.clear();
+    }
+    for (auto* const one : cleared) one->committed();
+    if (first) std::rethrow_exception(first);
+  }
+
   /// Whether there was anything to restore.
   bool restore_one(guarded & one) {
     try {
@@ -249,8 +246,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   std::vector<std::size_t> order_;                        // of the names' bytes
   detail::lock_set<typename Stash::storage_type> locks_;  // in that order
   std::vector<std::unique_ptr<guarded>> guarded_;
-  bool done_ = false;
-  detail::owned_by_process owner_;
+  detail::guard_end end_;
 };
 
 /// `T` is what `live` returns, or what the optional holds that it returns (std::optional, boost::optional, any with a

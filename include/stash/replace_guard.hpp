@@ -4,7 +4,7 @@
 #include <exception>
 #include <optional>
 #include <stash/concepts.hpp>
-#include <stash/detail/fork.hpp>
+#include <stash/detail/guard/guard_end.hpp>
 #include <stash/detail/guard/guarded_key.hpp>
 #include <stash/detail/guard/observer.hpp>
 #include <stash/detail/guard/place_calls.hpp>
@@ -69,12 +69,7 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   /// Puts back, unless committed, rolled back or released. Where that throws, the observer is told (`restore_failed`),
   /// the old one stays parked, and the program goes on.
   ~replace_guard() {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    try {
-      roll_back();
-    } catch (...) {  // told; an exception from here would end the program
-    }
+    end_.reach_quietly([&] { roll_back(options_.observer); });
   }
 
   /// The note of what is parked; null: nothing stood at the place. Valid until destruction.
@@ -95,15 +90,14 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   /// cannot be cleared it throws that, and nothing will be put back: the new one stands, and what was replaced is
   /// removed by a later run. What cannot be removed is told (`left_behind`).
   void commit() {
-    owner_.require_current("commit", key_.key(), detail::parents_guard);
-    if (done_) return;
-    detail::no_cancel const whole;
-    key_.require_lock();
-    auto const left = settle();
-    done_ = true;
-    if (!left.empty()) tell_left(left);
-    key_.commit(left.empty() ? nullptr : "left_behind");
-    detail::discard(place_, key_.key(), options_.observer);
+    end_.unless_reached("commit", key_.key(), [&] {
+      key_.require_lock();
+      auto const left = settle();
+      end_.reached();
+      if (!left.empty()) tell_left(left);
+      key_.commit(left.empty() ? nullptr : "left_behind");
+      detail::discard(place_, key_.key(), options_.observer);
+    });
   }
 
   /// Puts back now. After a commit, rollback or release it does nothing.
@@ -111,19 +105,13 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   /// Throws what `put_back` throws, and `errc::busy` where the lock was lost to another (then nothing was touched). The
   /// record stays then, and the destructor does not try again.
   void rollback() {
-    owner_.require_current("rollback", key_.key(), detail::parents_guard);
-    if (done_) return;
-    detail::no_cancel const whole;
-    roll_back();
+    end_.reach("rollback", key_.key(), [&] { roll_back(options_.observer); });
   }
 
   /// Leaves all as it is for a later run: what is parked stays parked. Where the save had failed there is no record,
   /// and the observer is told so again.
   void release() noexcept {
-    if (done_ || !owner_.is_current()) return;
-    detail::no_cancel const whole;
-    done_ = true;
-    key_.release();
+    end_.reach_quietly([&] { key_.release(); });
   }
 
  private:
@@ -140,15 +128,10 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   /// Nothing was to be built yet: where all is as it was, nobody needs the record.
   void withdraw() noexcept {
     options_.clear_after_restore = true;
-    try {
-      roll_back(silent);  // it may never have been parked
-    } catch (...) {       // told, and the record stays
-    }
+    end_.reach_quietly([&] { roll_back(silent); });  // it may never have been parked
   }
 
-  void roll_back() { roll_back(options_.observer); }
   void roll_back(detail::observer const& observer) {
-    done_ = true;
     key_.roll_back([&](value_type const& v) { detail::put_back(place_, key_.key(), v, observer); });
   }
 
@@ -169,8 +152,7 @@ class [[nodiscard("a guard without a name ends, and puts back, at once")]] repla
   Place place_;
   guard_options options_;
   detail::guarded_key<Stash, value_type> key_;
-  bool done_ = false;
-  detail::owned_by_process owner_;
+  detail::guard_end end_;
 };
 
 }  // namespace stash::inline v1

@@ -23,8 +23,6 @@
 
 namespace stash::inline v1::detail {
 
-inline constexpr char parents_guard[] = "the guard belongs to the parent process";
-
 /// What a guard does for one of its keys. `lock`, `inspect`, `make_way` and `put` in this order are its constructor
 /// (see the table of `delete_guard`); what one of them throws, its constructor throws.
 template <class Stash, class T>
