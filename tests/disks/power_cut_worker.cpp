@@ -3,10 +3,10 @@
 // end.
 //
 //     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
-//         STORAGE: "files", "journal" or "sqlite"; or "tree": what is parked then, with its record in files
-//         CALLS: "changes", counts only what may change or sync something; "all"
-//         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
-//         writing the first half of each file back at once: "half written"
+//         STORAGE: "files", "journal" or "sqlite"; or "tree" or "table" (of SQLite): what is parked then, with its
+//         record in files CALLS: "changes", counts only what may change or sync something; "all" PROTOCOL: "ours", or
+//         the same without a part: "no file sync", "no directory sync"; or with the kernel writing the first half of
+//         each file back at once: "half written"
 //     power_cut_worker check STORAGE DIRECTORY RESOURCES BYTES
 //         prints what is in the stash, recovers, and prints what is in it then
 //
@@ -19,6 +19,9 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <stash/place/sqlite_table.hpp>
+#include <stash/recover_places.hpp>
+#include <stash/replace_guard.hpp>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/sqlite.hpp>
 
@@ -444,50 +447,128 @@ int run(std::vector<std::string> const& args) {
   say("ended");
   wait_for_the_end();
 }
-/// A tree that is replaced, and a stash beside it. All of it is on the file system that loses power.
-struct tree_job {
+// What is replaced under a guard, with its record in files beside it.
+
+/// A directory.
+struct a_tree {
   fs::path root;
   std::size_t bytes;
   powered_ops ops;
 
-  fs::path place() const { return root / "srv" / "orders"; }
-  auto tree() const { return stash::basic_tree<powered_ops>{place(), {}, ops}; }
-  auto store() const {
-    return stash::basic_stash<in_files::storage<powered_ops>>{root / "stash", stash::file_options{}, ops};
-  }
-  auto guard(auto& store) const { return stash::replace_guard{store, "orders", tree(), {.observer = stash::silent}}; }
-
+  fs::path path() const { return root / "srv" / "orders"; }
+  auto place() const { return stash::basic_tree<powered_ops>{path(), {}, ops}; }
+  void prepare() const {}
   void build(char const* word) const {
-    fs::create_directories(place() / "sub");
-    support::write(place() / "a", stretched(word, bytes));
-    support::write(place() / "sub/b", stretched(word, bytes));
+    fs::create_directories(path() / "sub");
+    support::write(path() / "a", stretched(word, bytes));
+    support::write(path() / "sub/b", stretched(word, bytes));
   }
-  void acknowledge(std::string const& what) {
+
+  /// Of what is parked, or else of what stands at its place.
+  std::string word() const {
+    auto const parked = place().parked_path();
+    return word_at(fs::exists(parked) ? parked : path());
+  }
+  std::string word_at(fs::path const& at) const {
+    if (!fs::exists(at)) return "none";
+    for (char const* const word : {"old", "new"}) {
+      auto const text = stretched(word, bytes);
+      if (names(at) == std::vector<std::string>{"a", "sub"} && support::read(at / "a") == text &&
+          names(at / "sub") == std::vector<std::string>{"b"} && support::read(at / "sub/b") == text) {
+        return word;
+      }
+    }
+    return "mixture";
+  }
+  std::vector<std::string> all() const { return names(path().parent_path()); }
+};
+
+/// A table of a SQLite file, with an index and a view.
+struct a_table {
+  fs::path root;
+  std::size_t bytes;
+  powered_ops ops;
+
+  std::string file() const { return (root / "srv.sqlite").native(); }
+  stash::sqlite_table place() const { return stash::sqlite_table{file(), "orders"}; }
+  /// From here on each change of a file of SQLite's counts.
+  void prepare() const {
+    static support::faulty_vfs vfs{[before = ops.before](std::string_view call) { return (*before)(call); }};
+  }
+  void build(std::string const& word) const {
+    stash::detail::sqlite_connection db{file()};
+    std::string const row = "INSERT INTO orders SELECT '" + stretched(word, bytes) + "', value FROM (SELECT 1 AS value";
+    db.execute("BEGIN; DROP TABLE IF EXISTS orders; CREATE TABLE orders (word, n); " + row + " UNION SELECT 2); COMMIT",
+               "build", "orders");
+    if (word == "old") {
+      db.execute("CREATE INDEX by_n ON orders (n); CREATE VIEW IF NOT EXISTS seen AS SELECT word FROM orders", "build",
+                 "orders");
+    }
+  }
+
+  std::string word() const { return word_at(place().parked() ? place().parked_name() : "orders"); }
+  std::string word_at(std::string const& table) const {
+    stash::detail::sqlite_connection db{file()};
+    stash::detail::sqlite_statement there{db, "SELECT 1 FROM sqlite_master WHERE name = ?", "check", table};
+    if (!there.bind(table).step()) return "none";
+    for (char const* const word : {"old", "new"}) {
+      stash::detail::sqlite_statement row{
+          db, "SELECT count(*) = 2 AND min(word) = ?1 AND max(word) = ?1 AND sum(n) = 3 FROM " + table, "check", table};
+      if (row.bind(stretched(word, bytes)).step() && row.integer(0) == 1) return word;
+    }
+    return "mixture";
+  }
+  /// With all that is to hang on the table, "orders" alone.
+  std::vector<std::string> all() const {
+    stash::detail::sqlite_connection db{file()};
+    std::vector<std::string> result;
+    stash::detail::sqlite_statement row{db, "SELECT name FROM sqlite_master ORDER BY name", "check", "all"};
+    while (row.step()) result.push_back(row.text(0).value_or(""));
+    auto const hangs = [](auto const& name) { return name == "by_n" || name == "seen"; };
+    if (std::erase_if(result, hangs) != 2) result.push_back("lacks what hung on it");
+    return result;
+  }
+};
+
+/// All of it is on the file system that loses power.
+template <class Kind>
+struct place_job {
+  Kind thing;
+
+  auto store() const {
+    return stash::basic_stash<in_files::storage<powered_ops>>{thing.root / "stash", stash::file_options{}, thing.ops};
+  }
+  auto guard(auto& store) const {
+    return stash::replace_guard{store, "orders", thing.place(), {.observer = stash::silent}};
+  }
+  void acknowledge(std::string const& what) const {
     say(what);
-    (*ops.before)("acknowledged");
+    (*thing.ops.before)("acknowledged");
   }
   void sync() const {
-    int const fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || ::syncfs(fd) != 0) throw std::runtime_error("syncfs " + root.native());
+    int const fd = ::open(thing.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || ::syncfs(fd) != 0) throw std::runtime_error("syncfs " + thing.root.native());
     ::close(fd);
   }
   auto recover() const {
     auto s = store();
-    return stash::recover_places(s, [this](auto const&, auto const&) { return std::optional(tree()); },
+    return stash::recover_places(s, [this](auto const&, auto const&) { return std::optional(thing.place()); },
                                  {.observer = stash::silent});
   }
 
-  void run(std::string const& workload) {
+  void run(std::string const& workload) const {
     if (workload == "go on recovering") {
+      thing.prepare();
       recover();
       return acknowledge("recovered");
     }
-    build("old");
+    thing.build("old");
     sync();
+    thing.prepare();
     auto s = store();
     auto g = guard(s);
     acknowledge("parked");
-    build("new");
+    thing.build("new");
     acknowledge("built");
     if (workload == "commit") return g.commit(), acknowledge("committed");
     if (workload == "roll back") return g.rollback(), acknowledge("rolled back");
@@ -497,40 +578,29 @@ struct tree_job {
     acknowledge("recovered");
   }
 
-  std::string word_at(fs::path const& path) const {
-    if (!fs::exists(path)) return "none";
-    for (char const* const word : {"old", "new"}) {
-      auto const text = stretched(word, bytes);
-      if (names(path) == std::vector<std::string>{"a", "sub"} && support::read(path / "a") == text &&
-          names(path / "sub") == std::vector<std::string>{"b"} && support::read(path / "sub/b") == text) {
-        return word;
-      }
-    }
-    return "mixture";
-  }
   /// What there is; then what stands at the place when the next job has failed and its leftovers are gone, and what
   /// else stands beside it.
   void check() const {
-    auto const parked = tree().parked_path();
-    say(word_at(fs::exists(parked) ? parked : place()));
+    say(thing.word());
     {
       auto s = store();
       auto g = guard(s);
-      build("half");
+      thing.build("half");
     }
-    std::string line = word_at(place());
-    for (auto const& name : names(place().parent_path())) {
+    std::string line = thing.word();
+    for (auto const& name : thing.all()) {
       if (name != "orders") line += ' ' + name;
     }
     say(line);
   }
 };
-int run_tree(std::vector<std::string> const& args) {
-  tree_job j{args[2], std::stoul(args[4]), {}};
+template <class Kind>
+int run_place(std::vector<std::string> const& args) {
+  place_job<Kind> j{{args[2], std::stoul(args[4]), {}}};
   if (args[0] == "check" && args.size() == 5) return j.check(), 0;
   if (args[0] != "run" || args.size() != 9) return 2;
-  *j.ops.before = countdown{std::stol(args[6]), args[7] == "all"};
-  j.ops.protocol = args[8];
+  *j.thing.ops.before = countdown{std::stol(args[6]), args[7] == "all"};
+  j.thing.ops.protocol = args[8];
   j.run(args[5]);
   say("ended");
   wait_for_the_end();
@@ -538,7 +608,8 @@ int run_tree(std::vector<std::string> const& args) {
 
 int run(std::vector<std::string> const& args) {
   if (args.size() < 5) return 2;
-  if (args[1] == "tree") return run_tree(args);
+  if (args[1] == "tree") return run_place<a_tree>(args);
+  if (args[1] == "table") return run_place<a_table>(args);
   if (args[1] == "files") return run<in_files>(args);
   if (args[1] == "journal") return run<in_a_journal>(args);
   return args[1] == "sqlite" ? run<in_sqlite>(args) : 2;

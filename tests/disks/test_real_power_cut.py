@@ -1,5 +1,5 @@
 """Real power cuts: an ext4, an xfs and a btrfs image, cut at each system call of a save, a clear, a guard, a recovery,
-with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree that is replaced.
+with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree and a table of SQLite that are replaced.
 
 A program works in a file system on a loop device and says what was acknowledged. At its n-th call it is stopped, the
 power is cut, the image is mounted again, which replays its journal, and what is found must be what was acknowledged,
@@ -355,26 +355,27 @@ def test_these_cuts_find_a_protocol_without_a_sync_guilty(disk, storage, protoco
     assert any(wrong and without_temporaries(found) == loss for _, found, wrong in tries)
 
 
-# What there may be before the first acknowledgement, after it, after the next ...: of a tree that is replaced, the old
-# one or the new one, whole.
-TREE_WORKLOADS = {
+# What there may be before the first acknowledgement, after it, after the next ...: of a tree or a table that is replaced,
+# the old one or the new one, whole.
+PLACE_WORKLOADS = {
     "commit": [{"old"}, {"old"}, {"old", "new"}, {"new"}],  # parked, built, committed
     "roll back": [{"old"}] * 4,
     "recover": [{"old"}] * 4,
 }
-TREES = [(file_system, kind, workload) for file_system in ALL_FILE_SYSTEMS for kind in KINDS for workload in TREE_WORKLOADS
-         if (file_system != "btrfs" or kind == "snapshot")
-         and (IS_LONG or workload == "commit" and (kind == KINDS[0] or file_system == "btrfs")
-              or (file_system, kind, workload) == ("ext4", KINDS[0], "roll back"))]
+PLACES = [(file_system, place, kind, workload)
+          for file_system in ALL_FILE_SYSTEMS for place in ["tree", "table"] for kind in KINDS for workload in PLACE_WORKLOADS
+          if (file_system != "btrfs" or kind == "snapshot")
+          and (IS_LONG or workload == "commit" and (file_system, kind) in [("ext4", KINDS[0]), ("btrfs", "snapshot")]
+               or place == "tree" and kind == KINDS[0] and (workload == "commit" or file_system == "ext4" and workload == "roll back"))]
 
 
-def trees_cut_everywhere(disk, kind, workload, protocol="ours"):
+def places_cut_everywhere(disk, place, kind, workload, protocol="ours"):
     """What was found after the cut at each call, and what is wrong with it."""
-    states = TREE_WORKLOADS[workload]
+    states = PLACE_WORKLOADS[workload]
     for n in itertools.count(1):
         case = disk.new_case()
-        run = disk.run(case, "tree", workload, n, kind, protocol=protocol)
-        found, recovered = disk.check(case, "tree")
+        run = disk.run(case, place, workload, n, kind, protocol=protocol)
+        found, recovered = disk.check(case, place)
         case.remove()
         is_well = found in states[len(run.acknowledged)] and recovered == found
         yield found, "" if is_well else f"call {n}, {run.acknowledged}: found {found}, then {recovered}"
@@ -383,21 +384,23 @@ def trees_cut_everywhere(disk, kind, workload, protocol="ours"):
             return
 
 
-@pytest.mark.parametrize("formatted, kind, workload", TREES, indirect=["formatted"])
-def test_after_a_power_cut_at_any_call_the_old_tree_or_the_new_one_is_there_whole(disk, kind, workload):
-    wrong = [one for _, one in trees_cut_everywhere(disk, kind, workload)]
-    note(disk, "tree", len(wrong), sum(map(bool, wrong)))
+@pytest.mark.parametrize("formatted, place, kind, workload", PLACES, indirect=["formatted"])
+def test_after_a_power_cut_at_any_call_the_old_one_or_the_new_one_is_there_whole(disk, place, kind, workload):
+    wrong = [one for _, one in places_cut_everywhere(disk, place, kind, workload)]
+    note(disk, place, len(wrong), sum(map(bool, wrong)))
     assert not any(wrong), [one for one in wrong if one]
 
 
+@pytest.mark.parametrize("place", ["tree", "table"])
 @pytest.mark.parametrize("formatted", ALL_FILE_SYSTEMS if IS_LONG else ["ext4"], indirect=["formatted"])
-def test_power_cuts_again_and_again_in_the_recovery_of_a_tree_leave_it_whole(disk):
+def test_power_cuts_again_and_again_in_the_recovery_of_a_place_leave_it_whole(disk, place):
     case = disk.new_case()
+    first = 30 if place == "tree" else 60  # with something parked and something half-built
     for n in itertools.count(1):
-        if disk.run(case, "tree", "recover" if n == 1 else "go on recovering", n + 30 * (n == 1), "snapshot").ended:
+        if disk.run(case, place, "recover" if n == 1 else "go on recovering", n + first * (n == 1), "snapshot").ended:
             break
-    found, recovered = disk.check(case, "tree")
-    note(disk, "tree", n, int(recovered != "old"))
+    found, recovered = disk.check(case, place)
+    note(disk, place, n, int(recovered != "old"))
     assert (found, recovered) == ("old", "old")
     assert n > 2
 
@@ -405,5 +408,5 @@ def test_power_cuts_again_and_again_in_the_recovery_of_a_tree_leave_it_whole(dis
 @pytest.mark.parametrize("formatted", ["ext4"], indirect=["formatted"])
 def test_these_cuts_find_a_tree_whose_files_are_not_synced(disk):
     tries = itertools.chain.from_iterable(
-        trees_cut_everywhere(disk, KINDS[0], "commit", "no file sync") for _ in range(5))
+        places_cut_everywhere(disk, "tree", KINDS[0], "commit", "no file sync") for _ in range(5))
     assert any(found in ("mixture", "none") and wrong for found, wrong in tries)
