@@ -168,6 +168,22 @@ BOOST_AUTO_TEST_CASE(another_table_may_have_got_the_name_of_the_array_type) {
   BOOST_TEST(ids() == "c,d");
 }
 
+BOOST_AUTO_TEST_CASE(a_tables_name_may_be_that_of_the_array_type_of_a_parked_one) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);  // with its array type, "_orders"
+  query("CREATE TABLE " + table("_orders") + " (id text)");
+  query("INSERT INTO " + table("_orders") + " VALUES ('other')");
+  auto other = place("_orders");
+  auto const w = *other.live();
+  other.park(w);
+  BOOST_TEST((is_there(parked()) && is_there(parked("_orders")) && !is_there(table("_orders"))));
+  one.put_back(v);
+  other.put_back(w);
+  BOOST_TEST((ids() == "a,b" && ids("_orders") == "other"));
+}
+
 BOOST_AUTO_TEST_CASE(where_somebody_dropped_what_was_parked_an_empty_table_has_all_that_hung_on_it) {
   make();
   hang_all_on_it();

@@ -759,7 +759,8 @@ BOOST_AUTO_TEST_CASE(a_save_in_the_middle_of_which_memory_ran_out_is_written_aga
       support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
         is_sent = is_sent || sql.starts_with(command);
         if (call == "PQflush" && is_sent && !std::exchange(has_thrown, true)) throw std::bad_alloc{};
-        return sql.find("unlock_all") != sql.npos;  // its locks end with the session then
+        if (sql.find("unlock_all") != sql.npos) throw std::bad_alloc{};  // its locks end with the session then
+        return false;
       }};
       BOOST_CHECK_NO_THROW(s.put("k", some(command)));
     }

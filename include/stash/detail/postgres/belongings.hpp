@@ -8,6 +8,8 @@
 #include <stash/detail/postgres/belongings_sql.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/dependents_sql.hpp>
+#include <stash/detail/postgres/prepared.hpp>
+#include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <string>
 #include <string_view>
@@ -52,13 +54,17 @@ class postgres_belongings_reader {
  public:
   postgres_belongings_reader(postgres_connection& db, postgres_built_by by, operation const& op, deadline until)
       : db_(db), by_(by) {
-    std::string own = postgres_belongings_sql;
-    detail::fill_in(own, by, ::PQserverVersion(db.get()));
-    db_.execute(
-        "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL;"
-        " PREPARE stash_belongings (text, text, text, text) AS " +
-            own + "; PREPARE stash_dependents (text) AS " + postgres_dependents_sql,
-        op, until);
+    std::string all = "SET plan_cache_mode = force_generic_plan; DEALLOCATE ALL";
+    for (auto const& [declared, question] :
+         {std::pair("stash_belongings (text, text, text, text)", postgres_belongings_sql),
+          std::pair("stash_dependents (text)", postgres_dependents_sql),
+          std::pair("stash_rights (text)", postgres_rights_sql),
+          std::pair("stash_renames (text)", postgres_renames_sql),
+          std::pair("stash_moves (text, text)", postgres_moves_sql)}) {
+      all.append("; PREPARE ").append(declared).append(" AS ").append(question);
+    }
+    detail::fill_in(all, by, ::PQserverVersion(db.get()));
+    db_.execute(all, op, until);
   }
   postgres_belongings_reader(postgres_belongings_reader const&) = delete;
   postgres_belongings_reader& operator=(postgres_belongings_reader const&) = delete;
@@ -67,25 +73,27 @@ class postgres_belongings_reader {
   /// which is called `name` in `schema` (both as SQL).
   postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& name,
                           std::string const& schema, operation const& op, deadline until) const {
-    auto const found = db_.run("EXECUTE stash_belongings (" + db_.literal(oid) + ", " + db_.literal(name) + ", " +
-                                   db_.literal(schema) + ", " + db_.literal(for_table) + ')',
-                               {}, op, until);
+    auto const found =
+        db_.run(detail::execute_sql(db_, "stash_belongings", {oid, name, schema, for_table}), {}, op, until);
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
       postgres_belonging one{std::stoi(found.text(i, 0)), found.text(i, 1), found.text(i, 2), text(found, i, 3),
                              text(found, i, 4)};
-      if (by_ == postgres_built_by::others) {
-        if (detail::is_for_create_to_say(one.kind)) continue;
-        if (one.kind != "grant") one.unmake.reset();  // default privileges may have given more than the old one had
-      }
+      bool const is_given = one.kind == "grant";  // default privileges may have given more than the old one had
+      if (by_ == postgres_built_by::others && !is_given) one.unmake.reset();
       result.push_back(std::move(one));
     }
     return result;
   }
 
+  /// GRANTs on the table `oid` and its columns.
+  std::string rights_on(std::string const& oid, operation const& op, deadline until) const {
+    return db_.run(detail::execute_sql(db_, "stash_rights", {oid}), {}, op, until).text(0, 0);
+  }
+
   /// What others have that depends on the table `oid`.
   postgres_belongings dependents(std::string const& oid, operation const& op, deadline until) const {
-    auto const found = db_.run("EXECUTE stash_dependents (" + db_.literal(oid) + ')', {}, op, until);
+    auto const found = db_.run(detail::execute_sql(db_, "stash_dependents", {oid}), {}, op, until);
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
       result.push_back({0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4),

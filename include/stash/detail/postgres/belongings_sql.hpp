@@ -7,17 +7,17 @@
 namespace stash::inline v1::detail {
 
 /// What belongs to the table $1 (an oid). The statements are for a table that is called $2, in the schema $3 (both as
-/// SQL); what concerns a column alone is listed only where the table $4 (an oid) has it. What stands between @ depends
-/// on who has made the new table, see below.
+/// SQL); what concerns a column alone is listed only where the table $4 (an oid) has it. Names between @ stand for what
+/// depends on who has made the new table, and what is between @us@ and @end@ is for `postgres_built_by::us`; see below.
 inline constexpr char postgres_belongings_sql[] = R"sql(
 WITH t AS (
-  SELECT c.*, to_jsonb(c) AS j, n.nspname, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
+  SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::text::oid
 ), switched AS (  -- foreign keys some of whose triggers somebody has disabled
   SELECT tgconstraint AS constraint_oid FROM pg_trigger JOIN pg_constraint k ON k.oid = tgconstraint
   WHERE k.conrelid = $1::text::oid AND k.contype = 'f' AND tgenabled <> 'O'
 ), col AS (
-  SELECT a.*, to_jsonb(a) AS j, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
+  SELECT a.*, @compression@ AS compression, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
     b.atttypid IS NOT DISTINCT FROM a.atttypid AS is_of_same_type
   FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attribute b
     ON b.attrelid = $4::text::oid AND b.attname = a.attname AND NOT b.attisdropped
@@ -66,13 +66,14 @@ WITH t AS (
 -- within a step unsorted: so grants stay in the order in which the server lists them
 SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() OVER () AS place FROM (
   -- before the swap, on what was built: what takes long, and what ANALYZE looks at
-  SELECT 1 AS step, 'persistence' AS kind, ''::text AS name, format('ALTER TABLE %s SET %s', $2::text,
-    CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END) AS make, NULL AS unmake FROM t
+  SELECT 1 AS step, 'tablespace' AS kind, s.spcname::text AS name, format('ALTER TABLE %s SET TABLESPACE %I', $2::text,
+    s.spcname) AS make, NULL AS unmake FROM t JOIN pg_tablespace s ON s.oid = t.reltablespace
+  UNION ALL SELECT 1, 'partitioning', '', NULL, NULL FROM t WHERE relkind = 'p'
+  @us@
+  UNION ALL SELECT 1, 'persistence', '', format('ALTER TABLE %s SET %s', $2,
+    CASE relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END), NULL FROM t
   UNION ALL SELECT 1, 'access method', a.amname, format('ALTER TABLE %s SET ACCESS METHOD %I', $2, a.amname), NULL
     FROM t JOIN pg_am a ON a.oid = t.relam
-  UNION ALL SELECT 1, 'tablespace', s.spcname, format('ALTER TABLE %s SET TABLESPACE %I', $2, s.spcname), NULL
-    FROM t JOIN pg_tablespace s ON s.oid = t.reltablespace
-  UNION ALL SELECT 1, 'partitioning', '', NULL, NULL FROM t WHERE relkind = 'p'
   UNION ALL SELECT 1, 'collation', attname, format('ALTER TABLE %s ALTER COLUMN %I TYPE %s COLLATE %I.%I', $2,
     attname,
     typed, n.nspname, c.collname), NULL FROM col JOIN pg_collation c ON c.oid = attcollation
@@ -88,6 +89,7 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
   UNION ALL SELECT 1, 'default of _id that is no sequence of its own', '', NULL, NULL FROM t WHERE NOT EXISTS (SELECT FROM
     seq WHERE of_table = $1::text::oid AND attname = '_id')
   UNION ALL SELECT 1, 'type of the table', reloftype::regtype::text, NULL, NULL FROM t WHERE reloftype <> 0
+  @end@
   UNION ALL SELECT CASE contype WHEN 'f' THEN 13 ELSE 2 END,
     CASE contype WHEN 'p' THEN 'primary key' WHEN 'c' THEN 'check constraint' ELSE 'constraint' END,
     conname,
@@ -99,9 +101,9 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
       format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, conname, pg_get_constraintdef(oid))) END,
     CASE contype WHEN 'p' THEN format('ALTER TABLE %s DROP CONSTRAINT %I', $2, conname) END
     FROM pg_constraint k WHERE conrelid = $1::text::oid AND contype IN ('p', 'u', 'x', 'c', 'n', 'f')@constraints@
-  UNION ALL SELECT 3, 'index', relname, CASE WHEN starts_with(pg_get_indexdef(indexrelid), begins || ' ')
-    THEN on_target || substr(pg_get_indexdef(indexrelid), length(begins) + 1) END, NULL FROM ix WHERE constraint_oid
-      IS NULL
+  UNION ALL SELECT 3, 'index', relname, CASE WHEN starts_with(made, begins || ' ')
+    THEN on_target || substr(made, length(begins) + 1) END, NULL FROM ix, LATERAL (SELECT pg_get_indexdef(indexrelid)
+    AS made OFFSET 0) AS x WHERE constraint_oid IS NULL
   UNION ALL SELECT 4, 'storage option', ix.relname || '.' || o, format('ALTER INDEX %s SET (%s)', named, o), NULL
     FROM ix, unnest(reloptions) o WHERE constraint_oid IS NOT NULL
   UNION ALL SELECT 4, 'tablespace', relname, format('ALTER INDEX %s SET TABLESPACE %I', named, s.spcname), NULL
@@ -148,17 +150,19 @@ SELECT step::text, kind, name::text, make, unmake FROM (SELECT *, row_number() O
     NULL FROM seq s JOIN col USING (attname) WHERE s.of_table = $1::text::oid AND NOT s.is_replaced AND attidentity =
       ''
   UNION ALL SELECT 13, 'parent', i.inhparent::regclass::text, NULL, NULL FROM pg_inherits i WHERE i.inhrelid = $1::text::oid
+  @us@
   UNION ALL SELECT 14, 'default', attname, format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', $2, attname,
     pg_get_expr(d.adbin, d.adrelid)), format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', $2, attname)
     FROM col JOIN pg_attrdef d ON d.adrelid = attrelid AND d.adnum = attnum WHERE attgenerated = ''
   UNION ALL SELECT 14, 'not null', attname, format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', $2, attname),
     format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', $2, attname) FROM col WHERE attnotnull AND attidentity = ''
+  @end@
   UNION ALL SELECT 14, 'column storage', attname, format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', $2, attname,
     CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END), NULL
     FROM col WHERE attstorage <> typstorage AND is_of_same_type
   UNION ALL SELECT 14, 'column compression', attname, format('ALTER TABLE %s ALTER COLUMN %I SET COMPRESSION %s', $2,
     attname,
-    CASE j->>'attcompression' WHEN 'p' THEN 'pglz' ELSE 'lz4' END), NULL FROM col WHERE j->>'attcompression' <> ''
+    CASE compression WHEN 'p' THEN 'pglz' ELSE 'lz4' END), NULL FROM col WHERE compression <> ''
     AND is_of_same_type
   UNION ALL SELECT 15, 'trigger', tgname, pg_get_triggerdef(oid) || CASE tgenabled WHEN 'O' THEN '' ELSE
     format('; ALTER TABLE %s %s TRIGGER %I', $2, CASE tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
@@ -260,21 +264,18 @@ inline constexpr postgres_text postgres_texts[] = {
 
 /// Puts what they stand for in the place of the marks.
 inline void fill_in(std::string& sql, postgres_built_by by, int server_version) {
+  // What the new table's own CREATE says for itself, nothing of the old one's changes.
+  for (auto begin = sql.find("@us@"); by == postgres_built_by::others && begin != sql.npos; begin = sql.find("@us@")) {
+    sql.erase(begin, sql.find("@end@", begin) - begin);
+  }
   auto const put = [&](std::string_view mark, char const* text) {
     for (auto at = sql.find(mark); at != sql.npos; at = sql.find(mark, at)) sql.replace(at, mark.size(), text);
   };
   for (auto const& one : postgres_texts) put(one.mark, by == postgres_built_by::us ? one.us : one.others);
+  put("@us@", "");
+  put("@end@", "");
   put("@publication@", server_version < 150000 ? "''" : postgres_publication_sql);
-}
-
-/// What the new table's own CREATE says for itself, and nothing of the old one's changes.
-inline bool is_for_create_to_say(std::string_view kind) {
-  for (std::string_view const one :
-       {"persistence", "access method", "collation", "generated column", "identity column", "column type",
-        "default of _id that is no sequence of its own", "type of the table", "default", "not null"}) {
-    if (kind == one) return true;
-  }
-  return false;
+  put("@compression@", server_version < 140000 ? "''" : "a.attcompression::text");
 }
 
 }  // namespace stash::inline v1::detail

@@ -92,11 +92,13 @@ class postgres_connection {
     receive(op, until, each);
   }
 
-  /// Statements without parameters and without rows to look at, in one round trip (the simple protocol); one that fails
-  /// is the last, and without a transaction around them none is done then.
-  void execute(std::string const& statements, operation const& op, deadline until) {
+  /// Statements without parameters, in one round trip (the simple protocol); one that fails is the last, and without a
+  /// transaction around them none is done then. The rows of the last one.
+  postgres_result execute(std::string const& statements, operation const& op, deadline until) {
     if (::PQsendQuery(connection_, statements.c_str()) == 0) lose(op);
-    receive(op, until, [](postgres_result const&) {});
+    postgres_result last{nullptr};
+    receive(op, until, [&](postgres_result result) { last = std::move(result); });
+    return last;
   }
 
   void forget_warning() noexcept { has_warned_ = false; }

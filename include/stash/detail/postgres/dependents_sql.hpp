@@ -9,13 +9,15 @@ inline constexpr char postgres_dependents_sql[] = R"sql(
 WITH t AS (
   SELECT c.oid, c.reltype, y.typarray, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_type y ON y.oid = c.reltype WHERE c.oid = $1::text::oid
+), its AS (  -- one by one, so that pg_depend is read by its index
+  SELECT 'pg_class'::regclass AS class, oid FROM t
+  UNION ALL SELECT 'pg_class'::regclass, d.objid FROM t JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid =
+    t.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+  UNION ALL SELECT 'pg_type'::regclass, reltype FROM t UNION ALL SELECT 'pg_type'::regclass, typarray FROM t
 ), dep AS (
   SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END AS objsubid,
     bool_or(d.refclassid = 'pg_type'::regclass) AS by_type
-  FROM t JOIN pg_depend d ON d.deptype = 'n' AND (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.reltype,
-    t.typarray) OR d.refclassid = 'pg_class'::regclass AND (d.refobjid = t.oid OR d.refobjid IN (SELECT objid FROM pg_depend
-    WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = t.oid AND deptype IN ('a', 'i'))))
-  GROUP BY 1, 2, 3
+  FROM its JOIN pg_depend d ON d.refclassid = its.class AND d.refobjid = its.oid AND d.deptype = 'n' GROUP BY 1, 2, 3
 ), of_other AS (
   SELECT dep.*, r.rel FROM t, dep LEFT JOIN LATERAL (
     SELECT ev_class AS rel FROM pg_rewrite WHERE dep.classid = 'pg_rewrite'::regclass AND oid = dep.objid
@@ -68,7 +70,7 @@ WITH t AS (
       OR EXISTS (SELECT FROM pg_class x WHERE x.oid = m.reltoastrelid AND x.reloptions IS NOT NULL)
       OR EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = m.oid
       AND x.reltablespace <> 0) OR EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'x'
-      AND (d.objid = m.oid OR d.objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = m.oid))) AS has_more
+      AND d.objid IN (SELECT m.oid UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = m.oid)) AS has_more
   FROM made_view m WHERE relkind = 'm'
 ), found AS (
   SELECT classid, objid, 'view' AS kind, named AS name, 'false' AS first, create_it AS make, 'DROP VIEW ' || named AS unmake,

@@ -4,37 +4,27 @@
 #include <stash/detail/postgres/as_owner.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/place_session.hpp>
+#include <stash/detail/postgres/prepared.hpp>
 #include <string>
 
 // The schemas of a place: where tables are parked, and where the new one is amid `settle`.
 namespace stash::inline v1::detail {
 
-/// Whoever owns such a schema could drop what is in it, and whoever may create there could put a table where a parked
-/// one is looked for. So both must be somebody who may do so anyway; for a superuser, too, who is a member of all roles
-/// only where he is asked. What is no such somebody, of the schemas $2 and $3 of a place in the schema $1.
-inline constexpr char postgres_others_schemas_sql[] = R"sql(
-WITH RECURSIVE us AS (
-  SELECT oid FROM pg_roles WHERE rolname = current_user
-  UNION SELECT m.roleid FROM us JOIN pg_auth_members m ON m.member = us.oid
-), trusted AS (
-  SELECT oid FROM us UNION SELECT oid FROM pg_roles WHERE rolsuper
-  UNION SELECT datdba FROM pg_database WHERE datname = current_database()
-  UNION SELECT nspowner FROM pg_namespace WHERE nspname = $1::text
-), of_place AS (SELECT * FROM pg_namespace WHERE nspname IN ($2::text, $3::text))
-SELECT quote_ident(nspname), format('is role %s''s', pg_get_userbyid(nspowner)) FROM of_place
-  WHERE nspowner NOT IN (SELECT oid FROM trusted)
-UNION ALL SELECT quote_ident(nspname), format('of role %s lets %s create what it likes', pg_get_userbyid(nspowner),
-  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE 'role ' || pg_get_userbyid(grantee) END) FROM of_place, aclexplode(nspacl)
-  WHERE privilege_type = 'CREATE' AND grantee <> nspowner AND grantee NOT IN (SELECT oid FROM trusted)
-ORDER BY 1, 2 LIMIT 1
-)sql";
-
-/// Before anything in them is believed. Throws 42501.
+/// What is called `name` here and there, see `postgres_look_sql`; after the statements `first`, in one round trip.
+/// Throws 42501 where what is there may be anybody's.
+inline postgres_result look(postgres_connection& db, postgres_place_session const& session, std::string const& name,
+                            operation const& op, std::string const& first = {}) {
+  auto found = db.execute(
+      first + detail::execute_sql(db, "stash_look", {session.schema(), session.parked(), session.built(), name}), op,
+      session.end());
+  if (found.rows() > 0 && found.text(0, 0) == "refused") {
+    db.fail("42501", "schema " + found.text(0, 1) + ", in which the table would be parked, " + found.text(0, 2), op);
+  }
+  return found;
+}
+/// Before anything in the schemas is believed. Throws 42501.
 inline void require_own_schemas(postgres_connection& db, postgres_place_session const& session, operation const& op) {
-  auto const found =
-      db.run(postgres_others_schemas_sql, {session.schema(), session.parked(), session.built()}, op, session.end());
-  if (found.rows() == 0) return;
-  db.fail("42501", "schema " + found.text(0, 0) + ", in which the table would be parked, " + found.text(0, 1), op);
+  static_cast<void>(detail::look(db, session, "", op));
 }
 
 inline void make_schema(postgres_connection& db, postgres_place_session const& session, std::string const& schema,
@@ -53,11 +43,8 @@ inline void make_schema(postgres_connection& db, postgres_place_session const& s
 /// Makes the schemas where they are not there, for a table of `owner`. In a transaction.
 inline void make_room(postgres_connection& db, postgres_place_session const& session, std::string const& owner,
                       operation const& op) {
-  auto const ready = db.run(
-      "SELECT (count(*) = 2 AND bool_and(nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND"
-      " (nspname <> $1::text OR has_schema_privilege($3::text, oid, 'USAGE'))))::text FROM pg_namespace WHERE nspname"
-      " IN ($1::text, $2::text)",
-      {session.parked(), session.built(), owner}, op, session.end());
+  auto const ready = db.run(detail::execute_sql(db, "stash_has_room", {session.parked(), session.built(), owner}), {},
+                            op, session.end());
   if (ready.text(0, 0) == "true") return;
   detail::make_schema(db, session, session.parked(),
                       "stash: tables of schema " + session.schema() +

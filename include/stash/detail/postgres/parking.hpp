@@ -5,10 +5,10 @@
 #include <optional>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
-#include <stash/detail/postgres/dependents_sql.hpp>
 #include <stash/detail/postgres/doomed.hpp>
 #include <stash/detail/postgres/parked_schema.hpp>
 #include <stash/detail/postgres/place_session.hpp>
+#include <stash/detail/postgres/prepared.hpp>
 #include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/table_note.hpp>
 #include <stash/detail/postgres/table_swap.hpp>
@@ -51,7 +51,6 @@ class postgres_parking {
   void park() {
     session_.set_settled(false);
     session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
-      static_cast<void>(session_.reader(db, op_));  // a rollback would undo a setting that it makes
       postgres_step step{session_, db, patience, op_};
       auto const [here, there] = look(db);
       if (there) {
@@ -61,7 +60,8 @@ class postgres_parking {
         detail::make_room(db, session_, here->owner, op_);
         lock(db, {nullptr, &*here}, patience);
         require_rights(db, here->oid);
-        execute(db, "DROP TABLE IF EXISTS " + dropped(db) + "; " + moves(db, here->oid));
+        auto const moves = detail::moves_of_table(db, here->oid, session_.parked(), op_, session_.end());
+        execute(db, "DROP TABLE IF EXISTS " + dropped(db) + "; " + moves);
       }
       confirm(db);
       step.commit();
@@ -93,7 +93,7 @@ class postgres_parking {
     for (bool is_done = false; !is_done;) {
       session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
         postgres_table_swap swap{db,
-                                 session_.reader(db, op_),
+                                 session_.reader(),
                                  postgres_built_by::others,
                                  session_.schema(),
                                  session_.built(),
@@ -128,28 +128,15 @@ class postgres_parking {
   struct both {
     std::optional<relation> here, there;  ///< at the place; parked
   };
-  /// Throws 42501 where what is parked may be anybody's, `errc::mismatch` where it is no table.
-  both look(postgres_connection& db) const {
-    detail::require_own_schemas(db, session_, op_);
-    auto const found = db.run(
-        "SELECT c.oid::text, relkind::text, pg_get_userbyid(relowner)::text, CASE WHEN relkind <> 'r' THEN"
-        " CASE relkind WHEN 'p' THEN 'a partitioned table' WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'"
-        " WHEN 'f' THEN 'a foreign table' WHEN 'S' THEN 'a sequence' WHEN 'c' THEN 'a type' ELSE 'an index' END"
-        " WHEN relispartition THEN 'a partition of another table' WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid "
-        "="
-        " 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') THEN 'a table of an extension' ELSE '' END,"
-        " (relkind = 'r' AND pg_relation_size(c.oid) < 1000000)::text, (nspname = $1::text)::text, "
-        "pg_has_role(relowner, 'USAGE')::text"
-        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ($1::text, $2::text) AND "
-        "relname ="
-        " $3::text",
-        {session_.schema(), session_.parked(), session_.name()}, op_, session_.end());
+  /// After the statements `first`. Throws 42501 where what is parked may be anybody's, `errc::mismatch` where it is no
+  /// table.
+  both look(postgres_connection& db, std::string const& first = {}) const {
+    auto const found = detail::look(db, session_, session_.name(), op_, first);
     both result;
     for (int i = 0; i < found.rows(); ++i) {
-      relation one{found.text(i, 0), found.text(i, 1),           found.text(i, 2),
-                   found.text(i, 3), found.text(i, 4) == "true", found.text(i, 6) == "true"};
-      bool const is_here = found.text(i, 5) == "true";
-      (is_here ? result.here : result.there).emplace(std::move(one));
+      (found.text(i, 0) == "here" ? result.here : result.there)
+          .emplace(relation{found.text(i, 1), found.text(i, 3), found.text(i, 4), found.text(i, 2),
+                            found.text(i, 5) == "true", found.text(i, 6) == "true"});
     }
     if (result.there && result.there->kind != "r") {
       refuse("where it would be parked is no table: " + result.there->why + " of schema " + session_.parked() +
@@ -170,8 +157,7 @@ class postgres_parking {
       if (one == nullptr) continue;
       all += "LOCK TABLE " + detail::qualified(db, schema, session_.name()) + " IN ACCESS EXCLUSIVE MODE; ";
     }
-    execute(db, all + patience.set_short_timeout());
-    auto const [here, there] = look(db);
+    auto const [here, there] = look(db, all + patience.set_short_timeout() + "; ");
     bool const is_same = (which.first == nullptr || (there && there->oid == which.first->oid)) &&
                          (which.second == nullptr || (here && here->oid == which.second->oid));
     if (!is_same) refuse("another table has taken its name just now");
@@ -198,25 +184,13 @@ class postgres_parking {
 
   /// That what depends on it could be carried over; so that it is not found out when the new table stands.
   void require_rights(postgres_connection& db, std::string const& oid) const {
-    auto const found = db.run(postgres_owners_sql, {oid}, op_, session_.end());
+    auto const found = db.run(detail::execute_sql(db, "stash_owners", {oid}), {}, op_, session_.end());
     if (found.rows() > 0) db.fail("42501", "must be owner of " + found.text(0, 0), op_);
-    for (auto const& one : session_.reader(db, op_).dependents(oid, op_, session_.end())) {
+    for (auto const& one : session_.reader().dependents(oid, op_, session_.end())) {
       if (one.make || (one.unmake && session_.options().leave_behind)) continue;
       refuse("no new table could take the place of this one: " + one.what() +
              " depends on it, and cannot be made anew" + (one.unmake ? "; leave_behind was not said" : ""));
     }
-  }
-
-  std::string moves(postgres_connection& db, std::string const& oid) const {
-    auto const found = db.run(
-        "SELECT format('ALTER TABLE %I.%I SET SCHEMA %I', $2::text, $3::text, $4::text) || coalesce((SELECT"
-        " string_agg(format('; ALTER STATISTICS %I.%I SET SCHEMA %I', $2::text, stxname, $4::text), '' ORDER BY "
-        "stxname)"
-        " FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = stxnamespace WHERE stxrelid = $1::text::oid AND "
-        "nspname ="
-        " $2::text), '')",
-        {oid, session_.schema(), session_.name(), session_.parked()}, op_, session_.end());
-    return found.text(0, 0);
   }
 
   /// Something to be flushed, and with it all that was committed before, by whomever: by the job too, or by a step

@@ -8,10 +8,12 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/belongings.hpp>
 #include <stash/detail/postgres/connection.hpp>
+#include <stash/detail/postgres/dependents_sql.hpp>
 #include <stash/detail/postgres/failure_kinds.hpp>
 #include <stash/detail/postgres/in_the_way.hpp>
 #include <stash/detail/postgres/lazy_session.hpp>
 #include <stash/detail/postgres/name.hpp>
+#include <stash/detail/postgres/place_sql.hpp>
 #include <stash/detail/postgres/transaction.hpp>
 #include <stash/detail/postgres/wait.hpp>
 #include <stash/detail/record/file_names.hpp>
@@ -89,15 +91,8 @@ class postgres_place_session : public postgres_lazy_session {
   void set_settled(bool has) noexcept { has_settled_ = has; }
   bool has_settled() const noexcept { return has_settled_; }
 
-  /// What hangs on a table; prepared once in a session of the server.
-  postgres_belongings_reader const& reader(postgres_connection& db, operation const& op) {
-    if (!reader_ || prepared_for_ != number()) {
-      reader_.reset();
-      reader_.emplace(db, postgres_built_by::others, op, end());
-      prepared_for_ = number();
-    }
-    return *reader_;
-  }
+  /// Of what hangs on a table. For a step.
+  postgres_belongings_reader const& reader() const noexcept { return *reader_; }
 
   /// The number of the lock that each step takes, so that there is one at a time; where an answer was lost, the next
   /// waits for the end of what it was about.
@@ -113,6 +108,7 @@ class postgres_place_session : public postgres_lazy_session {
     for (bool was_lost = false;;) {
       auto& db = connected(op);
       try {
+        prepare(db, op);
         return step(db, patience);
       } catch (error const& problem) {
         bool const is_lost = !is_connected() || problem.code() == errc::indeterminate;
@@ -129,6 +125,21 @@ class postgres_place_session : public postgres_lazy_session {
   }
 
  private:
+  /// Once in a session of the server.
+  void prepare(postgres_connection& db, operation const& op) {
+    if (reader_ && prepared_for_ == number()) return;
+    reader_.reset();
+    reader_.emplace(db, postgres_built_by::others, op, end());
+    std::string all;
+    for (auto const& [declared, question] : {std::pair("stash_look (text, text, text, text)", postgres_look_sql),
+                                             std::pair("stash_has_room (text, text, text)", postgres_has_room_sql),
+                                             std::pair("stash_owners (text)", postgres_owners_sql)}) {
+      all.append("PREPARE ").append(declared).append(" AS ").append(question).append("; ");
+    }
+    db.execute(all, op, end());
+    prepared_for_ = number();
+  }
+
   static std::chrono::milliseconds shorter(std::chrono::milliseconds time) {
     return std::clamp<std::chrono::milliseconds>(time, std::chrono::milliseconds(0), std::chrono::hours(12));
   }

@@ -60,7 +60,7 @@ class postgres_table_note {
     note["columns"] = std::move(columns);
     boost::json::array create, ddl;
     for (auto const& one : makings(oid, all)) create.emplace_back(at_place(one, schema));
-    auto const& reader = session_.reader(db_, op_);
+    auto const& reader = session_.reader();
     std::string const table = detail::qualified(db_, session_.schema(), session_.name());
     for (auto const& one : reader.own(oid, oid, table, db_.identifier(session_.schema()), op_, session_.end())) {
       bool const is_in_create = one.kind == "primary key" || one.kind == "sequence";

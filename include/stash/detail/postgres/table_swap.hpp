@@ -93,18 +93,21 @@ class postgres_table_swap {
   bool run(bool may_leave, std::vector<left_behind> lost, Save save, Write write) {
     attempts_.reset();
     lost_ = std::move(lost);
-    bool const is_first = !oid(live_);
-    // Where there is no table, an empty one stands in for it: so the new one gets what a table here has by default.
-    if (is_first) db_.execute("CREATE TABLE " + sql(live_, name_) + " (_id serial PRIMARY KEY)", op_, until_());
-    auto const old = oid(live_), fresh = oid(built_);
+    auto old = oid(live_);
+    bool const is_first = !old;
+    if (is_first) {  // an empty one stands in for it: so the new one gets what a table here has by default
+      db_.execute("CREATE TABLE " + sql(live_, name_) + " (_id serial PRIMARY KEY)", op_, until_());
+      old = oid(live_);
+    }
+    auto const fresh = oid(built_);
     if (!fresh) refuse("what was built is gone");
     auto const wanted = own(*old, *fresh, live_);
-    auto const rights = rights_on(*old);
+    auto const rights = reader_.rights_on(*old, op_, until_());
     auto const dependents = dependents_of(*old);
     for (auto const& one : dependents) {
       if (one.comes_off_first) attempts_.attempt(one, one.unmake);
     }
-    std::string const aside = detail::rename_aside(db_, live_, *old, by_, op_, until_());
+    std::string const aside = detail::rename_aside(db_, live_, *old, op_, until_());
     detail::move_table(db_, *fresh, live_, op_, until_());
     if (!carry_over(wanted, *fresh, is_first)) return false;
     for (bool const first : {false, true}) {  // materialized views see the others as they are now
@@ -116,7 +119,7 @@ class postgres_table_swap {
     }
     if (!attempts_.failed().empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
     // Who grants or revokes takes no lock of the table.
-    if (rights_on(*old) != rights) return false;
+    if (reader_.rights_on(*old, op_, until_()) != rights) return false;
     drop(aside);
     write();
     verify(wanted, dependents, *fresh);
@@ -186,15 +189,6 @@ class postgres_table_swap {
   void make(std::vector<postgres_attempts::making> const& all) {
     if (makes_all_) return static_cast<void>(attempts_.attempt(all));
     for (auto const& one : all) attempts_.attempt(*one.what, one.statements);
-  }
-  /// GRANTs on the table and its columns.
-  std::string rights_on(std::string const& oid) const {
-    auto const found = db_.run(
-        "SELECT coalesce(c.relacl::text, '-') || coalesce((SELECT string_agg(attnum || attacl::text, ' ' ORDER BY "
-        "attnum)"
-        " FROM pg_attribute WHERE attrelid = c.oid), '') FROM pg_class c WHERE c.oid = $1::text::oid",
-        {oid}, op_, until_());
-    return found.text(0, 0);
   }
   void drop(std::string const& aside) const {
     try {
