@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the library against the floor and its neighbours, and writes a table and plots to benchmarks/results. Some
-# 10 minutes; on a machine that does nothing else.
+# 20 minutes; on a machine that does nothing else.
 #
 # usage: run.sh [--quick]
 # --quick tries everything with a tenth of the rounds and up to 10,000 keys, and writes to .build/benchmarks/results.

@@ -247,7 +247,7 @@ ELSEWHERE = {
     "sh tests/mutants.sh": "tests/run.sh --long",
     'sh tests/mutants.sh "part of its name"': "the same, of some",
     "sh tests/coverage.sh": "tests/run.sh --long",
-    "sh benchmarks/run.sh": "needs a machine that does nothing else, for six minutes",
+    "sh benchmarks/run.sh": "needs a machine that does nothing else, for twenty minutes",
     "sh benchmarks/run.sh --quick": "the same, with less",
     "apt-get install": "tests/support/packages.sh installs these packages, see below",
 }

@@ -106,6 +106,7 @@ class tree_remover {
   void remove(int directory, std::string const& name, std::string const& path) {
     if (is_removed(directory, name)) return;
     if (!is_directory(directory, name)) return keep_error("unlink", path);
+    if (is_gone(ops_.rmdir(directory, name.c_str()))) return;  // an empty one
     attempt([&] { empty(directory, name, path); });
     if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error("rmdir", path);
   }
