@@ -131,6 +131,9 @@ BOOST_AUTO_TEST_CASE(what_is_half_built_may_be_anything_and_what_depends_on_it_i
   query("CREATE VIEW " + table("somebodys") + " AS SELECT id FROM " + table());
   one.put_back(v);
   BOOST_TEST(ids() == "a,b");
+  one.park(v);
+  create();
+  one.put_back(v);  // another one, which is doomed later
   BOOST_TEST(message_of([&] { one.discard(); }).find("somebodys") != std::string::npos);
   BOOST_TEST((is_there(table("somebodys")) && count_parked() == "1"));  // the others are gone
   query("DROP VIEW " + table("somebodys"));
