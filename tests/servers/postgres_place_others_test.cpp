@@ -294,6 +294,33 @@ BOOST_AUTO_TEST_CASE(two_may_make_the_schemas_at_one_time) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(while_it_waits_others_go_first) {
+  make_plain();
+  auto one = place("orders", {.lock_timeout = 20s});
+  auto const v = *one.live();
+  reader_of dashboard{table()};
+  std::atomic<bool> is_over{false};
+  std::chrono::steady_clock::duration longest{};
+  std::thread reading{[&] {
+    client another{server() + "?application_name=reader"};
+    while (!is_over) {
+      auto const start = std::chrono::steady_clock::now();
+      message_of([&] { another("SELECT id FROM " + table() + " LIMIT 1"); });  // it is parked in the end
+      longest = std::max(longest, std::chrono::steady_clock::now() - start);
+    }
+  }};
+  std::thread going{[&] {
+    std::this_thread::sleep_for(2s);
+    dashboard.let_go();
+  }};
+  one.park(v);
+  is_over = true;
+  reading.join();
+  going.join();
+  BOOST_TEST((longest < 1500ms));
+  one.put_back(v);
+}
+
 BOOST_AUTO_TEST_CASE(at_last_it_waits_in_the_queue_of_readers_that_take_turns) {
   make_plain();
   auto one = place("orders", {.lock_timeout = 3s});
