@@ -446,6 +446,7 @@ BOOST_AUTO_TEST_CASE(a_note_knows_columns_comments_and_what_kind_of_table_it_is)
   query("DROP TABLE " + parked());
   one.put_back(v);
   BOOST_TEST(query("SELECT relpersistence::text FROM pg_class WHERE oid = '" + table() + "'::regclass") == "u");
+  BOOST_TEST(json::serialize(one.live()->at("columns")) == json::serialize(v.at("columns")));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -198,7 +198,8 @@ BOOST_AUTO_TEST_CASE(where_somebody_dropped_what_was_parked_an_empty_table_has_a
   query("DROP RULE looking ON " + table("other"));
   query("DROP VIEW " + table("over"));
   query("ALTER TABLE " + table("other") + " ALTER id DROP DEFAULT");
-  query("ALTER DEFAULT PRIVILEGES IN SCHEMA " + quoted() + " GRANT SELECT, INSERT ON TABLES TO " + owner.quoted);
+  query("ALTER DEFAULT PRIVILEGES IN SCHEMA " + quoted() + " GRANT TRUNCATE ON TABLES TO " + owner.quoted + ", " +
+        reader.quoted);
   auto const before = dump();
   {
     auto guard = guarded();
