@@ -93,7 +93,7 @@ in_pytest() { # NAME ARGUMENT...
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
   echo "in $((($(date +%s) - began) / 60)) min $((($(date +%s) - began) % 60)) s"
-  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in less than a quarter of an hour"
+  [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in some 20 minutes"
   python3 tests/support/count.py "$status" "$quick" ${how:+"$rest"}
   exit
 }

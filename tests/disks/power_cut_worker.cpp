@@ -3,10 +3,10 @@
 // end.
 //
 //     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
-//         STORAGE: "files", "journal" or "sqlite"; or "tree" or "table" (of SQLite): what is parked then, with its
-//         record in files CALLS: "changes", counts only what may change or sync something; "all" PROTOCOL: "ours", or
-//         the same without a part: "no file sync", "no directory sync"; or with the kernel writing the first half of
-//         each file back at once: "half written"
+//         STORAGE: "files", "journal" or "sqlite"; or "tree" or "table" (of SQLite), with the record in files
+//         CALLS: "changes", counts only what may change or sync something; "all"
+//         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
+//         writing the first half of each file back at once: "half written"
 //     power_cut_worker check STORAGE DIRECTORY RESOURCES BYTES
 //         prints what is in the stash, recovers, and prints what is in it then
 //

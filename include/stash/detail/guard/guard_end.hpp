@@ -8,8 +8,8 @@ namespace stash::inline v1::detail {
 
 inline constexpr char parents_guard[] = "the guard belongs to the parent process";
 
-/// The end of a guard: there is one, a commit, a rollback or a release; it belongs to the process that made the guard,
-/// and a thread that is cancelled goes through to its end. One thread at a time.
+/// The end of a guard: a commit, a rollback or a release. There is one, in the process that made the guard, and a
+/// thread that is cancelled carries it out. One thread at a time.
 class guard_end {
  public:
   /// Calls `step()`, unless the guard has ended; it ends with `reached()`. Throws `errc::busy` in a forked child, and
@@ -29,7 +29,8 @@ class guard_end {
       step();
     });
   }
-  /// The same where nothing may be thrown: in a forked child nothing is done, and what `step` throws it has told.
+  /// The same where nothing may be thrown: in a forked child it does nothing, and what `step` throws is dropped. `step`
+  /// has told the observer of it.
   template <class Step>
   void reach_quietly(Step step) noexcept {
     if (is_reached_ || !owner_.is_current()) return;
