@@ -124,6 +124,16 @@ BOOST_AUTO_TEST_CASE(what_no_settle_could_carry_over_is_told_before_the_load) {
   BOOST_TEST(ids() == "c,d");
 }
 
+BOOST_AUTO_TEST_CASE(what_has_many_rows_of_the_table_as_one_value_depends_on_it_too) {
+  make_plain();
+  query("CREATE FUNCTION " + table("f") + "(x " + table() + "[]) RETURNS int LANGUAGE sql AS 'SELECT 1'");
+  auto one = place();
+  auto const v = *one.live();
+  auto const why = message_of([&] { one.park(v); });
+  BOOST_TEST((why.find("function") != why.npos && why.find("leave_behind was not said") != why.npos), why);
+  BOOST_TEST((is_there(table()) && count_parked() == "0"));
+}
+
 BOOST_AUTO_TEST_CASE(what_a_commit_has_dropped_nobody_makes_anew) {
   make_plain();
   auto const recover = [&] {
