@@ -206,6 +206,20 @@ BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_nothing_is_touched, *boost::unit
              }) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_file_that_is_doomed_is_unlinked_whatever_a_rmdir_of_it_says) {
+  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
+  fs::path const doomed = root / ".export.stash-doomed-0123456789abcdef";
+  *ops.before = [&](std::string_view call) { return call == "rmdir" ? EPERM : 0; };  // an immutable one: not ENOTDIR
+  write(doomed, "a file");
+  spoiled.discard();
+  BOOST_TEST(!fs::exists(doomed));
+  *ops.before = [&](std::string_view call) { return call == "rmdir" || call == "unlink" ? EPERM : 0; };
+  write(doomed, "a file");
+  BOOST_CHECK_EXCEPTION(spoiled.discard(), stash::error, [&](stash::error const& e) {
+    return std::string_view(e.what()).find("unlink " + doomed.native()) != std::string_view::npos;
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace tree_test

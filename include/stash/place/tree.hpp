@@ -190,8 +190,9 @@ class basic_tree {
     auto all = in.names();
     std::erase_if(all, [&](std::string const& one) {
       if (!one.starts_with(begins) || !detail::is_hex16(std::string_view(one).substr(begins.size()))) return true;
+      if (one == doomed_ || one == unsettled_) return one == unsettled_;
       auto const s = in.look(one);
-      return !s || one == unsettled_ || (one != doomed_ && in.may_be_a_strangers(*s));
+      return !s || in.may_be_a_strangers(*s);
     });
     return all;
   }

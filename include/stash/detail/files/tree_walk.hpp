@@ -104,9 +104,11 @@ class tree_remover {
   /// What is there under this name; nothing: does nothing. What cannot be removed stays, and the rest goes all the
   /// same.
   void remove(int directory, std::string const& name, std::string const& path) {
-    if (is_removed(directory, name)) return;
-    if (!is_directory(directory, name)) return keep_error("unlink", path);
     if (is_gone(ops_.rmdir(directory, name.c_str()))) return;  // an empty one
+    if (!is_directory(directory, name)) {
+      if (!is_removed(directory, name)) keep_error("unlink", path);
+      return;
+    }
     attempt([&] { empty(directory, name, path); });
     if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error("rmdir", path);
   }
