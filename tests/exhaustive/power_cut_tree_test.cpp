@@ -50,13 +50,14 @@ void require(bool holds, std::string const& what) {
 struct world {
   model_file_system files{};
   std::set<std::string> promised{};  // of these trees one is there
+  bool is_acknowledged = false;      // and it stands at its place
   int built = 0;
   std::string history{};
 };
 
-enum class operation { commit, fail, recover };
+enum class operation { commit, fail, fail_at_once, recover };
 constexpr std::string_view name_of(operation o) {
-  constexpr std::string_view names[] = {"commit", "fail", "recover"};
+  constexpr std::string_view names[] = {"commit", "fail", "fail before it builds", "recover"};
   return names[static_cast<int>(o)];
 }
 
@@ -78,6 +79,7 @@ class process {
 
   void run(operation o) {
     bool const fails = machine_.syncs_until_failure >= 0;
+    now_.is_acknowledged = false;
     now_.history = history_before() + ", " + std::string(name_of(o)) +
                    (fails ? " (sync " + std::to_string(machine_.syncs_until_failure + 1) + " fails)" : "");
     try {
@@ -85,6 +87,7 @@ class process {
     } catch (stash::error const& problem) {
       require(fails && machine_.syncs_until_failure < 0, "threw "s + problem.what());
     }
+    now_.is_acknowledged = !fails && o != operation::recover;  // which has nothing to look for without a record
     step("return");
     require(machine_.all_closed(), "a descriptor leaked");
   }
@@ -114,6 +117,7 @@ class process {
     }
     stash::replace_guard guard{
         store, "export", tree{place, {.sync_new = variant_.syncs_new}, ops}, {.observer = observer}};
+    if (o == operation::fail_at_once) return;
     std::string const fresh = "tree " + std::to_string(++now_.built) + ".";
     build(ops, fresh);
     if (o == operation::fail) return;
@@ -172,7 +176,7 @@ class explorer {
 
  private:
   void continue_from(world const& start, int operations, int faults) {
-    for (operation const o : {operation::commit, operation::fail, operation::recover}) {
+    for (operation const o : {operation::commit, operation::fail, operation::fail_at_once, operation::recover}) {
       for (int failing = -1; failing < (faults > 0 && limits_.syncs_fail ? 40 : 0); ++failing) {
         if (limits_.stop_at_first && !violations_.empty()) return;
         process p{start, limits_.tried, failing};
@@ -195,7 +199,7 @@ class explorer {
 
   void cut(world const& before, int further_cuts) {
     before.files.for_each_cut([&](model_file_system const& files) {
-      auto const [found, is_new] = seen_.try_emplace(fingerprint(files, before.promised), further_cuts);
+      auto const [found, is_new] = seen_.try_emplace(fingerprint(files, before), further_cuts);
       if (!is_new && found->second >= further_cuts) return;
       found->second = further_cuts;
       world w = before;
@@ -217,6 +221,7 @@ class explorer {
   static void require_promised(world const& w) {
     auto const found = resource(w.files);
     require(w.promised.contains(found), "there is " + found + " where " + *w.promised.begin() + " was promised");
+    if (w.is_acknowledged) require(tree_at(w.files, parked) == "none", found + " is parked, which was put back");
   }
   static void require_end(world const& w, operation o) {
     require_promised(w);
@@ -239,9 +244,9 @@ class explorer {
   }
 
   /// Without what is random.
-  static std::uint64_t fingerprint(model_file_system const& files, std::set<std::string> const& promised) {
-    std::string all;
-    for (auto const& one : promised) all += one + ' ';
+  static std::uint64_t fingerprint(model_file_system const& files, world const& before) {
+    std::string all = before.is_acknowledged ? "acknowledged " : "";
+    for (auto const& one : before.promised) all += one + ' ';
     describe(files, model_file_system::root, all);
     return stash::detail::xxh64::hash(all);
   }
