@@ -143,7 +143,7 @@ step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Ddebug=false -Dopti
 if [ "$how" = --all ]; then
   export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-10}" STASH_COMPILERS="clang++-19 g++"
   compile "clang-tsan concurrency" \
-    "gcc postgres_worker power_cut_worker power_cut_variants power_cut_tree" \
+    "gcc postgres_worker power_cut_worker power_cut_postgres_worker power_cut_variants power_cut_tree" \
     "clang unit_core unit_rest every_call_fails postgres"
   # At once: threads wait for one another most of the time.
   (

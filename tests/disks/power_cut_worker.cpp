@@ -13,94 +13,22 @@
 // DIRECTORY is on the file system that loses power. RESOURCES is not: each resource is a file there, and changes at
 // once.
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <map>
 #include <optional>
 #include <set>
 #include <stash/place/sqlite_table.hpp>
-#include <stash/recover_places.hpp>
-#include <stash/replace_guard.hpp>
+#include <stash/place/tree.hpp>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/sqlite.hpp>
 
+#include "cut_calls.hpp"
+#include "cut_places.hpp"
 #include "faulty_vfs.hpp"
 #include "support.hpp"
 
+namespace power_cut {
+
 namespace {
-
-namespace fs = boost::filesystem;
-using support::names;
-
-/// A word as long as the test wants it.
-std::string stretched(std::string const& word, std::size_t bytes) {
-  std::string out;
-  while (out.size() < bytes) out += word;
-  return out.substr(0, bytes);
-}
-
-void say(std::string const& line) {
-  std::string const text = line + '\n';
-  if (::write(STDOUT_FILENO, text.data(), text.size()) != static_cast<ssize_t>(text.size())) ::_exit(3);
-}
-
-/// Nothing of this process runs any more, destructors neither; it ends when the test does or says so.
-[[noreturn]] void wait_for_the_end() {
-  char ignored = 0;
-  while (::read(STDIN_FILENO, &ignored, 1) > 0) {
-  }
-  ::_exit(0);
-}
-
-class countdown {
- public:
-  countdown(long calls, bool all) : left_(calls), all_(all) {}
-  int operator()(std::string_view call) {
-    static std::set<std::string_view> const changes{
-        "acknowledged", "create",       "open_lock", "writev", "pwritev",          "fsync", "fdatasync",
-        "syncfs",       "fchmod",       "mkdir",     "rename", "rename_noreplace", "link",  "unlink",
-        "rmdir",        "link_unnamed", "write",     "sync",   "truncate",         "delete"};  // these are SQLite's
-    bool const counts = all_ || changes.contains(call);
-    if (!counts || --left_ != 0) return 0;
-    say("stopped");
-    wait_for_the_end();
-  }
-
- private:
-  long left_;
-  bool all_;
-};
-
-struct powered_ops : support::spoiled_ops {
-  std::string protocol;
-
-  int open(int d, char const* n, int flags, mode_t m = 0) const {
-    if ((flags & O_CREAT) == 0) return spoiled_ops::open(d, n, flags, m);
-    return call("create", [&] { return real.open(d, n, flags, m); });
-  }
-  int fsync(int fd) const {
-    struct stat s;
-    if (::fstat(fd, &s) != 0) return -1;
-    if (protocol == (S_ISDIR(s.st_mode) ? "no directory sync" : "no file sync")) return 0;
-    return spoiled_ops::fsync(fd);
-  }
-  int fdatasync(int fd) const { return protocol == "no file sync" ? 0 : spoiled_ops::fdatasync(fd); }
-  void start_writeback(int fd) const {
-    if (protocol != "no file sync") spoiled_ops::start_writeback(fd);
-  }
-  ssize_t writev(int fd, iovec const* v, int n) const { return half_written(fd, 0, spoiled_ops::writev(fd, v, n)); }
-  ssize_t pwritev(int fd, iovec const* v, int n, off_t at) const {
-    return half_written(fd, at, spoiled_ops::pwritev(fd, v, n, at));
-  }
-
- private:
-  ssize_t half_written(int fd, off_t at, ssize_t written) const {
-    unsigned const now = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-    bool const is_asked = written > 0 && protocol == "half written";
-    return is_asked && ::sync_file_range(fd, at, written / 2, now) != 0 ? -1 : written;
-  }
-};
 
 /// The things that people described. They survive every cut, so that a stash that lags behind them is seen.
 struct catalog {
@@ -447,7 +375,6 @@ int run(std::vector<std::string> const& args) {
   say("ended");
   wait_for_the_end();
 }
-// What is replaced under a guard, with its record in files beside it.
 
 /// A directory.
 struct a_tree {
@@ -464,10 +391,9 @@ struct a_tree {
     support::write(path() / "sub/b", stretched(word, bytes));
   }
 
-  /// Of what is parked, or else of what stands at its place.
   std::string word() const {
     auto const parked = place().parked_path();
-    return word_at(fs::exists(parked) ? parked : path());
+    return fs::exists(parked) ? "parked " + word_at(parked) : word_at(path());
   }
   std::string word_at(fs::path const& at) const {
     if (!fs::exists(at)) return "none";
@@ -506,7 +432,7 @@ struct a_table {
     }
   }
 
-  std::string word() const { return word_at(place().parked() ? place().parked_name() : "orders"); }
+  std::string word() const { return place().parked() ? "parked " + word_at(place().parked_name()) : word_at("orders"); }
   std::string word_at(std::string const& table) const {
     stash::detail::sqlite_connection db{file()};
     stash::detail::sqlite_statement there{db, "SELECT 1 FROM sqlite_master WHERE name = ?", "check", table};
@@ -530,82 +456,6 @@ struct a_table {
   }
 };
 
-/// All of it is on the file system that loses power.
-template <class Kind>
-struct place_job {
-  Kind thing;
-
-  auto store() const {
-    return stash::basic_stash<in_files::storage<powered_ops>>{thing.root / "stash", stash::file_options{}, thing.ops};
-  }
-  auto guard(auto& store) const {
-    return stash::replace_guard{store, "orders", thing.place(), {.observer = stash::silent}};
-  }
-  void acknowledge(std::string const& what) const {
-    say(what);
-    (*thing.ops.before)("acknowledged");
-  }
-  void sync() const {
-    int const fd = ::open(thing.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || ::syncfs(fd) != 0) throw std::runtime_error("syncfs " + thing.root.native());
-    ::close(fd);
-  }
-  auto recover() const {
-    auto s = store();
-    return stash::recover_places(s, [this](auto const&, auto const&) { return std::optional(thing.place()); },
-                                 {.observer = stash::silent});
-  }
-
-  void run(std::string const& workload) const {
-    if (workload == "go on recovering") {
-      thing.prepare();
-      recover();
-      return acknowledge("recovered");
-    }
-    thing.build("old");
-    sync();
-    thing.prepare();
-    auto s = store();
-    auto g = guard(s);
-    acknowledge("parked");
-    thing.build("new");
-    acknowledge("built");
-    if (workload == "commit") return g.commit(), acknowledge("committed");
-    if (workload == "roll back") return g.rollback(), acknowledge("rolled back");
-    sync();  // of a job that died later
-    g.release();
-    recover();
-    acknowledge("recovered");
-  }
-
-  /// What there is; then what stands at the place when the next job has failed and its leftovers are gone, and what
-  /// else stands beside it.
-  void check() const {
-    say(thing.word());
-    {
-      auto s = store();
-      auto g = guard(s);
-      thing.build("half");
-    }
-    std::string line = thing.word();
-    for (auto const& name : thing.all()) {
-      if (name != "orders") line += ' ' + name;
-    }
-    say(line);
-  }
-};
-template <class Kind>
-int run_place(std::vector<std::string> const& args) {
-  place_job<Kind> j{{args[2], std::stoul(args[4]), {}}};
-  if (args[0] == "check" && args.size() == 5) return j.check(), 0;
-  if (args[0] != "run" || args.size() != 9) return 2;
-  *j.thing.ops.before = countdown{std::stol(args[6]), args[7] == "all"};
-  j.thing.ops.protocol = args[8];
-  j.run(args[5]);
-  say("ended");
-  wait_for_the_end();
-}
-
 int run(std::vector<std::string> const& args) {
   if (args.size() < 5) return 2;
   if (args[1] == "tree") return run_place<a_tree>(args);
@@ -617,9 +467,11 @@ int run(std::vector<std::string> const& args) {
 
 }  // namespace
 
+}  // namespace power_cut
+
 int main(int argc, char** argv) {
   try {
-    return run({argv + 1, argv + argc});
+    return power_cut::run({argv + 1, argv + argc});
   } catch (std::exception const& e) {
     ::dprintf(STDERR_FILENO, "power_cut_worker: %s\n", e.what());
     return 1;
