@@ -34,21 +34,15 @@ struct place_job {
     if (fd < 0 || ::syncfs(fd) != 0) throw std::runtime_error("syncfs " + thing.root.native());
     ::close(fd);
   }
-  auto recover() const {
+  void recover() const {
     auto s = store();
-    return stash::recover_places(s, [this](auto const&, auto const&) { return std::optional(thing.place()); },
-                                 {.observer = stash::silent});
+    auto const report = stash::recover_places(
+        s, [this](auto const&, auto const&) { return std::optional(thing.place()); }, {.observer = stash::silent});
+    for (auto const& [k, why] : report.failed) std::rethrow_exception(why);
+    if (report.busy > 0) throw std::runtime_error("nothing was recovered: somebody has the lock");
+    acknowledge("recovered");
   }
-
-  void run(std::string const& workload) const {
-    if (workload == "go on recovering") {
-      thing.prepare();
-      recover();
-      return acknowledge("recovered");
-    }
-    thing.build("old");
-    sync();
-    thing.prepare();
+  void replace(std::string const& workload) const {
     auto s = store();
     auto g = guard(s);
     acknowledge("parked");
@@ -58,8 +52,14 @@ struct place_job {
     if (workload == "roll back") return g.rollback(), acknowledge("rolled back");
     sync();  // of a job that died later
     g.release();
-    recover();
-    acknowledge("recovered");
+  }
+
+  void run(std::string const& workload) const {
+    bool const is_second = workload == "go on recovering";
+    if (!is_second) thing.build("old"), sync();
+    thing.prepare();
+    if (!is_second) replace(workload);
+    if (is_second || workload == "recover") recover();
   }
 
   /// What there is, and whether it is parked; then what stands at the place when the next job has failed and its

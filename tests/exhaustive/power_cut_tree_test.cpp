@@ -113,6 +113,7 @@ class process {
                                                 },
                                                 {.observer = observer});
       if (!report.failed.empty()) std::rethrow_exception(report.failed.front().second);
+      require(report.busy == 0, "a lock was left");
       return;
     }
     stash::replace_guard guard{
