@@ -137,6 +137,7 @@ struct posix_file_ops {
     if (::lseek(fd, 0, SEEK_SET) != 0) return -1;
     for (;;) {
       auto const size = ::syscall(SYS_getdents64, fd, some.get(), most);
+      if (size < 0 && errno == ENOENT) return 0;  // it was removed, and has no names
       if (size <= 0) return static_cast<int>(size);
       for (char const *one = some.get(), *const end = one + size; one < end;) {
         unsigned short length;
