@@ -86,6 +86,14 @@ template <class R>
 concept has_discard = requires(R& r) {
   { r.discard() } -> std::same_as<void>;
 };
+/// Where it has the member at all.
+template <class R>
+concept parked_as_live = !requires(R const& cr) {
+  cr.parked();
+}
+|| requires(R const& cr) {
+  { cr.parked() } -> std::same_as<std::optional<typename R::value_type>>;
+};
 template <class Z>
 concept has_value_type = requires {
   typename Z::value_type;

@@ -16,7 +16,8 @@
 namespace stash::inline v1 {
 
 /// `recover` for places: puts back what dead `replace_guard`s have parked, and removes what they left to be removed.
-/// For the start of a service, or after a crash; safe while jobs run, and run twice at once.
+/// For the start of a service, or after a crash; safe while jobs run, and run twice at once. It goes by the records:
+/// what a guard that died at the very end of a commit left to be removed has none, and waits for the next guard.
 ///
 /// For each record, under its key's lock: `std::optional<Place> place_of(key const&, value_type const&)` makes its
 /// place; nullopt leaves the record, counted as live. What stands at the place whole is left, and so is its record;

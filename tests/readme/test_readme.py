@@ -148,11 +148,17 @@ def test_the_readme_is_for_a_busy_engineer():
             if said not in beginning] == []
 
 
+def asking(cluster):
+    """The environment for psql."""
+    return {"PATH": f"{postgres_cluster.programs()}:{os.environ['PATH']}", "PGHOST": "127.0.0.1",
+            "PGPORT": str(cluster.port), "PGUSER": "postgres"}
+
+
 def test_snippets_of_postgresql_run_against_a_server(tmp_path):
     if postgres_cluster.programs() is None:
         pytest.skip("there is no PostgreSQL server to run")
     with_server = [block("cpp", part) for part in IN_POSTGRES]
-    psql = block("sh", "psql -c").text
+    psql = block("sh", 'psql -c "SELECT').text
     server = tempfile.TemporaryDirectory()  # the server is another user, who may not look into tmp_path
     os.chmod(server.name, 0o755)
     cluster = postgres_cluster.Cluster(pathlib.Path(server.name) / "server").init().start()
@@ -165,9 +171,7 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         main = 'int main() {\n  stash::file_stash store{"' + str(tmp_path / "stash") + '"};\n  snippet_0(store);\n  snippet_1(store);\n  snippet_2(store);\n}\n'
         built = program([(one, "true") for one in with_server], tmp_path, main, "-lpq", "-I/usr/include/postgresql")
         succeed(built)
-        shown = succeed("sh", "-c", psql, env_add={
-            "PATH": f"{postgres_cluster.programs()}:{os.environ['PATH']}", "PGHOST": "127.0.0.1",
-            "PGPORT": str(cluster.port), "PGUSER": "postgres", "PGDATABASE": "postgres"})
+        shown = succeed("sh", "-c", psql, env_add=asking(cluster) | {"PGDATABASE": "postgres"})
         assert "orders" in shown and "typed by hand" in shown
     finally:
         cluster.stop()
@@ -317,17 +321,101 @@ def test_what_was_left_behind_is_shown_with_the_command(tmp_path):
     note = {"left_behind": [{"what": "view sales", "why": "", "ddl": "CREATE VIEW sales AS SELECT 1"}]}
     (tmp_path / "stash/orders.left_behind-1").write_text("header\n" + json.dumps(note) + "\n")
     shown = succeed("sh", "-ec", block("sh", "left_behind[].ddl").text.replace("/var/lib/etl", str(tmp_path)))
-    assert shown == "CREATE VIEW sales AS SELECT 1\n"
+    assert shown == "CREATE VIEW sales AS SELECT 1;\n"
 
 
-def test_a_tree_is_put_back_by_hand_with_the_command(tmp_path):
-    (tmp_path / "export").mkdir()
-    (tmp_path / "export/half-built").touch()
-    (tmp_path / ".export.stash-parked").mkdir()
-    (tmp_path / ".export.stash-parked/old").touch()
-    command = next(c for text in TEXTS.values() for c in re.findall(r"`(rm -r export[^`]*)`", text))
-    succeed("sh", "-ec", command, cwd=tmp_path)
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["export", "export/old"]
+# --- Back by hand
+
+@pytest.fixture(scope="module")
+def parks(tmp_path_factory):
+    """Parks what stands at a place."""
+    at = tmp_path_factory.mktemp("parks")
+    (at / "parks.cpp").write_text(
+        '#include <stash/place/postgres_table.hpp>\n#include <stash/place/sqlite_table.hpp>\n#include <stash/place/tree.hpp>\n'
+        'template <class P> void park(P place) { place.park(*place.live()); }\n'
+        'int main(int, char** a) {\n'
+        'std::string const kind = a[1], where = a[2];\n'
+        'if (kind == "tree") park(stash::tree{where});\n'
+        'if (kind == "sqlite") park(stash::sqlite_table{where, "orders"});\n'
+        'if (kind == "postgres") park(stash::postgres_table{where, {"public", "orders"}});\n}\n')
+    succeed(COMPILER, "-std=c++20", f"-I{INCLUDE}", "-I/usr/include/postgresql", at / "parks.cpp", "-o", at / "parks",
+            *CORE_LIBRARIES, "-lsqlite3", "-lpq")
+    return at / "parks"
+
+
+def by_hand(beginning, at):
+    line = next(line for line in block("sh", "mv -T").text.splitlines() if line.startswith(beginning))
+    return line.replace("/srv", str(at))
+
+
+def assert_goes_back_by_hand(line, park, build, drop, content, **options):
+    """What is parked comes back, whether something is half-built or not; where nothing is parked the line says so, and
+    what stands there stays."""
+    build("old")
+    for half in [True, False]:
+        park()
+        assert content() != "old"
+        build("half") if half else drop()
+        succeed("sh", "-c", line, **options)
+        assert content() == "old"
+        refused = run("sh", "-c", line, **options)
+        assert refused.returncode != 0 and "parked" in refused.stderr
+        assert content() == "old"
+
+
+def test_a_tree_is_put_back_by_hand_with_the_command(parks, tmp_path):
+    place = tmp_path / "export"
+
+    def build(word):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        (place / "rows").write_text(word)
+
+    assert_goes_back_by_hand(
+        by_hand("cd /srv", tmp_path), lambda: succeed(parks, "tree", place), build, lambda: None,
+        lambda: (place / "rows").read_text() if place.exists() else "nothing")
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+REBUILD = "DROP TABLE IF EXISTS orders; CREATE TABLE orders (word text); INSERT INTO orders VALUES ('{}')"
+
+
+def test_a_table_of_sqlite_is_put_back_by_hand_with_the_command(parks, tmp_path):
+    file = tmp_path / "shop.sqlite"
+
+    def sql(text):
+        return run("sqlite3", "-bail", file, text).stdout.strip()
+
+    assert_goes_back_by_hand(
+        by_hand("sqlite3", tmp_path), lambda: succeed(parks, "sqlite", file), lambda word: sql(REBUILD.format(word)),
+        lambda: sql("DROP TABLE IF EXISTS orders"), lambda: sql("SELECT word FROM orders"))
+    sql("CREATE INDEX by_word ON orders (word); CREATE TRIGGER t AFTER INSERT ON orders BEGIN SELECT 1; END")
+    succeed(parks, "sqlite", file)
+    succeed("sh", "-c", by_hand("sqlite3", tmp_path))
+    texts = block("sh", "SELECT sql || ';'").text.strip().replace("/srv", str(tmp_path))
+    succeed("sh", "-c", f"{texts} | sqlite3 -bail {file}")
+    assert sql("SELECT name FROM sqlite_schema WHERE tbl_name = 'orders' ORDER BY name").split() == ["by_word", "orders", "t"]
+
+
+def test_a_table_of_postgresql_is_put_back_by_hand_with_the_command(parks):
+    if postgres_cluster.programs() is None:
+        pytest.skip("there is no PostgreSQL server to run")
+    with tempfile.TemporaryDirectory() as server:  # the server is another user, who may not look into tmp_path
+        os.chmod(server, 0o755)
+        cluster = postgres_cluster.Cluster(pathlib.Path(server) / "server").init().start()
+        try:
+            cluster.sql("CREATE DATABASE shop")
+
+            def sql(text):
+                return cluster.sql(text, "shop")
+
+            assert_goes_back_by_hand(
+                by_hand("psql", ""), lambda: succeed(parks, "postgres", cluster.uri("shop")),
+                lambda word: sql(REBUILD.format(word)), lambda: sql("DROP TABLE IF EXISTS orders"),
+                lambda: sql("SELECT word FROM orders") if sql("SELECT to_regclass('orders')") else "nothing",
+                env_add=asking(cluster))
+        finally:
+            cluster.stop()
 
 
 def test_a_record_in_sqlite_is_read_with_the_command_that_is_shown(tmp_path):

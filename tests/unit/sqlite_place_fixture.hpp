@@ -78,7 +78,7 @@ inline char const rebuild_x[] =
 
 /// As the documentation has it.
 inline char const back_by_hand[] =
-    "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON;"
+    "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; SELECT 1 FROM _stash_parked_x LIMIT 0;"
     "DROP TABLE IF EXISTS x; ALTER TABLE _stash_parked_x RENAME TO x";
 
 struct fixture : support::scratch, database {

@@ -43,13 +43,13 @@ struct sqlite_table_options {
 /// What is parked stands beside it as table `_stash_parked_<name>`, with its rows. Its indexes and triggers, whose
 /// names the job may need, are dropped, and their texts are in table `_stash_parked` of the file, which is there as
 /// long as it is needed. Views, triggers of other tables, and the foreign keys of others go by the table's name, and
-/// mean the new one. By hand it is put back with
+/// mean the new one. While no job runs it is put back by hand with `sqlite3 -bail` and
 ///
-///     PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON;
+///     PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; SELECT 1 FROM _stash_parked_orders LIMIT 0;
 ///     DROP TABLE IF EXISTS orders; ALTER TABLE _stash_parked_orders RENAME TO orders;
 ///
 /// outside of a transaction (else `ON DELETE CASCADE` takes rows of other tables along), and `discard`, or the next
-/// guard, makes its indexes and triggers again. To park a table takes as long as it takes to drop its indexes, and to
+/// guard, makes its indexes and triggers again. Where nothing is parked the SELECT fails, and ends it. To park a table takes as long as it takes to drop its indexes, and to
 /// put it back as long as it takes to make them.
 ///
 /// `settle` carries over indexes, triggers and the planner's statistics, unless the new table has an equal one. What

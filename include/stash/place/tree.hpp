@@ -35,9 +35,13 @@ struct tree_options {
 ///
 /// What is parked stands beside it as `.<name>.stash-parked`; what is to be removed, as
 /// `.<name>.stash-doomed-<random>`. Where that would be too long, the name is cut and its hash added. So it stays in
-/// one file system, and to park it takes one rename and two fsyncs of the directory above. Nothing is ever copied. A
-/// person puts it back with `rm -r export && mv -T .export.stash-parked export`: a plain `mv` would move it into what
-/// is half-built.
+/// one file system, and to park it takes one rename and two fsyncs of the directory above. Nothing is ever copied.
+/// While no job runs a person puts it back with
+///
+///     ls -d .export.stash-parked && rm -rf export && mv -T .export.stash-parked export
+///
+/// Where nothing is parked the first says so, and what stands there is whole. A plain `mv` would move it into what is
+/// half-built.
 ///
 /// That directory is the user's: it must be there, be readable, and let us rename in it, as it does for `mv`. Links on
 /// the way to it are followed. What cannot be renamed (a mount point: EBUSY; a lower layer of overlayfs: EXDEV;

@@ -27,6 +27,8 @@ struct place_checks {
                 "stash: a place needs void settle(value_type const&), or a std::vector<stash::left_behind> "
                 "settle(value_type const&, std::function<void(value_type const&)> const& keep)");
   static_assert(has_discard<R>, "stash: a place needs void discard()");
+  static_assert(!has_value_type<R> || parked_as_live<R>,
+                "stash: parked(), which a place may have, returns std::optional<value_type>");
 };
 
 // What a place may have, beside what it must have.
