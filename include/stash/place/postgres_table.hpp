@@ -30,14 +30,14 @@ namespace stash::inline v1 {
 ///
 /// What is parked stands in the schema `stash_parked_<schema>` (with a hash for the schema's name where that would have
 /// over 63 bytes) under the table's own name, and `ALTER TABLE stash_parked_public.orders SET SCHEMA public` puts it
-/// back by hand, in one transaction with the DROP of what is half-built. The first use makes that schema, which nobody else may look into: the role needs CREATE on the
-/// database, CREATE on the table's schema, and to be owner of the table and of what depends on it, and to be a member
-/// of the role that the job builds with. That schema must be this role's, or of a role of which it is a member, a
-/// superuser's, or of the owner of the table's schema or of the database, and nobody else may create there; else each
-/// step throws 42501. Views of the table go on reading the old rows until `settle`. But a view that the job itself
-/// replaces or makes anew (CREATE OR REPLACE VIEW) before it fails reads what was half-built: it is not put back, and
-/// `discard` names it, which guards tell as `left_behind`. Rows that somebody writes into the old one meanwhile go with
-/// it.
+/// back by hand, in one transaction with the DROP of what is half-built. The first use makes that schema, which nobody
+/// else may look into: the role needs CREATE on the database, CREATE on the table's schema, and to be owner of the
+/// table and of what depends on it, and to be a member of the role that the job builds with. That schema must be this
+/// role's, or of a role of which it is a member, a superuser's, or of the owner of the table's schema or of the
+/// database, and nobody else may create there; else each step throws 42501. Views of the table go on reading the old
+/// rows until `settle`. But a view that the job itself replaces or makes anew (CREATE OR REPLACE VIEW) before it fails
+/// reads what was half-built: it is not put back, and `discard` names it, which guards tell as `left_behind`. Rows that
+/// somebody writes into the old one meanwhile go with it.
 ///
 /// What `settle` carries over, where the new table has no equal one: the owner, grants (made equal to the old ones:
 /// what default privileges or the job gave beyond is revoked), indexes, constraints, comments, triggers, rules,

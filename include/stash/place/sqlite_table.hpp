@@ -49,8 +49,8 @@ struct sqlite_table_options {
 ///     DROP TABLE IF EXISTS orders; ALTER TABLE _stash_parked_orders RENAME TO orders;
 ///
 /// outside of a transaction (else `ON DELETE CASCADE` takes rows of other tables along), and `discard`, or the next
-/// guard, makes its indexes and triggers again. Where nothing is parked the SELECT fails, and ends it. To park a table takes as long as it takes to drop its indexes, and to
-/// put it back as long as it takes to make them.
+/// guard, makes its indexes and triggers again. Where nothing is parked the SELECT fails, and ends it. To park a table
+/// takes as long as it takes to drop its indexes, and to put it back as long as it takes to make them.
 ///
 /// `settle` carries over indexes, triggers and the planner's statistics, unless the new table has an equal one. What
 /// the job's CREATE says of columns, types, defaults and constraints wins, as does its AUTOINCREMENT counter. Views
