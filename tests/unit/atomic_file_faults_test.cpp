@@ -265,7 +265,7 @@ BOOST_AUTO_TEST_CASE(a_listing_tells_a_bad_file_but_throws_what_the_process_lack
   }
 }
 
-BOOST_AUTO_TEST_CASE(a_listing_for_which_there_is_no_descriptor_is_an_error_and_not_the_end) {
+BOOST_AUTO_TEST_CASE(a_listing_with_no_descriptor_left_for_a_record_is_an_error_and_not_the_end) {
   files.put("k", first);
   int const status = support::in_child([&] {
     rlimit limit{};

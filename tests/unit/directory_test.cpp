@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <stash/storage/journal.hpp>
 #include <stash/storage/sqlite.hpp>
 #include <thread>
@@ -253,6 +254,25 @@ BOOST_AUTO_TEST_CASE(a_lock_file_that_another_made_meanwhile_is_left_to_him) {
   };
   mine.reset();
   BOOST_TEST((theirs && theirs->held()));
+}
+
+BOOST_AUTO_TEST_CASE(all_names_are_listed_however_many_and_long_they_are_and_once_more) {
+  fs::path const at = root / "many";
+  fs::create_directory(at);
+  std::set<std::string> all{".", ".."};
+  for (int i = 0; i < 3000; ++i) all.insert(std::to_string(i) + std::string(static_cast<std::size_t>(i % 251), 'x'));
+  for (auto const& name : all) {
+    if (name.front() != '.') support::write(at / name, "");
+  }
+  stash::posix_file_ops const ops;
+  int const fd = ops.open(AT_FDCWD, at.c_str(), O_RDONLY | O_DIRECTORY);
+  for (int i = 0; i < 2; ++i) {
+    std::vector<std::string> found;
+    BOOST_TEST(ops.list(fd, found) == 0);
+    BOOST_TEST(found.size() == all.size());
+    BOOST_TEST((std::set(found.begin(), found.end()) == all));
+  }
+  ops.close(fd);
 }
 
 BOOST_AUTO_TEST_CASE(one_that_is_removed_while_it_is_listed_has_no_names) {

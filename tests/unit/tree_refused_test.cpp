@@ -166,6 +166,18 @@ BOOST_AUTO_TEST_CASE(what_is_mounted_somewhere_in_a_tree_is_not_emptied_when_the
   BOOST_TEST(read(root / "precious/g") == "kept, too");
 }
 
+BOOST_AUTO_TEST_CASE(what_is_mounted_where_something_waits_to_be_removed_is_not_emptied,
+                     *boost::unit_test::precondition(can_mount)) {
+  fs::path const doomed = root / ".export.stash-doomed-0123456789abcdef";  // as where others do not see the mount
+  fs::create_directory(doomed);
+  BOOST_TEST(where_it_may_mount([&] {
+               if (!mount("tmpfs", doomed, "tmpfs", 0)) return 97;
+               write(doomed / "f", "kept");
+               if (code_of([&] { stash::tree{place}.discard(); }) != os(EBUSY)) return 1;
+               return all_of(doomed) == "{f=kept;}" ? 0 : 2;
+             }) == 0);
+}
+
 BOOST_AUTO_TEST_CASE(what_a_lower_layer_of_an_overlay_has_is_left_where_it_is,
                      *boost::unit_test::precondition(has_overlay)) {
   BOOST_TEST(where_it_may_mount([&] {
@@ -218,6 +230,28 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_doomed_is_unlinked_whatever_a_rmdir_of_it_sa
   BOOST_CHECK_EXCEPTION(spoiled.discard(), stash::error, [&](stash::error const& e) {
     return std::string_view(e.what()).find("unlink " + doomed.native()) != std::string_view::npos;
   });
+}
+
+BOOST_AUTO_TEST_CASE(what_somebody_removes_while_it_is_looked_at_is_gone_and_no_error) {
+  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
+  int lists = 0;
+  auto const goes_when_it_is_open = [&](fs::path const& going) {  // first listed is what it is in
+    lists = 0;
+    *ops.before = [&, going](std::string_view call) {
+      if (call == "list" && ++lists == 2) fs::remove_all(going);
+      return 0;
+    };
+  };
+  goes_when_it_is_open(place / "sub");
+  spoiled.settle({});
+  BOOST_TEST(lists == 2);
+  BOOST_TEST(all_of(place) == "{a=of a;}");
+  fs::path const doomed = root / ".export.stash-doomed-0123456789abcdef";
+  fs::create_directories(doomed / "sub");
+  goes_when_it_is_open(doomed);
+  spoiled.discard();
+  BOOST_TEST(lists == 2);
+  BOOST_TEST(!fs::exists(doomed));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -129,15 +129,16 @@ struct posix_file_ops {
   /// The same, by its name in a directory that is open.
   int rmdir(int directory, char const* name) const noexcept { return ::unlinkat(directory, name, AT_REMOVEDIR); }
 
-  /// The names in the directory that `fd` has open, "." and ".." too. Moves its offset: one thread at a time.
-  /// (readdir(3) would need another descriptor and a stream, which take longer than to read a small directory.)
+  /// The names in the directory that `fd` has open, "." and ".." too; none where it was removed. Moves its offset: one
+  /// thread or process at a time. (readdir(3) would need another descriptor and a stream, which take longer than to
+  /// read a small directory.)
   int list(int fd, std::vector<std::string>& names) const {
-    constexpr std::size_t most = 32768;
-    auto const some = std::make_unique_for_overwrite<char[]>(most);
+    constexpr std::size_t most = 8192;                 // of names that have up to 255 bytes
+    auto const some = std::make_unique<char[]>(most);  // zeros, for sanitizers that do not know the call
     if (::lseek(fd, 0, SEEK_SET) != 0) return -1;
     for (;;) {
       auto const size = ::syscall(SYS_getdents64, fd, some.get(), most);
-      if (size < 0 && errno == ENOENT) return 0;  // it was removed, and has no names
+      if (size < 0 && errno == ENOENT) return 0;
       if (size <= 0) return static_cast<int>(size);
       for (char const *one = some.get(), *const end = one + size; one < end;) {
         unsigned short length;

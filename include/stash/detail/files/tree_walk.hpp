@@ -94,7 +94,7 @@ class tree_syncer {
   std::vector<std::pair<descriptor<Ops>, std::string>> begun_;
 };
 
-/// Removes trees, of any depth with three descriptors: a directory is moved to the top of its tree before it is opened.
+/// Removes trees, of any depth with four descriptors: a directory is moved to the top of its tree before it is opened.
 /// So nothing is removed of a file system that is mounted somewhere in it, for a mount point cannot be moved (EBUSY).
 template <class Ops>
 class tree_remover {
@@ -105,6 +105,7 @@ class tree_remover {
   /// same.
   void remove(int directory, std::string const& name, std::string const& path) {
     if (is_gone(ops_.rmdir(directory, name.c_str()))) return;  // an empty one
+    if (errno == EBUSY) return keep_error("rmdir", path);      // a mount point, whose own the rest of it is
     if (!is_directory(directory, name)) {
       if (!is_removed(directory, name)) keep_error("unlink", path);
       return;
