@@ -30,7 +30,8 @@ chmod 0755 "$counts"
 counting() {
   mkdir -p "$counts/$1"
   chmod 0777 "$counts/$1"
-  export LLVM_PROFILE_FILE="$counts/$1/%m.profraw" GCOV_PREFIX="$counts/$1/gcov"
+  # Several files: one that a process left half-written when it was killed is of no use to those after it.
+  export LLVM_PROFILE_FILE="$counts/$1/%8m.profraw" GCOV_PREFIX="$counts/$1/gcov"
   case $2 in
     "$build/unit_"*)
       "$2" --list_content >/dev/null 2>&1

@@ -109,7 +109,7 @@ def counted_lines(build, counts):
 def counted_branches(build, counts):
     """How often each condition was true and false."""
     merged = counts / "merged.profdata"
-    run("llvm-profdata-19", "merge", "-o", merged, *counts.rglob("*.profraw"))
+    run("llvm-profdata-19", "merge", "--failure-mode=all", "-o", merged, *counts.rglob("*.profraw"))
     programs = [build / "unit_core"]
     for name in ("unit_rest", "every_call_fails", "postgres", "pusher", "postgres_worker"):
         programs += ["-object", build / name]

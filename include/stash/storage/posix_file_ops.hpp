@@ -141,7 +141,7 @@ struct posix_file_ops {
       if (size < 0 && errno == ENOENT) return 0;
       if (size <= 0) return static_cast<int>(size);
       for (char const *one = some.get(), *const end = one + size; one < end;) {
-        unsigned short length;
+        unsigned short length = 0;
         std::memcpy(&length, one + offsetof(dirent, d_reclen), sizeof length);
         names.emplace_back(one + offsetof(dirent, d_name));
         one += length;
