@@ -69,6 +69,9 @@ BOOST_AUTO_TEST_CASE(a_key_that_could_not_be_set_aside_for_its_length_is_refused
     any.put(std::string(200, 'k'), first);
     BOOST_TEST(fs::path(any.set_aside(std::string(200, 'k'), std::string(99, 'r'))).filename().size() == 255U);
   }
+  short_names ops;
+  ops.most = 0;  // a short name is not asked for
+  stash::basic_atomic_file_storage<short_names>{dir(), {}, ops}.put(longest, first);
 }
 
 // A volume that is not mounted
