@@ -419,6 +419,28 @@ BOOST_AUTO_TEST_CASE(of_the_new_events_left_behind_is_heard_without_an_observer)
   BOOST_TEST(stash::detail::is_heard_by_default(stash::event_kind::left_behind));
 }
 
+BOOST_AUTO_TEST_CASE(where_nothing_stands_a_place_that_cannot_tell_what_is_parked_has_nothing_to_put_back) {
+  at.stands.reset();
+  {
+    auto g = guard<plain_place>();
+    BOOST_TEST(g.value() == nullptr);
+    at.stands = "half-built";
+  }
+  BOOST_TEST((at.stands == "half-built"));
+  BOOST_TEST(at.calls == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_place_that_cannot_say_where_loses_no_more_than_the_words) {
+  struct silent_place : memory_place {
+    std::string where() const { throw std::runtime_error("no memory"); }
+  };
+  silent_place place;
+  place.at = &at;
+  { stash::replace_guard g{store, "orders", place, {.observer = log.observer()}}; }
+  BOOST_TEST((at.stands == "old"));
+  BOOST_TEST(log.kinds == "saved parked put_back restored");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace replace_guard_test
