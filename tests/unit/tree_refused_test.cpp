@@ -254,6 +254,43 @@ BOOST_AUTO_TEST_CASE(what_somebody_removes_while_it_is_looked_at_is_gone_and_no_
   BOOST_TEST(!fs::exists(doomed));
 }
 
+BOOST_AUTO_TEST_CASE(what_is_built_may_lose_a_file_or_a_directory_at_any_call_of_the_commit) {
+  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
+  for (auto const* const going : {"a", "sub", "sub/deep"}) {
+    bool has_gone = true;
+    for (int n = 0; has_gone; ++n) {
+      fs::create_directories(place / "sub/deep");
+      for (auto const* const file : {"a", "b", "sub/c"}) write(place / file, "words");
+      has_gone = false;
+      int calls = 0;
+      *ops.before = [&](std::string_view) {
+        if (calls++ == n) has_gone = fs::remove_all(place / going) > 0;
+        return 0;
+      };
+      BOOST_TEST_INFO(going << " goes ahead of call " << n);
+      BOOST_CHECK_NO_THROW(spoiled.settle({}));
+      BOOST_TEST(read(place / "b") == "words");
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(more_files_than_are_written_at_once_are_each_synced) {
+  fs::remove_all(place);
+  fs::create_directory(place);
+  for (int i = 0; i < 150; ++i) write(place / std::to_string(i), "words");
+  int opened = 0, most = 0, synced = 0;
+  *ops.before = [&](std::string_view call) {
+    opened += call == "open";
+    opened -= call == "close";
+    synced += call == "fsync";
+    most = std::max(most, opened);
+    return 0;
+  };
+  stash::basic_tree<support::spoiled_ops>{place, {}, ops}.settle({});
+  BOOST_TEST(synced == 150 + 2);  // and the two directories
+  BOOST_TEST(most < 100);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace tree_test
