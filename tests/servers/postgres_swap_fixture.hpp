@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/reload.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "postgres.hpp"
@@ -95,6 +97,19 @@ struct fixture : schema, support::scratch {
   }
   ckan::reload_report reload(std::string const& csv, ckan::reload_options const& options = {}) {
     return ckan::reload(d, store, "orders", headers, loading(d, csv), options);
+  }
+  /// Returns when the server has seen that it is dead, too: until then its locks are held.
+  template <class F>
+  void in_a_process_that_is_killed(F f) {
+    BOOST_TEST(support::in_child([&] {
+                 ckan::postgres_datastore one{server() + "?application_name=killed", {.schema = name}};
+                 f(one);
+                 ::raise(SIGKILL);
+                 return 0;
+               }) == 256 + SIGKILL);
+    while (query("SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'killed'") != "0") {
+      std::this_thread::sleep_for(5ms);
+    }
   }
   /// A live table as CKAN makes it, with what people made of it since.
   void make() {

@@ -364,13 +364,10 @@ BOOST_AUTO_TEST_CASE(a_second_reload_by_another_stash_is_told_and_harms_nothing)
 BOOST_AUTO_TEST_CASE(what_a_killed_reload_built_is_removed_by_the_next) {
   make();
   auto const before = content();
-  BOOST_TEST(support::in_child([&] {
-               ckan::postgres_datastore one{server(), {.schema = name}};
-               one.build("orders", headers);
-               loading(one, other_rows)(headers);
-               ::raise(SIGKILL);
-               return 0;
-             }) == 256 + SIGKILL);
+  in_a_process_that_is_killed([&](ckan::postgres_datastore& one) {
+    one.build("orders", headers);
+    loading(one, other_rows)(headers);
+  });
   BOOST_TEST(difference(before, content()) == "");
   BOOST_TEST(query("SELECT count(*)::text FROM pg_tables WHERE schemaname LIKE 'stash_beside_%'") == "1");
   reload("x,1,2026-11-22\n");
@@ -521,12 +518,7 @@ BOOST_AUTO_TEST_CASE(words_that_were_typed_meanwhile_are_newer_than_those_of_a_r
 
 BOOST_AUTO_TEST_CASE(recover_removes_what_was_built_for_a_table_without_words) {
   reload(other_rows);
-  BOOST_TEST(support::in_child([&] {
-               ckan::postgres_datastore one{server(), {.schema = name}};
-               one.build("orders", headers);
-               ::raise(SIGKILL);
-               return 0;
-             }) == 256 + SIGKILL);
+  in_a_process_that_is_killed([&](ckan::postgres_datastore& one) { one.build("orders", headers); });
   BOOST_TEST((d.leftovers() == std::vector<std::string>{"orders"}));
   ckan::recover(d, store);
   BOOST_TEST(d.leftovers().empty());
