@@ -101,7 +101,7 @@ class directory {
   /// Throws `errc::invalid_key` where the record of `k` could be written, but not set aside.
   void check_name(key const& k) const {
     auto const needed = detail::encoded(k, op_.name).size() + longest_behind_key;
-    constexpr std::size_t nowhere_too_long = 143;  // as eCryptfs. To ask takes 30 µs on XFS (statfs)
+    constexpr std::size_t nowhere_too_long = 143;  // eCryptfs allows least; to ask takes 30 µs on XFS (statfs)
     if (needed <= nowhere_too_long || needed <= name_max()) return;
     throw error{errc::invalid_key, std::string(op_.name), k.string(),
                 "a file name of it may have " + std::to_string(needed) + " bytes; in " + path_->native() + " " +

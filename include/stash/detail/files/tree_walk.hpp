@@ -105,7 +105,7 @@ class tree_remover {
   /// same.
   void remove(int directory, std::string const& name, std::string const& path) {
     if (is_gone(ops_.rmdir(directory, name.c_str()))) return;  // an empty one
-    if (errno == EBUSY) return keep_error("rmdir", path);      // a mount point, whose own the rest of it is
+    if (errno == EBUSY) return keep_error("rmdir", path);      // a mount point: what is in it is not ours
     if (!is_directory(directory, name)) {
       if (!is_removed(directory, name)) keep_error("unlink", path);
       return;
