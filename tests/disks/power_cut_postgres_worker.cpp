@@ -30,7 +30,7 @@ struct a_table_of_postgres {
   std::string schema() const { return "case " + root.filename().native(); }
   static std::string quoted(std::string const& name) { return support::schema::quoted(name); }
   stash::postgres_table place() const { return {support::server(), {schema(), "orders"}}; }
-  /// From here on each call of libpq that asks something counts, or takes an answer.
+  /// From here on each call of libpq that asks something, or takes an answer, counts.
   void prepare() const {
     waits = ops.protocol != "no file sync";
     static support::faulty_libpq const libpq{[before = ops.before](std::string_view call, std::string_view) {
@@ -41,7 +41,7 @@ struct a_table_of_postgres {
   void build(std::string const& word) const {
     support::client db;
     auto const in = [this](char const* name) { return quoted(schema()) + '.' + name; };
-    // That of the job which is cut may come later, as its server says; what settles and parks must wait for it.
+    // The job's own rows may reach the disk later, as its server says; what parks and settles must wait for the disk.
     if (word != "new") db("SET synchronous_commit = on");
     db("CREATE SCHEMA IF NOT EXISTS " + quoted(schema()));
     db("BEGIN");
