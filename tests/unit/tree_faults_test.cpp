@@ -184,6 +184,34 @@ BOOST_AUTO_TEST_CASE(wherever_the_process_is_killed_and_again_in_the_recovery_th
   }
 }
 
+BOOST_AUTO_TEST_CASE(at_whatever_call_somebody_else_removes_it_too_a_discard_tells_of_no_failure) {
+  for (fs::path const gone : {"", "sub", "sub/deep", "f", "sub/f"}) {
+    int n = 1;
+    for (bool is_there = true; is_there; ++n) {
+      world w;
+      fs::path const doomed = w.root / ".export.stash-doomed-0123456789abcdef";
+      fs::rename(w.place, doomed);
+      fs::create_directories(doomed / "sub/deep/deeper");
+      write(doomed / "sub/deep/f", "f");
+      int calls = 0;
+      *w.ops.before = [&](std::string_view) {
+        if (++calls != n) return 0;
+        fs::remove_all(doomed / gone);
+        for (auto const& name : names(doomed)) {  // a directory in it may have been moved there
+          if (name.starts_with(".stash-moved")) fs::remove_all(doomed / name);
+        }
+        return 0;
+      };
+      stash::basic_tree<support::spoiled_ops> t{w.place, {}, w.ops};
+      std::string const problem = support::message_of([&] { t.discard(); });
+      BOOST_TEST(problem.empty(), gone << " at call " << n << ": " << problem);
+      BOOST_TEST(!fs::exists(doomed), gone << " at call " << n);
+      is_there = calls >= n;
+    }
+    BOOST_TEST(n > 20);
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace tree_faults_test

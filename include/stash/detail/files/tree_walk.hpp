@@ -104,14 +104,14 @@ class tree_remover {
   /// What is there under this name; nothing: does nothing. What cannot be removed stays, and the rest goes all the
   /// same.
   void remove(int directory, std::string const& name, std::string const& path) {
-    if (is_gone(ops_.rmdir(directory, name.c_str()))) return;  // an empty one
-    if (errno == EBUSY) return keep_error("rmdir", path);      // a mount point: what is in it is not ours
+    if (is_gone(ops_.rmdir(directory, name.c_str()))) return;               // an empty one
+    if (errno == EBUSY) return keep_error(directory, name, "rmdir", path);  // a mount point: what is in it is not ours
     if (!is_directory(directory, name)) {
-      if (!is_removed(directory, name)) keep_error("unlink", path);
+      if (!is_removed(directory, name)) keep_error(directory, name, "unlink", path);
       return;
     }
     attempt([&] { empty(directory, name, path); });
-    if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error("rmdir", path);
+    if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error(directory, name, "rmdir", path);
   }
 
   /// Throws the first error.
@@ -142,10 +142,10 @@ class tree_remover {
       for (auto const& one : top.names()) {
         if (is_removed(top.get(), one)) continue;
         if (!is_directory(top.get(), one)) {
-          keep_error("unlink", top.path_of(one));
+          keep_error(top, one, "unlink");
         } else if (auto const now = one.starts_with(moved_) ? one : move_to_top(top, one, top); !now.empty()) {
           attempt([&] { is_changed |= flatten(top, now); });
-          if (!is_gone(ops_.rmdir(top.get(), now.c_str()))) keep_error("rmdir", top.path_of(now));
+          if (!is_gone(ops_.rmdir(top.get(), now.c_str()))) keep_error(top, now, "rmdir");
         }
       }
     }
@@ -161,7 +161,7 @@ class tree_remover {
       if (is_directory(node.get(), one)) {
         is_changed |= !move_to_top(node, one, top).empty();
       } else {
-        keep_error("unlink", node.path_of(one));
+        keep_error(node, one, "unlink");
       }
     }
     return is_changed;
@@ -179,7 +179,7 @@ class tree_remover {
       result = move();
     }
     if (result == 0) return fresh;
-    keep_error("rename", from.path_of(name));
+    keep_error(from, name, "rename");
     return {};
   }
 
@@ -191,8 +191,15 @@ class tree_remover {
       if (!first_) first_ = std::current_exception();
     }
   }
-  void keep_error(char const* call, std::string const& path) {
-    attempt([&, failed = errno] { op_.fail(failed, call, path); });
+  /// Unless nothing has this name any more: somebody else removes it, too.
+  void keep_error(int directory, std::string const& name, char const* call, std::string const& path) {
+    int const failed = errno;
+    struct stat s;
+    if (retried([&] { return ops_.lstat(directory, name.c_str(), &s); }) != 0 && errno == ENOENT) return;
+    attempt([&] { op_.fail(failed, call, path); });
+  }
+  void keep_error(tree_node<Ops> const& in, std::string const& name, char const* call) {
+    keep_error(in.get(), name, call, in.path_of(name));
   }
 
   Ops const& ops_;
