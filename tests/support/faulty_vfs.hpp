@@ -11,7 +11,8 @@ namespace support {
 
 /// While it lives, SQLite reaches the disk through it, and `before` is asked with the name of each call that changes
 /// something (`open`, `write`, `truncate`, `sync`, `delete`, and `delete and sync`, which is of the directory): a
-/// result code other than SQLITE_OK is what it fails with. Without shared memory no file can be in WAL mode. One at a
+/// result code other than SQLITE_OK is what it fails with; a `delete` with SQLITE_IOERR_DIR_FSYNC has removed it, as it
+/// would have. Without shared memory no file can be in WAL mode. One at a
 /// time, and no connection may outlive it.
 class faulty_vfs {
  public:
@@ -27,6 +28,7 @@ class faulty_vfs {
     shim_.xOpen = open;
     shim_.xDelete = [](sqlite3_vfs* v, char const* name, int sync) {
       int const failed = before_(sync != 0 ? "delete and sync" : "delete");
+      if (failed == SQLITE_IOERR_DIR_FSYNC) real(v)->xDelete(real(v), name, 0);
       return failed != SQLITE_OK ? failed : real(v)->xDelete(real(v), name, sync);
     };
     ::sqlite3_vfs_register(&shim_, 1);

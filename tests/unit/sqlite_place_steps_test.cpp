@@ -82,7 +82,8 @@ BOOST_AUTO_TEST_CASE(whichever_call_of_sqlite_fails_the_table_is_the_old_one_or_
     made_files const made{mode};
     for (std::string const name : steps) {
       a_step const step{name, made};
-      for (int const code : {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_DELETE}) {
+      for (int const code :
+           {SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_DELETE, SQLITE_IOERR_DIR_FSYNC}) {
         for (bool const all_later : {false, true}) {
           bool has_failed = true;
           for (int fails_at = 0; has_failed; fails_at += support::stride()) {
@@ -390,6 +391,23 @@ BOOST_AUTO_TEST_CASE(a_person_puts_it_back_by_hand) {
   BOOST_TEST(whole_as(*this, before) == "1,4,5");
 }
 
+BOOST_AUTO_TEST_CASE(where_another_finishes_it_while_a_step_waits_for_the_file_there_is_nothing_left_to_do) {
+  for (bool const discards : {true, false}) {
+    execute("DROP TABLE IF EXISTS x; CREATE TABLE x (id); CREATE INDEX i ON x (id); INSERT INTO x VALUES (1)");
+    place().park({});
+    execute(back_by_hand);
+    stash::detail::sqlite_connection const other{file};
+    other.execute("BEGIN IMMEDIATE; CREATE INDEX i ON x (id); DROP TABLE _stash_parked", "test", {});
+    std::thread ending{[&] {
+      std::this_thread::sleep_for(100ms);
+      other.execute("COMMIT", "test", {});
+    }};
+    discards ? place().discard() : place().put_back({});
+    ending.join();
+    BOOST_TEST(text("SELECT group_concat(name) FROM sqlite_schema") == "x,i");
+  }
+}
+
 BOOST_AUTO_TEST_CASE(where_the_parked_table_was_dropped_an_empty_one_is_made_of_its_texts) {
   execute(make_x);
   auto const before = schema();
@@ -408,12 +426,18 @@ BOOST_AUTO_TEST_CASE(an_index_whose_name_is_taken_does_not_keep_the_rows_away) {
   execute(make_x);
   BOOST_CHECK_THROW(replace([&] {
                       execute("CREATE TABLE beside (id); CREATE INDEX by_day ON beside (id)");
+                      execute("CREATE INDEX lower_day ON beside (id)");
                       throw std::runtime_error("before its rename");
                     }),
                     std::runtime_error);
   BOOST_TEST(ids() == "1,2");
-  BOOST_TEST(text("SELECT name || place FROM _stash_parked") == "by_dayx");
+  BOOST_TEST(text("SELECT name || place FROM _stash_parked") == "by_dayx,lower_dayx");
   BOOST_TEST(message_of([&] { place().discard(); }).find("index by_day") != std::string::npos);
+  BOOST_TEST(message_of([&] { place().discard(); }).find("; index lower_day") != std::string::npos);
+  // Nor is another one of its name on the table itself taken for it.
+  execute("DROP INDEX lower_day; CREATE INDEX lower_day ON x (upper(day))");
+  BOOST_TEST(message_of([&] { place().discard(); }).find("index lower_day") != std::string::npos);
+  execute("DROP INDEX lower_day");
   place().park({});
   BOOST_TEST(message_of([&] { place().put_back({}); }).find("index by_day") != std::string::npos);
   BOOST_TEST(ids() == "1,2");

@@ -1,5 +1,10 @@
 // A table of an SQLite file that a job drops and builds anew by itself, between a guard's constructor and its commit:
 // what hung on the old one hangs on the new one, and where the job fails the old one is back, rows and all.
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "refused_call.hpp"
 #include "sqlite_place_fixture.hpp"
 
 #include <stash/storage/sqlite.hpp>
@@ -92,6 +97,37 @@ BOOST_AUTO_TEST_CASE(reads_make_no_file) {
   BOOST_TEST(!boost::filesystem::exists(file));
 }
 
+BOOST_AUTO_TEST_CASE(a_path_that_leads_through_a_file_has_none_and_one_that_cannot_be_followed_is_an_error) {
+  execute("CREATE TABLE x (id)");
+  BOOST_TEST(!sqlite_table(file + "/beneath", "x").live());
+  boost::filesystem::create_symlink("loop", root / "loop");
+  BOOST_TEST(code_of([&] { sqlite_table(root / "loop", "x").live(); }) == support::os(ELOOP));
+}
+
+// SQLite itself says nothing where it cannot sync that its journal is gone.
+
+BOOST_AUTO_TEST_CASE(in_a_directory_that_may_not_be_read_nothing_is_parked,
+                     *boost::unit_test::precondition(support::without_root)) {
+  execute(make_x);
+  auto const before = schema();
+  support::set_mode(root, 0300);
+  auto const problem = code_of([&] { replace([] {}); });
+  support::set_mode(root, 0700);
+  BOOST_TEST(problem == support::os(EACCES));
+  BOOST_TEST(whole_as(*this, before) == "1,2");
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(where_an_earlier_step_cannot_be_synced_the_next_one_says_so,
+                     *boost::unit_test::precondition(support::may_refuse_calls)) {
+  execute(make_x);
+  BOOST_TEST(support::in_child([&] {
+               if (!support::refuse_call(SYS_fsync, EIO)) return 1;
+               return code_of([&] { place().put_back({}); }) == support::os(EIO) ? 0 : 2;
+             }) == 0);
+  place().put_back({});
+}
+
 BOOST_AUTO_TEST_CASE(a_first_load_has_nothing_to_park) {
   execute("CREATE TABLE other (a)");
   replace([&] { execute("CREATE TABLE x (id); INSERT INTO x VALUES (1)"); });
@@ -160,8 +196,24 @@ BOOST_AUTO_TEST_CASE(where_the_note_of_what_is_left_behind_cannot_be_kept_nothin
   };
   BOOST_CHECK_THROW(p.settle(note, failing), std::runtime_error);
   BOOST_TEST(calls == 1);
+  // One that never tells of all, for another is made each time.
+  auto const changing = [&](json::object const&) {
+    execute("CREATE VIEW again" + std::to_string(++calls) + " AS SELECT day FROM x");
+  };
+  auto const why = message_of([&] { p.settle(note, changing); });
+  BOOST_TEST(why.find("change all the time") != std::string::npos, why);
   p.put_back(note);
+  while (calls > 1) execute("DROP VIEW again" + std::to_string(calls--));
   BOOST_TEST(whole_as(*this, before) == "1,2");
+}
+
+BOOST_AUTO_TEST_CASE(who_settles_without_a_guard_may_do_without_a_note_of_what_is_left_behind) {
+  execute(make_x);
+  auto p = place(leaving());
+  p.park({});
+  execute("CREATE TABLE x (id INTEGER PRIMARY KEY); DELETE FROM child");
+  BOOST_TEST(!p.settle({}, {}).empty());
+  BOOST_TEST(!p.parked());
 }
 
 BOOST_AUTO_TEST_CASE(the_stash_may_be_in_the_same_file) {
@@ -336,6 +388,20 @@ BOOST_AUTO_TEST_CASE(an_index_that_only_the_application_can_make_is_refused) {
   application.execute("CREATE TABLE x (id); INSERT INTO x VALUES (1); CREATE INDEX i ON x (mine(id))", "test", {});
   auto const before = schema();
   BOOST_TEST(message_of([&] { replace([] {}); }).find("index i (") != std::string::npos);
+  BOOST_TEST(schema() == before, boost::test_tools::per_element());
+  BOOST_TEST(store.entries().empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_only_the_application_can_make_is_refused) {
+  stash::detail::sqlite_connection application{file};
+  ::sqlite3_create_collation(application.get(), "mine", SQLITE_UTF8, nullptr,
+                             [](void*, int n, void const* a, int m, void const* b) {
+                               return n == m ? std::memcmp(a, b, static_cast<std::size_t>(n)) : n - m;
+                             });
+  application.execute("CREATE TABLE x (id, day TEXT COLLATE mine UNIQUE); INSERT INTO x VALUES (1, 'a')", "test", {});
+  auto const before = schema();
+  auto const why = message_of([&] { replace([] {}); });
+  BOOST_TEST(why.find("no such collation sequence: mine") != std::string::npos, why);
   BOOST_TEST(schema() == before, boost::test_tools::per_element());
   BOOST_TEST(store.entries().empty());
 }

@@ -66,8 +66,8 @@ struct sqlite_table_options {
 /// with it.
 ///
 /// Each step is one transaction, with a connection of its own, so that none is inherited by a forked child; a fork
-/// waits for a step. It is on the disk when a step returns, whatever the journal mode, which stays as it is. The file
-/// must be there. Not thread safe.
+/// waits for a step. It is on the disk when a step returns, whatever the journal mode, which stays as it is. So its
+/// directory must let us read it (EACCES). The file must be there. Not thread safe.
 class sqlite_table {
  public:
   /// File, table, parked name, columns, the CREATE text, and those of indexes, triggers and dependent views.
@@ -202,7 +202,8 @@ class sqlite_table {
       });
     } catch (error const& problem) {
       // SQLite may have done it, but for the last sync: then it is to be done with, for nothing can be put back.
-      if (!is_ending || is_parked_after(problem)) throw;
+      if (!is_ending) throw;
+      if (is_parked_after(problem)) throw;
       return known;
     }
   }

@@ -18,7 +18,7 @@ struct sqlite_table_text {
   std::vector<sqlite_belonging> belongings;
   bool is_analyzed = false;
 
-  bool is_known() const noexcept { return !sql.empty() || !belongings.empty() || is_analyzed; }
+  bool is_known() const noexcept { return !sql.empty() || !belongings.empty(); }
 };
 
 /// The table `_stash_parked` of a file: what was taken off a parked table, because its name is to be free, and what
@@ -76,21 +76,15 @@ class sqlite_parked_texts {
     for (auto const& one : all.belongings) put(one.type, one.name, one.sql);
     if (all.is_analyzed) put("analyzed", "", "");
   }
-  void forget(sqlite_belonging const& one) {
-    if (!has_table()) return;
-    statement("DELETE FROM _stash_parked WHERE place = ? AND type = ? AND name = ?")
-        .bind(place_)
-        .bind(one.type)
-        .bind(one.name)
-        .run();
-  }
   /// All but `kept`; and the table with the last.
   void forget_all_but(std::vector<sqlite_belonging> const& kept) {
     if (!has_table()) return;
     for (auto const& one : read().belongings) {
       bool const is_kept = std::any_of(kept.begin(), kept.end(),
                                        [&](auto const& k) { return k.type == one.type && k.name == one.name; });
-      if (!is_kept) forget(one);
+      if (is_kept) continue;
+      auto gone = statement("DELETE FROM _stash_parked WHERE place = ? AND type = ? AND name = ?");
+      gone.bind(place_).bind(one.type).bind(one.name).run();
     }
     statement("DELETE FROM _stash_parked WHERE place = ? AND type NOT IN ('index', 'trigger')").bind(place_).run();
     if (!statement("SELECT 1 FROM _stash_parked").step())

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <boost/filesystem/path.hpp>
 #include <boost/json/object.hpp>
-#include <cerrno>
 #include <chrono>
 #include <limits>
 #include <optional>
+#include <stash/detail/files/parent.hpp>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/sqlite/connection.hpp>
 #include <stash/detail/sqlite/hanging.hpp>
@@ -88,7 +88,7 @@ class sqlite_parking {
     return statement("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE").bind(name).step();
   }
 
-  /// Throws `errc::mismatch` for what cannot be parked.
+  /// Throws `errc::mismatch` for what cannot be parked, and the system's error where the directory cannot be opened.
   void require_parkable(sqlite_object const& it) const {
     if (it.type == "view") refuse('"' + it.name + "\" is a view, and no table");
     if (it.sql == sqlite_table_sql) refuse('"' + it.name + "\" has the records of a stash");
@@ -99,6 +99,7 @@ class sqlite_parking {
     auto key = statement("SELECT 1 FROM pragma_foreign_key_list(?1) WHERE \"table\" = ?1 COLLATE NOCASE");
     if (key.bind(it.name).step())
       refuse('"' + it.name + "\" has a foreign key to itself: parked, its rows would refer to those of the new one");
+    static_cast<void>(above());
   }
 
   /// The table with what hangs on it.
@@ -109,9 +110,8 @@ class sqlite_parking {
 
   /// The note of a table that is called `table` now.
   boost::json::object note_of(std::string_view table, sqlite_table_text const& text) const {
-    boost::json::object note{{"file", detail::printable(db_.file(), db_.file().size())},
-                             {"table", text.name.empty() ? name_ : text.name},
-                             {"parked", parked_name()}};
+    boost::json::object note{
+        {"file", detail::printable(db_.file(), db_.file().size())}, {"table", text.name}, {"parked", parked_name()}};
     note["columns"] = detail::columns_of(db_, table, op_);
     detail::write_text(note, text);
     note["views"] = detail::views_of(db_, name_, op_);
@@ -157,21 +157,21 @@ class sqlite_parking {
     if (::sqlite3_db_readonly(db_.get(), "main") != 0) return;
     sync(SQLITE_FCNTL_FILE_POINTER);
     sync(SQLITE_FCNTL_JOURNAL_POINTER);  // the log, in WAL mode
-    posix_file_ops const ops;            // a journal that was removed does not come back
+    above().sync();                      // a journal that was removed does not come back
+  }
+  /// The directory of the file. Throws the system's error where it cannot be opened: SQLite commits there all the same,
+  /// and does not sync that its journal is gone, so that a power cut may undo what was done.
+  parent<posix_file_ops> above() const {
     boost::filesystem::path const real{::sqlite3_db_filename(db_.get(), "main")};
-    auto const above = real.parent_path();
-    int const fd = ops.open(AT_FDCWD, above.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) op_.fail(errno, "open", above.native());
-    int const failed = ops.fsync(fd) == 0 ? 0 : errno;
-    ops.close(fd);
-    if (failed != 0) op_.fail(failed, "fsync", above.native());
+    return parent<posix_file_ops>::open(ops_, real.parent_path(), op_);
   }
 
  private:
   /// `table`, `virtual` or `shadow`.
   std::string kind_of(std::string_view table) const {
     auto kind = statement("SELECT type FROM pragma_table_list(?) WHERE schema = 'main'");
-    return kind.bind(table).step() ? kind.text(0).value_or("") : "table";
+    kind.bind(table).step();
+    return kind.text(0).value_or("table");
   }
   static sqlite_connection opened(std::string const& file, operation const& op) {
     try {
@@ -181,14 +181,16 @@ class sqlite_parking {
     }
   }
   void sync(int which) const {
-    sqlite3_file* file = nullptr;
-    if (::sqlite3_file_control(db_.get(), "main", which, static_cast<void*>(&file)) != SQLITE_OK) return;
-    if (file == nullptr || file->pMethods == nullptr) return;
+    sqlite3_file none{};
+    sqlite3_file* file = &none;
+    ::sqlite3_file_control(db_.get(), "main", which, static_cast<void*>(&file));
+    if (file->pMethods == nullptr) return;  // there is no journal
     int const failed = file->pMethods->xSync(file, SQLITE_SYNC_FULL);
     if (failed == SQLITE_OK) return;
     throw error{{failed, sqlite_category()}, std::string(op_.name), std::string(op_.subject), db_.file()};
   }
 
+  [[no_unique_address]] posix_file_ops ops_;
   sqlite_connection db_;
   std::string name_;
   operation op_;
