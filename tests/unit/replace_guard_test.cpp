@@ -295,6 +295,9 @@ BOOST_AUTO_TEST_CASE(where_nothing_stands_nothing_is_parked_and_what_is_built_is
   BOOST_TEST(at.calls == "sd");
   BOOST_TEST((at.stands == "first"));
   BOOST_TEST(log.kinds == "settled committed");
+  at.stands.reset();
+  guard().commit();  // nor is anything built
+  BOOST_TEST(!at.stands);
 }
 
 BOOST_AUTO_TEST_CASE(where_nothing_stood_a_rollback_leaves_what_the_job_has_built) {
@@ -392,6 +395,28 @@ BOOST_AUTO_TEST_CASE(recover_places_puts_back_what_is_parked_and_leaves_what_sta
   BOOST_TEST(recover().live == 1U);
   BOOST_TEST(at.calls == "d");
   BOOST_TEST((stashed() == "old"));
+}
+
+BOOST_AUTO_TEST_CASE(recover_places_has_nothing_to_do_where_another_ends_it_at_any_call) {
+  int n = 1;
+  for (bool is_there = true; is_there; ++n) {
+    at.stands = "old";
+    guard().release();
+    int calls = 0;
+    *ops.before = [&](std::string_view) {
+      if (++calls == n) boost::filesystem::remove(dir() / "orders.stash");
+      return 0;
+    };
+    at.calls.clear();
+    auto const report = recover();
+    BOOST_TEST(report.failed.empty(), "at call " << n);
+    BOOST_TEST((at.parked ? at.calls.empty() : at.stands == "old"), "at call " << n << ": " << at.calls);
+    is_there = calls >= n;
+    heal();
+    store.clear("orders");
+    at = {};
+  }
+  BOOST_TEST(n > 10);
 }
 
 BOOST_AUTO_TEST_CASE(recover_places_leaves_the_record_of_what_it_is_told_no_place_of) {

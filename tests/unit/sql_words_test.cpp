@@ -21,7 +21,7 @@ BOOST_AUTO_TEST_CASE(white_space_comments_and_the_case_of_names_are_nothing) {
   BOOST_TEST(words_of("CREATE Index\tby_Day\r\nON x(Day)") == "create|index|by_day|on|x|(|day|)|");
   BOOST_TEST(words_of("a -- note\nb /* and\n-- this */ c --") == "a|b|c|");
   BOOST_TEST(words_of("a /* to the end") == "a|");
-  BOOST_TEST(words_of("a - b / c") == "a|-|b|/|c|");
+  BOOST_TEST(words_of("a - b / c || ~d") == "a|-|b|/|c|\x7c|\x7c|~|d|");
   BOOST_TEST(words_of("") == "");
 }
 

@@ -408,7 +408,7 @@ BOOST_AUTO_TEST_CASE(a_table_that_only_the_application_can_make_is_refused) {
 
 BOOST_AUTO_TEST_CASE(any_name_that_sqlite_takes_is_one) {
   for (std::string const name :
-       {"a b", "with \"quotes\"", "dots.in.it", "Größe", "CAPITALS", "it's", "[x]", "select", "%_", "🙂"}) {
+       {"a b", "with \"quotes\"", "dots.in.it", "Größe", "CAPITALS", "it's", "[x]", "select", "order", "%_", "🙂"}) {
     auto const quoted = stash::detail::sql_name(name);
     execute("CREATE TABLE " + quoted + " (id); INSERT INTO " + quoted + " VALUES (1); CREATE INDEX i ON " + quoted +
             " (id); CREATE VIEW v AS SELECT id FROM " + quoted);

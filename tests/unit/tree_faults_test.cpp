@@ -212,6 +212,23 @@ BOOST_AUTO_TEST_CASE(at_whatever_call_somebody_else_removes_it_too_a_discard_tel
   }
 }
 
+BOOST_AUTO_TEST_CASE(
+    a_directory_that_goes_before_its_mode_is_changed_is_gone_and_one_that_cannot_be_looked_at_is_told) {
+  world w;
+  fs::path const doomed = w.root / ".export.stash-doomed-0123456789abcdef";
+  fs::rename(w.place, doomed);
+  stash::basic_tree<support::spoiled_ops> t{w.place, {}, w.ops};
+  *w.ops.before = [&](std::string_view call) { return call == "lstat" || call == "unlink" ? EIO : 0; };
+  BOOST_TEST(support::code_of([&] { t.discard(); }) == support::os(EIO));
+  *w.ops.before = [&](std::string_view call) {
+    if (call != "rename") return 0;
+    fs::remove_all(doomed / "sub");
+    return EACCES;  // as where it may not be written to
+  };
+  t.discard();
+  BOOST_TEST(!fs::exists(doomed));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace tree_faults_test

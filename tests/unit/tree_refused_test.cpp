@@ -109,6 +109,35 @@ BOOST_AUTO_TEST_CASE(what_a_stranger_puts_under_the_parked_name_in_a_sticky_dire
   BOOST_TEST(fs::exists(sticky / "export"));
 }
 
+BOOST_AUTO_TEST_CASE(whoever_may_move_what_is_ours_is_believed_to_have_parked_it,
+                     *boost::unit_test::precondition(support::as_root)) {
+  struct {
+    mode_t mode;
+    uid_t above, parked;  // whose the directory is, and what is parked in it
+    bool is_believed;
+  } const rows[] = {{01777, 0, 1000, true},  // ours
+                    {01777, 1001, 0, true},  {01777, 1001, 1001, true}, {01777, 0, 1001, false},
+                    {01775, 0, 1001, false}, {01757, 0, 1001, false},   {01755, 0, 1001, true},
+                    {0777, 0, 1001, true}};
+  support::set_mode(root, 0755);
+  for (auto const& row : rows) {
+    auto const above = root / "above";
+    fs::create_directories(above / ".export.stash-parked");
+    BOOST_REQUIRE(::chown((above / ".export.stash-parked").c_str(), row.parked, 0) == 0);
+    BOOST_REQUIRE(::chown(above.c_str(), row.above, 0) == 0);
+    support::set_mode(above, row.mode);
+    BOOST_TEST_CONTEXT(std::oct << row.mode << ", " << row.above << ", " << row.parked) {
+      BOOST_TEST(support::in_child([&] {
+                   if (::setegid(1000) != 0 || ::seteuid(1000) != 0) return 98;
+                   auto const code = code_of([&] { stash::tree{above / "export"}.live(); });
+                   bool const is_right = row.is_believed ? !code.failed() : code == stash::errc::unsafe_directory;
+                   return is_right ? 0 : 1;
+                 }) == 0);
+    }
+    fs::remove_all(above);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(what_is_immutable_is_left_where_it_is, *boost::unit_test::precondition(has_immutable_files)) {
   BOOST_REQUIRE(chattr("+i " + place.native()) == 0);
   auto const code = code_of([&] { auto const g = guard(); });
@@ -216,6 +245,18 @@ BOOST_AUTO_TEST_CASE(on_a_read_only_file_system_nothing_is_touched, *boost::unit
                if (code_of([&] { auto const g = guard_of(root / "disk/export"); }) != os(EROFS)) return 1;
                return fs::exists(root / "disk/export") && store.entries().empty() ? 0 : 2;
              }) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_is_not_absence) {
+  BOOST_CHECK(code_of([&] {
+                stash::replace_guard const g{store, "export", stash::tree{place / "a/b"}};
+              }) == os(ENOTDIR));
+  *ops.before = [](std::string_view call) { return call == "lstat" ? EIO : 0; };
+  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
+  BOOST_CHECK(code_of([&] { spoiled.live(); }) == os(EIO));
+  *ops.before = [](std::string_view call) { return call == "open" ? EACCES : 0; };
+  BOOST_CHECK(code_of([&] { spoiled.live(); }) == os(EACCES));
+  BOOST_CHECK(code_of([&] { spoiled.parked(); }) == os(EACCES));
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_is_doomed_is_unlinked_whatever_a_rmdir_of_it_says) {

@@ -268,18 +268,6 @@ BOOST_AUTO_TEST_CASE(what_an_mv_has_moved_into_what_is_half_built_is_not_destroy
   BOOST_TEST(all_of(place / ".export.stash-parked") == old);
 }
 
-BOOST_AUTO_TEST_CASE(an_error_is_not_absence) {
-  BOOST_CHECK(code_of([&] {
-                stash::replace_guard const g{store, "export", stash::tree{place / "a/b"}};
-              }) == os(ENOTDIR));
-  *ops.before = [](std::string_view call) { return call == "lstat" ? EIO : 0; };
-  stash::basic_tree<support::spoiled_ops> spoiled{place, {}, ops};
-  BOOST_CHECK(code_of([&] { spoiled.live(); }) == os(EIO));
-  *ops.before = [](std::string_view call) { return call == "open" ? EACCES : 0; };
-  BOOST_CHECK(code_of([&] { spoiled.live(); }) == os(EACCES));
-  BOOST_CHECK(code_of([&] { spoiled.parked(); }) == os(EACCES));
-}
-
 BOOST_AUTO_TEST_CASE(where_neither_the_old_one_is_left_nor_a_new_one_it_cannot_be_put_back) {
   guard().release();
   fs::remove_all(root / ".export.stash-parked");
@@ -332,6 +320,10 @@ BOOST_AUTO_TEST_CASE(a_commit_of_which_nobody_knows_destroys_nothing_and_the_old
     BOOST_CHECK(code_of([&] { g.commit(); }) == stash::errc::indeterminate);
     *ops.before = [](std::string_view) { return 0; };
     g.place().discard();  // which removes nothing of it
+    auto const doomed = root / beside()[0];
+    fs::rename(doomed, root / "taken");  // by somebody, for a moment
+    BOOST_CHECK(code_of([&] { g.place().put_back({}); }) == stash::errc::mismatch);
+    fs::rename(root / "taken", doomed);
   }
   BOOST_TEST(all_of(place) == old);
   BOOST_TEST((beside() == alone));
@@ -352,6 +344,13 @@ BOOST_AUTO_TEST_CASE(where_somebody_takes_away_what_is_parked_a_guard_says_so_an
     fs::remove_all(place);
     fs::rename(root / "taken", place);
     store.clear("export");
+  }
+  {
+    stash::tree t{place};  // and nothing was built
+    t.park({});
+    fs::rename(root / ".export.stash-parked", root / "taken");
+    BOOST_CHECK(code_of([&] { t.put_back({}); }) == stash::errc::mismatch);
+    fs::rename(root / "taken", place);
   }
   {
     auto g = guard();

@@ -61,9 +61,8 @@ class basic_tree {
   explicit basic_tree(boost::filesystem::path place, tree_options options = {}, FileOps ops = {})
       : path_(detail::absolute(std::move(place), "tree")), options_(options), ops_(std::move(ops)) {
     name_ = path_.filename().native();
-    if (name_.empty() || name_ == "/" || name_ == "." || name_ == "..") {
-      detail::operation{"tree", {}}.fail(EINVAL, "path", path_.native());
-    }
+    detail::operation const op{"tree", {}};
+    if (name_.empty() || name_ == "/" || name_ == "..") op.fail(EINVAL, "path", path_.native());
   }
 
   /// The place, absolute.

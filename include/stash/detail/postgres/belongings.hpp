@@ -32,7 +32,7 @@ struct postgres_belonging {
   bool is_same(postgres_belonging const& other) const { return kind == other.kind && name == other.name; }
   /// Of something that differs by its name only.
   bool is_rename() const {
-    return (kind == "primary key" || kind == "sequence") && make && make->find(" RENAME ") != make->npos;
+    return (kind == "primary key" || kind == "sequence") && make.value_or("").find(" RENAME ") != std::string::npos;
   }
   friend bool operator==(postgres_belonging const& a, postgres_belonging const& b) {
     return a.is_same(b) && (a.make == b.make || (a.is_rename() && b.is_rename()));

@@ -46,8 +46,6 @@ class postgres_lazy_session {
     ++made_;
     return *db_;
   }
-  /// Whether there is a connection that is not known to be lost.
-  bool is_connected() const noexcept { return db_ && !db_->is_lost(); }
   /// How many connections were made: what a session of the server had is gone where it differs.
   std::size_t number() const noexcept { return made_; }
   /// Who we are on the server; empty before the first connection.

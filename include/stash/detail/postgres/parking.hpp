@@ -101,7 +101,9 @@ class postgres_parking {
                                  op_,
                                  [this] { return session_.end(); }};
         prepare(db, swap, patience, is_prepared);
-        is_done = try_settle(db, swap, patience, left, [&](auto const& all) { keep(with(note, all)); });
+        is_done = try_settle(db, swap, patience, left, [&](auto const& all) {
+          if (keep) keep(with(note, all));
+        });
         is_prepared = true;
       });
       if (!is_done && ++tries == 5) refuse("what hangs on the table changes all the time");
@@ -158,8 +160,10 @@ class postgres_parking {
       all += "LOCK TABLE " + detail::qualified(db, schema, session_.name()) + " IN ACCESS EXCLUSIVE MODE; ";
     }
     auto const [here, there] = look(db, all + patience.set_short_timeout() + "; ");
-    bool const is_same = (which.first == nullptr || (there && there->oid == which.first->oid)) &&
-                         (which.second == nullptr || (here && here->oid == which.second->oid));
+    auto const is_still = [](relation const* one, std::optional<relation> const& now) {
+      return one == nullptr || now.value_or(relation{}).oid == one->oid;
+    };
+    bool const is_same = is_still(which.first, there) && is_still(which.second, here);
     if (!is_same) refuse("another table has taken its name just now");
   }
   /// What the job has built as another role.

@@ -111,7 +111,7 @@ class postgres_place_session : public postgres_lazy_session {
         prepare(db, op);
         return step(db, patience);
       } catch (error const& problem) {
-        bool const is_lost = !is_connected() || problem.code() == errc::indeterminate;
+        bool const is_lost = db.is_lost() || problem.code() == errc::indeterminate;
         if (is_lost && !std::exchange(was_lost, true)) continue;
         if (is_lost || !detail::may_be_tried_again(problem)) throw;
       }

@@ -131,7 +131,7 @@ class postgres_table_note {
         db_.run(its + postgres_sequences_sql + " WHERE c.oid = $1::text::oid", {oid}, op_, session_.end());
     std::vector<std::string> result;
     if (!found.is_null(0, 0)) result.push_back(found.text(0, 0));
-    if (!found.is_null(0, 3)) columns.append(columns.empty() ? "" : ", ").append(found.text(0, 3));
+    if (!found.is_null(0, 3)) columns.append(", ").append(found.text(0, 3));  // a key has columns
     result.push_back((found.text(0, 2) == "u" ? "CREATE UNLOGGED TABLE " : "CREATE TABLE ") +
                      detail::qualified(db_, session_.schema(), session_.name()) + " (" + columns + ')');
     if (!found.is_null(0, 1)) result.push_back(found.text(0, 1));

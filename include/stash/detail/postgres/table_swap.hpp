@@ -131,9 +131,7 @@ class postgres_table_swap {
   void drop_only(bool may_leave, Save save) {
     attempts_.reset();
     lost_.clear();
-    auto const old = oid(live_);
-    if (!old) refuse("what is to be dropped is gone");
-    auto const dependents = dependents_of(*old);
+    auto const dependents = dependents_of(oid(live_).value());  // which is locked
     for (auto const& one : dependents) {
       if (one.comes_off_first) execute(*one.unmake);
       attempts_.add(one, "nothing was built in the table's place");
