@@ -1,5 +1,7 @@
 // A place that is a PostgreSQL table, in what is seldom met: keys that cannot be made, tables with parents, notes that
 // tell of nothing, rights that change while it settles, what cannot be dropped yet.
+#include <future>
+
 #include "faulty_libpq.hpp"
 #include "postgres_place_fixture.hpp"
 
@@ -139,6 +141,33 @@ BOOST_AUTO_TEST_CASE(what_is_read_of_what_was_half_built_is_dropped_by_the_next)
   one.discard();
   BOOST_TEST(count_parked() == "0");
   BOOST_TEST(ids() == "a,b");
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_that_no_standby_has_is_tried_once_more_and_told) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  std::string const waiting = " FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'stash'";
+  for (bool const is_told : {false, true}) {
+    one.park(v);
+    job();
+    std::future<boost::system::error_code> settled;
+    int cancelled = 0;
+    {
+      support::missing_standby const missing{query};
+      settled = std::async(std::launch::async, [&] { return code_of([&] { one.settle(v, nobody_keeps); }); });
+      std::string last;
+      while (cancelled < 2 && settled.wait_for(std::chrono::milliseconds(5)) == std::future_status::timeout) {
+        auto const now = query("SELECT max(query_start)::text" + waiting);
+        if (now.empty() || now == std::exchange(last, now)) continue;
+        if (++cancelled < 2 || is_told) query("SELECT count(pg_cancel_backend(pid))::text" + waiting);
+      }
+      if (is_told) BOOST_TEST(settled.get() == errc::indeterminate);
+    }
+    if (!is_told) BOOST_TEST(!settled.get().failed());
+    BOOST_TEST(cancelled == 2);
+    BOOST_TEST((ids() == "c,d" && !is_there(parked())));
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -190,6 +190,13 @@ BOOST_AUTO_TEST_CASE(who_has_built_as_another_role_is_told) {
     auto const why = message_of(step);
     BOOST_TEST(why.find("role " + owner.name + "'s, of which role " + reader.name) != why.npos, why);
   }
+  // Nor is it told of its owner where something else is in the way.
+  query("GRANT TRUNCATE ON " + table() + " TO " + reader.quoted);
+  stash::postgres_table hasty{
+      support::info("user='" + reader.name + '\''), {name, "orders"}, {.lock_timeout = std::chrono::milliseconds{0}}};
+  reader_of dashboard{table()};
+  BOOST_TEST(code_of([&] { hasty.settle(v, nobody_keeps); }) == errc::busy);
+  dashboard.let_go();
   query("GRANT " + owner.quoted + " TO " + reader.quoted);
   one.put_back(v);
   BOOST_TEST(ids() == "a,b");

@@ -3,7 +3,9 @@
 
 #include <map>
 #include <optional>
+#include <stash/place/sqlite_table.hpp>
 #include <stash/storage/sqlite.hpp>
+#include <thread>
 #include <utility>
 
 #include "sqlite_file_fixture.hpp"
@@ -331,6 +333,30 @@ BOOST_AUTO_TEST_CASE(in_a_damaged_file_nothing_is_written_and_what_is_found_whol
   BOOST_TEST(has(message_of([&] { s.get("new"); }), "get \"new\": " + file.native() + ": row"));
   change("REINDEX");
   BOOST_TEST(s.entries().size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_others_write_to_is_in_wal_mode_as_soon_as_they_let_it) {
+  stash::detail::sqlite_connection const other{(root / "other").native()}, ours{(root / "other").native()};
+  stash::detail::operation const op{"open", {}};
+  other.execute("CREATE TABLE t (i); BEGIN IMMEDIATE", "test", {});
+  auto const problem = support::code_of([&] { stash::detail::turn_to_wal(ours, 0ms, op); });
+  BOOST_TEST((problem.category() == stash::detail::sqlite_category() && (problem.value() & 0xff) == SQLITE_BUSY));
+  std::thread ending{[&] {
+    std::this_thread::sleep_for(50ms);
+    other.execute("COMMIT", "test", {});
+  }};
+  BOOST_TEST(stash::detail::turn_to_wal(ours, 10s, op));
+  ending.join();
+}
+
+BOOST_AUTO_TEST_CASE(where_an_earlier_step_of_a_table_cannot_be_synced_the_next_one_says_so) {
+  std::string const shop = (root / "shop").native();
+  stash::detail::sqlite_connection{shop}.execute("CREATE TABLE x (i)", "test", {});
+  stash::sqlite_table x{shop, "x"};
+  before_fsync = [] { return EIO; };
+  BOOST_TEST(code_of([&] { x.put_back({}); }) == support::os(EIO));
+  BOOST_TEST(!before_fsync);
+  x.put_back({});
 }
 
 BOOST_AUTO_TEST_CASE(a_file_of_more_than_64_mib_is_not_looked_through) {

@@ -1,10 +1,7 @@
 // A table of an SQLite file that a job drops and builds anew by itself, between a guard's constructor and its commit:
 // what hung on the old one hangs on the new one, and where the job fails the old one is back, rows and all.
-#include <sys/syscall.h>
-
 #include <cstring>
 
-#include "refused_call.hpp"
 #include "sqlite_place_fixture.hpp"
 
 #include <stash/storage/sqlite.hpp>
@@ -104,8 +101,6 @@ BOOST_AUTO_TEST_CASE(a_path_that_leads_through_a_file_has_none_and_one_that_cann
   BOOST_TEST(code_of([&] { sqlite_table(root / "loop", "x").live(); }) == support::os(ELOOP));
 }
 
-// SQLite itself says nothing where it cannot sync that its journal is gone.
-
 BOOST_AUTO_TEST_CASE(in_a_directory_that_may_not_be_read_nothing_is_parked,
                      *boost::unit_test::precondition(support::without_root)) {
   execute(make_x);
@@ -116,16 +111,6 @@ BOOST_AUTO_TEST_CASE(in_a_directory_that_may_not_be_read_nothing_is_parked,
   BOOST_TEST(problem == support::os(EACCES));
   BOOST_TEST(whole_as(*this, before) == "1,2");
   BOOST_TEST(store.entries().empty());
-}
-
-BOOST_AUTO_TEST_CASE(where_an_earlier_step_cannot_be_synced_the_next_one_says_so,
-                     *boost::unit_test::precondition(support::may_refuse_calls)) {
-  execute(make_x);
-  BOOST_TEST(support::in_child([&] {
-               if (!support::refuse_call(SYS_fsync, EIO)) return 1;
-               return code_of([&] { place().put_back({}); }) == support::os(EIO) ? 0 : 2;
-             }) == 0);
-  place().put_back({});
 }
 
 BOOST_AUTO_TEST_CASE(a_first_load_has_nothing_to_park) {
@@ -272,6 +257,21 @@ BOOST_AUTO_TEST_CASE(foreign_keys_of_others_must_hold_as_they_did) {
   BOOST_TEST(message_of([&] { replace(twice); }).find("index by_code") != std::string::npos);
   BOOST_TEST(message_of([&] { replace(twice, leaving()); }).find("foreign keys") != std::string::npos);
   BOOST_TEST(text("SELECT code FROM x ORDER BY id") == "a,c");
+}
+
+BOOST_AUTO_TEST_CASE(a_key_that_held_by_an_index_must_hold_by_one) {
+  execute(
+      "CREATE TABLE x (id, day); CREATE TRIGGER first AFTER INSERT ON x BEGIN SELECT 1; END; CREATE INDEX i ON x (id);"
+      "CREATE UNIQUE INDEX u ON x (day); CREATE TABLE child (ref REFERENCES x (day));"
+      "INSERT INTO x VALUES (1, 'a'); INSERT INTO child VALUES ('a')");
+  auto const job = [&](std::string const& rows) {
+    return [this, rows] { execute("CREATE TABLE x (id, day); INSERT INTO x VALUES " + rows); };
+  };
+  auto const why = message_of([&] { replace(job("(1, 'b')")); });
+  BOOST_TEST(why.find("foreign keys of table child") != std::string::npos, why);
+  BOOST_TEST(ids() == "1");
+  replace(job("(2, 'a')"));
+  BOOST_TEST(ids() == "2");
 }
 
 BOOST_AUTO_TEST_CASE(where_nothing_was_built_the_old_one_goes_unless_somebody_needs_it) {
