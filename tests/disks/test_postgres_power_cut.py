@@ -91,7 +91,7 @@ def test_after_a_power_cut_at_any_call_the_old_table_or_the_new_one_is_there_who
     # A cut takes half a second: --long tries each call in the first way on ext4, and one of five otherwise.
     stride = 7 if not IS_LONG else 1 if disk.name == "ext4" and kind == KINDS[0] else 5
     wrong = [one for _, one in places_cut_everywhere(disk, "table", kind, workload, stride=stride)]
-    note(disk, "table of PostgreSQL", len(wrong), sum(map(bool, wrong)))
+    note(disk, "table of PostgreSQL", len(wrong), sum(map(bool, wrong)), stride)
     assert not any(wrong), [one for one in wrong if one]
 
 

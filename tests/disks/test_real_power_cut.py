@@ -269,11 +269,12 @@ def disk(formatted):
     formatted.unmount()
 
 
-def note(disk, storage, cuts, failed):
+def note(disk, storage, cuts, failed, stride=1):
     """A line for `tests/run.sh --long`, which adds up those of the same test."""
     if "STASH_FIGURES" in os.environ:
         with open(os.environ["STASH_FIGURES"], "a") as file:
-            tried = "cuts at each system call, each acknowledgement and the end, mounted again and recovered"
+            calls = "each system call" if stride == 1 else f"one of {stride} system calls"
+            tried = f"cuts at {calls}, each acknowledgement and the end, mounted again and recovered"
             file.write(f"real power cuts: {disk.name}, {storage}\t{tried}\t{cuts}\t{failed}\n")
 
 
