@@ -34,9 +34,7 @@ static_assert(sizeof(off_t) >= 8,
 struct posix_file_ops {
   /// openat(2), with O_CLOEXEC. Never 0, 1 or 2, also where these are closed.
   int open(int directory, char const* name, int flags, mode_t mode = 0) const noexcept {
-    // Which takes three calls. A directory can neither be read nor written: it may have such a number for a moment.
-    bool const is_of_directory = (flags & (O_DIRECTORY | O_ACCMODE)) == (O_DIRECTORY | O_RDONLY);  // not of O_TMPFILE
-    if (!is_of_directory) detail::occupy_standard_descriptors();
+    detail::occupy_standard_descriptors();
     return detail::above_standard_descriptors(::openat(directory, name, flags | O_CLOEXEC, mode));
   }
   /// @{
