@@ -34,8 +34,11 @@ counting() {
   export LLVM_PROFILE_FILE="$counts/$1/%8m.profraw" GCOV_PREFIX="$counts/$1/gcov"
   case $2 in
     "$build/unit_"*)
-      # Which of the eight files it is goes by the number of the process.
-      for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do "$2" --list_content >/dev/null 2>&1; done
+      # Which of the eight files it is goes by the number of the process, and others make processes too.
+      for _ in 1 2 3 4 5 6 7 8 9; do
+        for _ in 1 2 3 4 5 6 7 8 9; do "$2" --list_content >/dev/null 2>&1; done
+        [ "$(find "$counts/$1" -name '*.profraw' | wc -l)" -lt 8 ] || break
+      done
       chmod -R a+rwX "$counts/$1"
       ;;
   esac

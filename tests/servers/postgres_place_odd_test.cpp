@@ -143,6 +143,29 @@ BOOST_AUTO_TEST_CASE(what_is_read_of_what_was_half_built_is_dropped_by_the_next)
   BOOST_TEST(ids() == "a,b");
 }
 
+BOOST_AUTO_TEST_CASE(where_its_schema_gets_another_name_amid_a_commit_the_old_one_stays_parked) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);
+  bool is_renamed = false;
+  boost::system::error_code problem;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+      if (is_renamed || !sql.starts_with("SELECT c.oid::text FROM pg_class c JOIN pg_namespace")) return false;
+      is_renamed = true;
+      query("ALTER SCHEMA " + quoted() + " RENAME TO " + quoted(name + "_"));
+      return false;
+    }};
+    problem = code_of([&] { one.settle(v, nobody_keeps); });
+  }
+  BOOST_TEST(is_renamed);
+  BOOST_TEST(problem == errc::mismatch);
+  query("ALTER SCHEMA " + quoted(name + "_") + " RENAME TO " + quoted());
+  one.put_back(v);
+  BOOST_TEST(ids() == "a,b");
+}
+
 BOOST_AUTO_TEST_CASE(a_commit_that_no_standby_has_is_tried_once_more_and_told) {
   make_plain();
   auto one = place();

@@ -105,6 +105,26 @@ BOOST_AUTO_TEST_CASE(what_a_daemon_writes_to_descriptors_that_it_has_closed_goes
   BOOST_TEST(in_a_daemon(+[](fs::path const& d) { return stash::sqlite_storage{d / "stash.sqlite"}; }) == 0);
 }
 
+BOOST_AUTO_TEST_CASE(nor_does_a_thread_that_opens_directories_leave_their_places_to_another) {
+  bool is_low = false;
+  for (int i = 0; i < 100 && !support::has_address_sanitizer; ++i) {  // whose pipes take them
+    is_low |= support::in_child([&] {
+                std::atomic<bool> is_done = false;
+                close_standard_descriptors();
+                std::thread opening{[&] {
+                  stash::posix_file_ops const ops;
+                  while (!is_done) ops.close(ops.open(AT_FDCWD, root.c_str(), O_RDONLY | O_DIRECTORY));
+                }};
+                stash::detail::occupy_standard_descriptors();
+                int const opened = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
+                is_done = true;
+                opening.join();
+                return opened;
+              }) <= STDERR_FILENO;
+  }
+  BOOST_TEST(!is_low);
+}
+
 BOOST_AUTO_TEST_CASE(what_takes_their_places_can_neither_be_read_nor_written_and_is_gone_in_another_program) {
   int const status = support::in_child([&] {
     close_standard_descriptors();

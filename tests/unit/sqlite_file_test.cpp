@@ -338,6 +338,7 @@ BOOST_AUTO_TEST_CASE(in_a_damaged_file_nothing_is_written_and_what_is_found_whol
 BOOST_AUTO_TEST_CASE(a_file_that_others_write_to_is_in_wal_mode_as_soon_as_they_let_it) {
   stash::detail::sqlite_connection const other{(root / "other").native()}, ours{(root / "other").native()};
   stash::detail::operation const op{"open", {}};
+  ::sqlite3_busy_timeout(other.get(), 10'000);
   other.execute("CREATE TABLE t (i); BEGIN IMMEDIATE", "test", {});
   auto const problem = support::code_of([&] { stash::detail::turn_to_wal(ours, 0ms, op); });
   BOOST_TEST((problem.category() == stash::detail::sqlite_category() && (problem.value() & 0xff) == SQLITE_BUSY));

@@ -101,16 +101,26 @@ BOOST_AUTO_TEST_CASE(a_path_that_leads_through_a_file_has_none_and_one_that_cann
   BOOST_TEST(code_of([&] { sqlite_table(root / "loop", "x").live(); }) == support::os(ELOOP));
 }
 
-BOOST_AUTO_TEST_CASE(in_a_directory_that_may_not_be_read_nothing_is_parked,
+BOOST_AUTO_TEST_CASE(in_a_directory_that_may_not_be_read_nothing_is_parked_or_settled,
                      *boost::unit_test::precondition(support::without_root)) {
   execute(make_x);
   auto const before = schema();
-  support::set_mode(root, 0300);
-  auto const problem = code_of([&] { replace([] {}); });
-  support::set_mode(root, 0700);
-  BOOST_TEST(problem == support::os(EACCES));
+  auto const hidden = [&](auto step) {
+    support::set_mode(root, 0300);
+    auto const problem = code_of(step);
+    support::set_mode(root, 0700);
+    return problem == support::os(EACCES);
+  };
+  BOOST_TEST(hidden([&] { replace([] {}); }));
   BOOST_TEST(whole_as(*this, before) == "1,2");
   BOOST_TEST(store.entries().empty());
+  // Since it was parked: nothing is committed, and what is put back is told not to be on the disk yet.
+  place().park({});
+  execute(rebuild_x);
+  BOOST_TEST(hidden([&] { place().settle({}, {}); }));
+  BOOST_TEST(place().parked().has_value());
+  BOOST_TEST(hidden([&] { place().put_back({}); }));
+  BOOST_TEST(whole_as(*this, before) == "1,2");
 }
 
 BOOST_AUTO_TEST_CASE(a_first_load_has_nothing_to_park) {

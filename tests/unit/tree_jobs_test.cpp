@@ -127,6 +127,27 @@ BOOST_AUTO_TEST_CASE(whoever_is_killed_whenever_nobody_is_at_work_a_whole_tree_i
                   3U * static_cast<unsigned>(rounds), failed);
 }
 
+BOOST_AUTO_TEST_CASE(several_that_remove_one_tree_at_one_time_tell_of_no_failure) {
+  support::scratch in;
+  fs::path const doomed = in.root / ".export.stash-doomed-0123456789abcdef";
+  std::function<void(fs::path const&, int)> const grow = [&](fs::path const& at, int depth) {
+    fs::create_directories(at);
+    support::write(at / "f", "x");
+    for (int i = 0; i < 3 && depth > 0; ++i) grow(at / std::to_string(i), depth - 1);
+  };
+  for (int round = 0; round < (support::is_long() ? 200 : 20); ++round) {
+    grow(doomed, 4);
+    std::vector<std::string> problems(3);
+    std::vector<std::thread> all;
+    for (auto& problem : problems) {
+      all.emplace_back([&] { problem = support::message_of([&] { stash::tree{in.root / "export"}.discard(); }); });
+    }
+    for (auto& one : all) one.join();
+    for (auto const& problem : problems) BOOST_TEST(problem == "");
+    BOOST_TEST(!fs::exists(doomed));
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace tree_jobs_test

@@ -67,7 +67,8 @@ struct sqlite_table_options {
 ///
 /// Each step is one transaction, with a connection of its own, so that none is inherited by a forked child; a fork
 /// waits for a step. It is on the disk when a step returns, whatever the journal mode, which stays as it is. So its
-/// directory must let us read it (EACCES). The file must be there. Not thread safe.
+/// directory must let us read it (EACCES): else nothing is parked or settled; `put_back` does its work, and throws
+/// that. The file must be there. Not thread safe.
 class sqlite_table {
  public:
   /// File, table, parked name, columns, the CREATE text, and those of indexes, triggers and dependent views.
@@ -97,7 +98,7 @@ class sqlite_table {
   // As a `place_policy`. Each throws SQLite's error with the file, SQLITE_BUSY where others lock it too long, and
   // then, unless it says so, nothing is changed.
 
-  /// Throws `errc::mismatch` for what cannot be parked. Makes no file.
+  /// Throws `errc::mismatch` for what cannot be parked, EACCES where its directory may not be read. Makes no file.
   std::optional<value_type> live() const {
     return look("live", [](detail::sqlite_parking const& at) -> std::optional<value_type> {
       if (at.parked()) return std::nullopt;

@@ -110,8 +110,12 @@ class tree_remover {
       if (!is_removed(directory, name)) keep_error(directory, name, "unlink", path);
       return;
     }
-    attempt([&] { empty(directory, name, path); });
-    if (!is_gone(ops_.rmdir(directory, name.c_str())) && !first_) keep_error(directory, name, "rmdir", path);
+    for (int passes = 0; passes < most_passes; ++passes) {
+      attempt([&] { empty(directory, name, path); });
+      if (first_ || is_gone(ops_.rmdir(directory, name.c_str()))) return;
+      if (errno != ENOTEMPTY) break;  // else another that removes it has moved something to its top since
+    }
+    keep_error(directory, name, "rmdir", path);
   }
 
   /// Throws the first error.
@@ -201,6 +205,8 @@ class tree_remover {
   void keep_error(tree_node<Ops> const& in, std::string const& name, char const* call) {
     keep_error(in.get(), name, call, in.path_of(name));
   }
+
+  static constexpr int most_passes = 100;
 
   Ops const& ops_;
   operation op_;

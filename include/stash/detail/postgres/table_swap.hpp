@@ -131,7 +131,9 @@ class postgres_table_swap {
   void drop_only(bool may_leave, Save save) {
     attempts_.reset();
     lost_.clear();
-    auto const dependents = dependents_of(oid(live_).value());  // which is locked
+    auto const old = oid(live_);
+    if (!old) refuse("what is to be dropped is gone");  // its schema may have another name
+    auto const dependents = dependents_of(*old);
     for (auto const& one : dependents) {
       if (one.comes_off_first) execute(*one.unmake);
       attempts_.add(one, "nothing was built in the table's place");

@@ -116,6 +116,7 @@ inline void put_back(sqlite_parking& at) {
     failed = detail::make_whole(at, text);
     all.commit();
   }
+  static_cast<void>(at.above());
   if (!failed.empty()) at.refuse("it was put back, but for " + failed + "; the texts stay in table _stash_parked");
 }
 
@@ -172,7 +173,8 @@ std::vector<left_behind> settle(sqlite_parking& at, bool may_leave, bool& is_end
   {
     sqlite_transaction all{at.db(), at.op().name, at.op().subject};
     if (at.parked()) {
-      at.sync_file();  // the job may have said synchronous = OFF
+      static_cast<void>(at.above());  // a power cut would bring the old one back
+      at.sync_file();                 // the job may have said synchronous = OFF
       auto const text = at.texts().read();
       auto hung = detail::look_at_old(at, text);
       auto const built = at.standing();

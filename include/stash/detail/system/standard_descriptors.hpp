@@ -11,7 +11,9 @@ namespace stash::inline v1::detail {
 
 /// Where 0, 1 or 2 is closed, puts something there that can neither be read nor written (EBADF, as for what is closed),
 /// is gone in a program that is executed, and stays: who closed it again could not know that it is still the same.
-/// To be called before something is opened. Thread safe; leaves `errno` alone.
+/// To be called before something is opened; also before a directory, which can neither be read nor written: while one
+/// has such a number, another thread finds it taken, and what that opens gets it next. Thread safe; leaves `errno`
+/// alone.
 inline void occupy_standard_descriptors() noexcept {
   int const before = errno;
   constexpr int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
