@@ -218,7 +218,10 @@ BOOST_AUTO_TEST_CASE(
   fs::path const doomed = w.root / ".export.stash-doomed-0123456789abcdef";
   fs::rename(w.place, doomed);
   stash::basic_tree<support::spoiled_ops> t{w.place, {}, w.ops};
-  *w.ops.before = [&](std::string_view call) { return call == "lstat" || call == "unlink" ? EIO : 0; };
+  *w.ops.before = [has_failed = false](std::string_view call) mutable {
+    has_failed |= call == "unlink";
+    return call == "unlink" || (call == "lstat" && has_failed) ? EIO : 0;
+  };
   BOOST_TEST(support::code_of([&] { t.discard(); }) == support::os(EIO));
   *w.ops.before = [&](std::string_view call) {
     if (call != "rename") return 0;
@@ -227,6 +230,9 @@ BOOST_AUTO_TEST_CASE(
   };
   t.discard();
   BOOST_TEST(!fs::exists(doomed));
+  fs::create_directory(doomed);
+  *w.ops.before = [](std::string_view call) { return call == "rmdir" ? ENOTEMPTY : 0; };  // somebody goes on filling it
+  BOOST_TEST(support::code_of([&] { t.discard(); }) == support::os(ENOTEMPTY));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
