@@ -52,6 +52,11 @@ def test_copied_headers_and_one_compiler_line(tmp_path):
     assert runs(tmp_path / "job", tmp_path / "records")
 
 
+def test_headers_alone_are_installed_among_headers_and_each_of_them(prefix):
+    installed = {path.relative_to(prefix / "include") for path in (prefix / "include").rglob("*.*")}
+    assert installed == {path.relative_to(INCLUDE) for path in INCLUDE.rglob("*.hpp")}
+
+
 @pytest.mark.parametrize("job, packages", [("job", ["stash"]), ("job_in_databases", ["stash-sqlite", "stash-postgres"])])
 def test_pkg_config(prefix, tmp_path, job, packages):
     flags = succeed("pkg-config", "--cflags", "--libs", *packages, env_add=package_path(prefix)).split()
