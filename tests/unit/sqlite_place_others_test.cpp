@@ -1,6 +1,7 @@
 // A table of an SQLite file as a place, and what others have in that file: things under the name of a parked table,
 // tables that refer to it, people who put it back by hand while foreign keys are checked.
 #include <csignal>
+#include <thread>
 
 #include "sqlite_place_fixture.hpp"
 
@@ -120,6 +121,24 @@ BOOST_AUTO_TEST_CASE(a_new_table_may_refer_to_itself_and_is_not_parked_by_the_ne
   auto const why = message_of([&] { replace([] {}); });
   BOOST_TEST(why.find("foreign key to itself") != std::string::npos, why);
   BOOST_TEST(whole_as(*this, before) == "1,2");
+}
+
+BOOST_AUTO_TEST_CASE(where_another_finishes_it_while_a_step_waits_for_the_file_there_is_nothing_left_to_do) {
+  for (bool const discards : {true, false}) {
+    execute("DROP TABLE IF EXISTS x; CREATE TABLE x (id); CREATE INDEX i ON x (id)");
+    place().park({});
+    execute(back_by_hand);
+    stash::detail::sqlite_connection const other{file};
+    ::sqlite3_busy_timeout(other.get(), 10'000);
+    other.execute("BEGIN IMMEDIATE; CREATE INDEX i ON x (id); DROP TABLE _stash_parked", "test", {});
+    std::thread ending{[&] {
+      std::this_thread::sleep_for(100ms);
+      other.execute("COMMIT", "test", {});
+    }};
+    discards ? place().discard() : place().put_back({});
+    ending.join();
+    BOOST_TEST(text("SELECT group_concat(name) FROM sqlite_schema") == "x,i");
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -391,24 +391,6 @@ BOOST_AUTO_TEST_CASE(a_person_puts_it_back_by_hand) {
   BOOST_TEST(whole_as(*this, before) == "1,4,5");
 }
 
-BOOST_AUTO_TEST_CASE(where_another_finishes_it_while_a_step_waits_for_the_file_there_is_nothing_left_to_do) {
-  for (bool const discards : {true, false}) {
-    execute("DROP TABLE IF EXISTS x; CREATE TABLE x (id); CREATE INDEX i ON x (id)");
-    place().park({});
-    execute(back_by_hand);
-    stash::detail::sqlite_connection const other{file};
-    ::sqlite3_busy_timeout(other.get(), 10'000);
-    other.execute("BEGIN IMMEDIATE; CREATE INDEX i ON x (id); DROP TABLE _stash_parked", "test", {});
-    std::thread ending{[&] {
-      std::this_thread::sleep_for(100ms);
-      other.execute("COMMIT", "test", {});
-    }};
-    discards ? place().discard() : place().put_back({});
-    ending.join();
-    BOOST_TEST(text("SELECT group_concat(name) FROM sqlite_schema") == "x,i");
-  }
-}
-
 BOOST_AUTO_TEST_CASE(where_the_parked_table_was_dropped_an_empty_one_is_made_of_its_texts) {
   execute(make_x);
   auto const before = schema();
