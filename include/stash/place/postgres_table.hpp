@@ -99,9 +99,9 @@ class postgres_table {
   /// schema of what is parked says so, until `discard`, or the next `park` where this process was killed.
   ///
   /// Throws `errc::mismatch` where something could not be carried over, and says what and why: then the old one is
-  /// parked still and the new one at its place, perhaps with some of the indexes. With `leave_behind` it calls
-  /// `keep(note)` instead, unless that is empty, where the note's member `left_behind` has what, why and the
-  /// statements, and returns that.
+  /// parked still and the new one at its place, perhaps with some of the indexes. With `leave_behind` it returns
+  /// what, why and the statements instead, and calls `keep(note)` first, where there is one: the note's member
+  /// `left_behind` has the same.
   std::vector<left_behind> settle(value_type const& note, std::function<void(value_type const&)> const& keep) {
     return step("settle").settle(note, keep);
   }

@@ -132,8 +132,8 @@ class sqlite_table {
   }
 
   /// Throws `errc::mismatch`, with nothing changed, where something that hung on the old table cannot be carried over
-  /// and may not be left behind; a foreign key of another table never may. `errc::indeterminate`: the new table stands,
-  /// but a power cut may bring the old one back.
+  /// and may not be left behind; a foreign key of another table never may. EACCES where its directory may not be read.
+  /// `keep` may be empty. `errc::indeterminate`: the new table stands, but a power cut may bring the old one back.
   std::vector<left_behind> settle(value_type const& v, std::function<void(value_type const&)> const& keep) {
     std::vector<left_behind> known;
     for (int tries = 0;; ++tries) {

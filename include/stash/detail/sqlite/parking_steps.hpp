@@ -116,7 +116,7 @@ inline void put_back(sqlite_parking& at) {
     failed = detail::make_whole(at, text);
     all.commit();
   }
-  static_cast<void>(at.above());
+  static_cast<void>(at.above());  // else it is told that a power cut may undo this
   if (!failed.empty()) at.refuse("it was put back, but for " + failed + "; the texts stay in table _stash_parked");
 }
 
