@@ -44,6 +44,39 @@ BOOST_AUTO_TEST_CASE(rights_that_change_at_each_try_end_the_commit_with_the_old_
   BOOST_TEST(ids() == "a,b");
 }
 
+BOOST_AUTO_TEST_CASE(rights_that_change_at_each_try_end_the_commit_of_a_large_table_too) {
+  make_plain();
+  auto one = place();
+  auto const v = *one.live();
+  one.park(v);
+  create();
+  jobs("INSERT INTO " + table() + " (id, amount) SELECT n::text, n FROM generate_series(1, 20000) n");
+  int asked = 0;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+      if (sql.find("EXECUTE stash_rights") == sql.npos || ++asked % 2 == 1) return false;
+      query((asked % 4 == 2 ? "GRANT SELECT (day) ON " + parked() + " TO "
+                            : "REVOKE SELECT (day) ON " + parked() + " FROM ") +
+            reader.quoted);
+      return false;
+    }};
+    BOOST_TEST(message_of([&] { one.settle(v, nobody_keeps); }).find("changes all the time") != std::string::npos);
+  }
+  BOOST_TEST(asked == 10);
+  one.put_back(v);
+  one.discard();
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_that_stays_with_its_rights_does_not_count_as_a_change) {
+  make_plain();
+  query("CREATE SEQUENCE " + table("numbers") + " OWNED BY " + table() + ".amount");
+  query("GRANT USAGE ON SEQUENCE " + table("numbers") + " TO " + reader.quoted);
+  replace();
+  BOOST_TEST(ids() == "c,d");
+  BOOST_TEST(query("SELECT has_sequence_privilege('" + reader.name + "', '" + table("numbers") + "', 'USAGE')::text") ==
+             "true");
+}
+
 BOOST_AUTO_TEST_CASE(a_key_that_the_rows_of_a_large_table_do_not_have_is_told) {
   make_plain();
   auto one = place();

@@ -242,6 +242,56 @@ BOOST_AUTO_TEST_CASE(a_schema_that_somebody_tidied_up_is_made_anew) {
   BOOST_TEST(ids() == "c,d");
 }
 
+BOOST_AUTO_TEST_CASE(a_schema_that_somebody_makes_anew_while_a_lock_is_waited_for_is_not_believed) {
+  make_plain();
+  role mallory{"mallory", "LOGIN"};
+  query("GRANT CREATE ON DATABASE postgres TO " + mallory.quoted);
+  replace();  // now the schemas are there
+  auto one = place("orders", {.lock_timeout = std::chrono::minutes{2}});
+  auto const v = *one.live();
+  reader_of somebody{table()};
+  std::thread others{[&] {
+    client c;
+    while (
+        c("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE%'") ==
+        "0") {
+      std::this_thread::sleep_for(1ms);
+    }
+    c("DROP SCHEMA " + quoted(parked_schema()));
+    c("CREATE SCHEMA " + quoted(parked_schema()) + " AUTHORIZATION " + mallory.quoted);
+    somebody.let_go();
+  }};
+  std::string const why = message_of([&] { one.park(v); });
+  others.join();
+  BOOST_TEST(why.find("is role " + mallory.name) != std::string::npos, why);
+  BOOST_TEST((!is_there(parked()) && is_there(table())));
+  query("DROP SCHEMA " + quoted(parked_schema()));
+}
+
+BOOST_AUTO_TEST_CASE(a_schema_that_somebody_tidied_up_while_a_lock_was_waited_for_is_made_anew) {
+  make_plain();
+  auto one = place("orders", {.lock_timeout = std::chrono::minutes{2}});
+  auto const v = *one.live();
+  one.park(v);
+  job();
+  reader_of somebody{parked()};
+  std::thread others{[&] {
+    client c;
+    while (
+        c("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE%'") ==
+        "0") {
+      std::this_thread::sleep_for(1ms);
+    }
+    c("DO $$ DECLARE x text; BEGIN FOR x IN SELECT nspname FROM pg_namespace n WHERE nspname LIKE 'stash_parked_%' AND"
+      " NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid) LOOP EXECUTE format('DROP SCHEMA %I', x); END"
+      " LOOP; END $$");
+    somebody.let_go();
+  }};
+  one.settle(v, nobody_keeps);
+  others.join();
+  BOOST_TEST(ids() == "c,d");
+}
+
 BOOST_AUTO_TEST_CASE(whose_schema_it_may_be_where_tables_are_parked) {
   std::string const database = query("SELECT quote_ident(current_database())"), db_owner = query("SELECT current_user");
   role third{"third", "LOGIN"}, above{"above"};

@@ -3,6 +3,7 @@
 #include <stash/ckan/recover.hpp>
 #include <thread>
 
+#include "faulty_libpq.hpp"
 #include "hooked_datastore.hpp"
 #include "postgres_swap_fixture.hpp"
 
@@ -422,6 +423,33 @@ BOOST_AUTO_TEST_CASE(what_is_put_on_the_table_while_the_swap_waits_is_on_the_new
          }));
   BOOST_TEST(query("SELECT tablename FROM pg_indexes WHERE indexname = 'by_day'") == "orders");
   BOOST_TEST(d.rows("orders") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_grant_on_the_sequence_since_it_was_looked_at_counts) {
+  make();
+  std::string const sequence = "(SELECT pg_get_serial_sequence('" + table() + "', '_id'))";
+  bool is_granted = false;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view, std::string_view sql) {
+      if (!is_granted && sql.starts_with("ALTER ") && sql.find("stash: replaced") != sql.npos) {
+        is_granted = true;
+        query("GRANT USAGE ON SEQUENCE " + query("SELECT " + sequence) + " TO " + reader.quoted);
+      }
+      return false;
+    }};
+    reload(other_rows);
+  }
+  BOOST_TEST(is_granted);
+  BOOST_TEST(query("SELECT has_sequence_privilege('" + reader.name + "', " + sequence + ", 'USAGE')::text") == "true");
+}
+
+BOOST_AUTO_TEST_CASE(a_sequence_that_stays_with_its_rights_does_not_count_as_a_change) {
+  make();
+  query("CREATE SEQUENCE " + table("numbers") + " OWNED BY " + table() + ".id");
+  query("GRANT USAGE ON SEQUENCE " + table("numbers") + " TO " + reader.quoted);
+  reload(other_rows);
+  BOOST_TEST(query("SELECT has_sequence_privilege('" + reader.name + "', '" + table("numbers") + "', 'USAGE')::text") ==
+             "true");
 }
 
 BOOST_AUTO_TEST_CASE(rights_that_change_at_each_try_end_the_reload_with_all_as_it_was) {

@@ -71,10 +71,51 @@ class postgres_belongings_reader {
 
   /// What belongs to the table `oid`, in the order in which it can be made, as statements for the table `for_table`,
   /// which is called `name` in `schema` (both as SQL).
+  /// After the statements `first`.
   postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& name,
-                          std::string const& schema, operation const& op, deadline until) const {
-    auto const found =
-        db_.run(detail::execute_sql(db_, "stash_belongings", {oid, name, schema, for_table}), {}, op, until);
+                          std::string const& schema, operation const& op, deadline until,
+                          std::string const& first = {}) const {
+    return own_in(db_.execute(first + "; " + own_sql(oid, for_table, name, schema), op, until));
+  }
+
+  /// GRANTs on the table `oid`, its columns, and its sequences that go with it.
+  std::string rights_on(std::string const& oid, operation const& op, deadline until) const {
+    return db_.execute(rights_sql(oid), op, until).text(0, 0);
+  }
+
+  /// What others have that depends on the table `oid`.
+  postgres_belongings dependents(std::string const& oid, operation const& op, deadline until) const {
+    return dependents_in(db_.execute(dependents_sql(oid), op, until));
+  }
+
+  /// What hangs on a table, in any way; and the statements that give it, and what is its own and would be in the way of
+  /// another table's, other names.
+  struct everything {
+    std::string rights;
+    postgres_belongings own, dependents;
+    std::string renames;
+  };
+  /// All of that in one round trip, after the statements `first`. The rights first: so a GRANT that comes between shows
+  /// as a change of them.
+  everything all(std::string const& oid, std::string const& for_table, std::string const& name,
+                 std::string const& schema, operation const& op, deadline until, std::string const& first) const {
+    auto found = db_.execute_all(first + "; " + rights_sql(oid) + "; " + own_sql(oid, for_table, name, schema) + "; " +
+                                     dependents_sql(oid) + "; " + detail::execute_sql(db_, "stash_renames", {oid}),
+                                 op, until);
+    auto const last = found.end();
+    return {last[-4].text(0, 0), own_in(last[-3]), dependents_in(last[-2]), last[-1].text(0, 0)};
+  }
+
+ private:
+  std::string own_sql(std::string const& oid, std::string const& for_table, std::string const& name,
+                      std::string const& schema) const {
+    return detail::execute_sql(db_, "stash_belongings", {oid, name, schema, for_table});
+  }
+  std::string rights_sql(std::string const& oid) const { return detail::execute_sql(db_, "stash_rights", {oid}); }
+  std::string dependents_sql(std::string const& oid) const {
+    return detail::execute_sql(db_, "stash_dependents", {oid});
+  }
+  postgres_belongings own_in(postgres_result const& found) const {
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
       postgres_belonging one{std::stoi(found.text(i, 0)), found.text(i, 1), found.text(i, 2), text(found, i, 3),
@@ -86,14 +127,7 @@ class postgres_belongings_reader {
     return result;
   }
 
-  /// GRANTs on the table `oid` and its columns.
-  std::string rights_on(std::string const& oid, operation const& op, deadline until) const {
-    return db_.run(detail::execute_sql(db_, "stash_rights", {oid}), {}, op, until).text(0, 0);
-  }
-
-  /// What others have that depends on the table `oid`.
-  postgres_belongings dependents(std::string const& oid, operation const& op, deadline until) const {
-    auto const found = db_.run(detail::execute_sql(db_, "stash_dependents", {oid}), {}, op, until);
+  static postgres_belongings dependents_in(postgres_result const& found) {
     postgres_belongings result;
     for (int i = 0; i < found.rows(); ++i) {
       result.push_back({0, found.text(i, 0), found.text(i, 1), text(found, i, 3), text(found, i, 4),
@@ -101,8 +135,6 @@ class postgres_belongings_reader {
     }
     return result;
   }
-
- private:
   static std::optional<std::string> text(postgres_result const& found, int row, int column) {
     return found.is_null(row, column) ? std::nullopt : std::optional(found.text(row, column));
   }

@@ -10,28 +10,30 @@ namespace stash::inline v1::detail {
 /// SQL); what concerns a column alone is listed only where the table $4 (an oid) has it. Names between @ stand for what
 /// depends on who has made the new table, and what is between @us@ and @end@ is for `postgres_built_by::us`; see below.
 inline constexpr char postgres_belongings_sql[] = R"sql(
-WITH t AS (
-  SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
+WITH t AS (  -- no more columns than are used: with each the server has work in each of the many parts below
+  SELECT c.oid, relowner, relacl, relkind, relpersistence, relam, reltablespace, reltoastrelid, reloftype, reloptions,
+    relrowsecurity, relforcerowsecurity, relreplident, format('%I.%I', n.nspname, c.relname) AS named FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::text::oid
 ), switched AS (  -- foreign keys some of whose triggers somebody has disabled
   SELECT tgconstraint AS constraint_oid FROM pg_trigger JOIN pg_constraint k ON k.oid = tgconstraint
   WHERE k.conrelid = $1::text::oid AND k.contype = 'f' AND tgenabled <> 'O'
 ), col AS (
-  SELECT a.*, @compression@ AS compression, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
+  SELECT a.attrelid, a.attnum, a.attname, a.attgenerated, a.attidentity, a.attcollation, a.attstattarget, a.attoptions,
+    a.attnotnull, a.attstorage, @compression@ AS compression, format_type(a.atttypid, a.atttypmod) AS typed, y.typstorage, y.typcollation,
     b.atttypid IS NOT DISTINCT FROM a.atttypid AS is_of_same_type
   FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attribute b
     ON b.attrelid = $4::text::oid AND b.attname = a.attname AND NOT b.attisdropped
   WHERE a.attrelid = $1::text::oid AND a.attnum > 0 AND NOT a.attisdropped AND (b.attname IS NOT NULL
     OR a.attgenerated <> '' OR a.attidentity <> '')
 ), seq AS (
-  SELECT s.*, n.nspname, d.refobjid AS of_table, d.deptype, a.attname, (@replaced@) AS is_replaced FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND
+  SELECT s.oid, s.relname, s.relowner, s.relacl, n.nspname, d.refobjid AS of_table, d.deptype, a.attname, (@replaced@) AS is_replaced FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND
     s.relkind = 'S'
   JOIN pg_namespace n ON n.oid = s.relnamespace JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum =
     d.refobjsubid
   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
     AND d.refobjid IN ($1::text::oid, $4::text::oid)
 ), ix AS (
-  SELECT i.*, c.relname, c.reltablespace, c.reloptions, k.oid AS constraint_oid,
+  SELECT i.indexrelid, i.indisreplident, i.indisclustered, c.relname, c.reltablespace, c.reloptions, k.oid AS constraint_oid,
     format('%s.%I', $3::text, c.relname) AS named,
     format('CREATE %sINDEX %I ON %s%s', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname,
            CASE WHEN t.relkind = 'p' THEN 'ONLY ' ELSE '' END, t.named) AS begins,

@@ -93,12 +93,15 @@ class postgres_connection {
   }
 
   /// Statements without parameters, in one round trip (the simple protocol); one that fails is the last, and without a
-  /// transaction around them none is done then. The rows of the last one.
+  /// transaction around them none is done then. The rows of the last one; of `execute_all`, those of each.
   postgres_result execute(std::string const& statements, operation const& op, deadline until) {
+    return std::move(execute_all(statements, op, until).back());
+  }
+  std::vector<postgres_result> execute_all(std::string const& statements, operation const& op, deadline until) {
     if (::PQsendQuery(connection_, statements.c_str()) == 0) lose(op);
-    postgres_result last{nullptr};
-    receive(op, until, [&](postgres_result result) { last = std::move(result); });
-    return last;
+    std::vector<postgres_result> all;
+    receive(op, until, [&](postgres_result result) { all.push_back(std::move(result)); });
+    return all;
   }
 
   void forget_warning() noexcept { has_warned_ = false; }
@@ -219,9 +222,7 @@ class postgres_connection {
     if (!detail::is_sqlstate(state)) lose(op);  // libpq's own words: the connection broke
     std::string what(result.field(PG_DIAG_MESSAGE_PRIMARY));
     if (auto const more = result.field(PG_DIAG_MESSAGE_DETAIL); !more.empty()) what.append(": ").append(more);
-    if (auto const where = result.field(PG_DIAG_CONTEXT); !where.empty()) {
-      what.append(" (").append(where).append(")");
-    }
+    if (auto const where = result.field(PG_DIAG_CONTEXT); !where.empty()) what.append(" (").append(where).append(")");
     fail(state, detail::one_line(what), op);
   }
   /// Waits until the socket is ready, or throws that the connection is lost.

@@ -62,7 +62,7 @@ inline void drop_doomed(postgres_place_session& session, operation const& op) {
     try {
       session.run(op, [&](postgres_connection& db, postgres_patience const& patience) {
         postgres_step step{session, db, patience, op};
-        db.execute(one, op, session.end());
+        db.execute(step.first() + one, op, session.end());
         step.commit();
       });
     } catch (error const&) {

@@ -5,22 +5,25 @@
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/place_session.hpp>
 #include <stash/detail/postgres/prepared.hpp>
+#include <stash/detail/postgres/result.hpp>
 #include <string>
+#include <vector>
 
 // The schemas of a place: where tables are parked, and where the new one is amid `settle`.
 namespace stash::inline v1::detail {
 
-/// What is called `name` here and there, see `postgres_look_sql`; after the statements `first`, in one round trip.
-/// Throws 42501 where what is there may be anybody's.
-inline postgres_result look(postgres_connection& db, postgres_place_session const& session, std::string const& name,
-                            operation const& op, std::string const& first = {}) {
-  auto found = db.execute(
+/// What is called `name` here and there, see `postgres_look_sql`, is the last of what this returns; before it stands
+/// what the statements `first` gave, in one round trip. Throws 42501 where what is there may be anybody's.
+inline std::vector<postgres_result> look(postgres_connection& db, postgres_place_session const& session,
+                                         std::string const& name, operation const& op, std::string const& first = {}) {
+  auto all = db.execute_all(
       first + detail::execute_sql(db, "stash_look", {session.schema(), session.parked(), session.built(), name}), op,
       session.end());
+  auto const& found = all.back();
   if (found.rows() > 0 && found.text(0, 0) == "refused") {
     db.fail("42501", "schema " + found.text(0, 1) + ", in which the table would be parked, " + found.text(0, 2), op);
   }
-  return found;
+  return all;
 }
 /// Before anything in the schemas is believed. Throws 42501.
 inline void require_own_schemas(postgres_connection& db, postgres_place_session const& session, operation const& op) {
@@ -40,12 +43,9 @@ inline void make_schema(postgres_connection& db, postgres_place_session const& s
   detail::revoke_from_others(db, schema, op, session.end());
 }
 
-/// Makes the schemas where they are not there, for a table of `owner`. In a transaction.
+/// Makes the schemas, one of which is not there or not as it must be, for a table of `owner`. In a transaction.
 inline void make_room(postgres_connection& db, postgres_place_session const& session, std::string const& owner,
                       operation const& op) {
-  auto const ready = db.run(detail::execute_sql(db, "stash_has_room", {session.parked(), session.built(), owner}), {},
-                            op, session.end());
-  if (ready.text(0, 0) == "true") return;
   detail::make_schema(db, session, session.parked(),
                       "stash: tables of schema " + session.schema() +
                           " that are being replaced; ALTER TABLE ... SET SCHEMA puts one back",

@@ -52,18 +52,17 @@ class postgres_parking {
     session_.set_settled(false);
     session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
       postgres_step step{session_, db, patience, op_};
-      auto const [here, there] = look(db);
+      auto const [here, there] = look(db, step.first());
       if (there) {
         if (here) doom_half_built(db, *here);
       } else if (here) {
         require_table(*here);
-        detail::make_room(db, session_, here->owner, op_);
-        lock(db, {nullptr, &*here}, patience);
+        if (!here->has_room) detail::make_room(db, session_, here->owner, op_);
+        auto const now = lock(db, {nullptr, &*here}, patience, session_.parked());
+        if (!now.has_room) detail::make_room(db, session_, here->owner, op_);  // somebody has tidied up
         require_rights(db, here->oid);
-        auto const moves = detail::moves_of_table(db, here->oid, session_.parked(), op_, session_.end());
-        execute(db, "DROP TABLE IF EXISTS " + dropped(db) + "; " + moves);
+        execute(db, "DROP TABLE IF EXISTS " + dropped(db) + "; " + now.moves);
       }
-      confirm(db);
       step.commit();
     });
   }
@@ -72,15 +71,14 @@ class postgres_parking {
     session_.set_settled(false);
     session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
       postgres_step step{session_, db, patience, op_};
-      auto const [here, there] = look(db);
+      auto const [here, there] = look(db, step.first());
       if (there) {
-        lock(db, {&*there, nullptr}, patience);
+        lock(db, {&*there, nullptr}, patience, {});
         if (here) doom_half_built(db, *here);
         detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
       } else if (!here && !detail::oid_of(db, session_.parked(), session_.dropped(), op_, session_.end())) {
         postgres_table_note{session_, db, op_}.make(note);
       }
-      confirm(db);
       step.commit();
     });
   }
@@ -89,8 +87,8 @@ class postgres_parking {
                                   std::function<void(boost::json::object const&)> const& keep) {
     std::vector<left_behind> left;  // also of a try whose answer was lost
     int tries = 0;
-    bool is_prepared = false;
-    for (bool is_done = false; !is_done;) {
+    bool prepares = false;
+    for (auto now = end_of_try::has_changed; now != end_of_try::done;) {
       session_.run(op_, [&](postgres_connection& db, postgres_patience const& patience) {
         postgres_table_swap swap{db,
                                  session_.reader(),
@@ -100,13 +98,17 @@ class postgres_parking {
                                  session_.name(),
                                  op_,
                                  [this] { return session_.end(); }};
-        prepare(db, swap, patience, is_prepared);
-        is_done = try_settle(db, swap, patience, left, [&](auto const& all) {
+        if (prepares) {
+          prepare(db, swap, patience);
+        } else {
+          swap.prepare_nothing();
+        }
+        now = try_settle(db, swap, patience, left, !prepares, [&](auto const& all) {
           if (keep) keep(with(note, all));
         });
-        is_prepared = true;
       });
-      if (!is_done && ++tries == 5) refuse("what hangs on the table changes all the time");
+      prepares = true;
+      if (now == end_of_try::has_changed && ++tries == 5) refuse("what hangs on the table changes all the time");
     }
     session_.set_settled(true);
     return left;
@@ -115,8 +117,8 @@ class postgres_parking {
  private:
   struct relation {
     std::string oid, kind, owner;
-    std::string why;  ///< it cannot be parked; empty: it can
-    bool is_small = false, is_ours = false;
+    std::string why;                                           ///< it cannot be parked; empty: it can
+    bool is_small = false, is_ours = false, has_room = false;  ///< in the schemas of a place
   };
 
   std::string dropped(postgres_connection const& db) const {
@@ -133,12 +135,14 @@ class postgres_parking {
   /// After the statements `first`. Throws 42501 where what is parked may be anybody's, `errc::mismatch` where it is no
   /// table.
   both look(postgres_connection& db, std::string const& first = {}) const {
-    auto const found = detail::look(db, session_, session_.name(), op_, first);
+    return told(detail::look(db, session_, session_.name(), op_, first).back());
+  }
+  both told(postgres_result const& found) const {
     both result;
     for (int i = 0; i < found.rows(); ++i) {
       (found.text(i, 0) == "here" ? result.here : result.there)
           .emplace(relation{found.text(i, 1), found.text(i, 3), found.text(i, 4), found.text(i, 2),
-                            found.text(i, 5) == "true", found.text(i, 6) == "true"});
+                            found.text(i, 5) == "true", found.text(i, 6) == "true", found.text(i, 7) == "true"});
     }
     if (result.there && result.there->kind != "r") {
       refuse("where it would be parked is no table: " + result.there->why + " of schema " + session_.parked() +
@@ -150,21 +154,31 @@ class postgres_parking {
     if (one.why.empty()) return;
     refuse("only an ordinary table can be parked, and settled: there is " + one.why);
   }
-  /// What is parked and what stands there, or one of them; and sees that they are still the ones that were looked at.
-  void lock(postgres_connection& db, std::pair<relation const*, relation const*> const& which,
-            postgres_patience const& patience) const {
+  struct locked {
+    std::string moves;  ///< statements that move what stands there, if it is locked, to the schema `to`
+    bool has_room;      ///< for what is parked, or what stands there, see `relation`
+  };
+  /// What is parked and what stands there, or one of them; and sees that they are still the ones that were looked at,
+  /// and the schemas those of somebody who may have them.
+  locked lock(postgres_connection& db, std::pair<relation const*, relation const*> const& which,
+              postgres_patience const& patience, std::string const& to) const {
     std::string all;
     for (auto const& [one, schema] :
          {std::pair(which.first, session_.parked()), std::pair(which.second, session_.schema())}) {
       if (one == nullptr) continue;
       all += "LOCK TABLE " + detail::qualified(db, schema, session_.name()) + " IN ACCESS EXCLUSIVE MODE; ";
     }
-    auto const [here, there] = look(db, all + patience.set_short_timeout() + "; ");
+    all += patience.set_short_timeout() + "; ";
+    if (which.second != nullptr) all += detail::execute_sql(db, "stash_moves", {which.second->oid, to}) + "; ";
+    auto const found = detail::look(db, session_, session_.name(), op_, all);
+    auto const [here, there] = told(found.back());
     auto const is_still = [](relation const* one, std::optional<relation> const& now) {
       return one == nullptr || now.value_or(relation{}).oid == one->oid;
     };
     bool const is_same = is_still(which.first, there) && is_still(which.second, here);
     if (!is_same) refuse("another table has taken its name just now");
+    return {which.second != nullptr ? detail::moves_in(found.end()[-2]) : "",
+            which.first != nullptr ? there->has_room : here->has_room};
   }
   /// What the job has built as another role.
   template <class Step>
@@ -197,55 +211,54 @@ class postgres_parking {
     }
   }
 
-  /// Something to be flushed, and with it all that was committed before, by whomever: by the job too, or by a step
-  /// whose answer was lost.
-  void confirm(postgres_connection& db) const {
-    db.run("SELECT pg_logical_emit_message(true, 'stash', '')::text", {}, op_, session_.end());
-  }
-
   static boost::json::object with(boost::json::object note, std::vector<left_behind> const& all) {
     note["left_behind"] = detail::as_json(all);
     return note;
   }
 
-  /// Where much is to be done, it is done before anybody is locked out.
-  void prepare(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience,
-               bool again) const {
+  /// Before anybody is locked out.
+  void prepare(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience) const {
     auto const [here, there] = look(db);
     if (!here || !there) return;
     require_table(*here);
-    if (here->is_small && !again) return swap.prepare_nothing();
     swap.prepare(there->oid, here->oid, session_.schema(), patience.set_timeout());
   }
 
+  enum class end_of_try {
+    done,
+    is_large,    ///< what takes long is to be prepared
+    has_changed  ///< what hangs on the table, since it was listed
+  };
   template <class Save>
-  bool try_settle(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience,
-                  std::vector<left_behind>& left, Save save) const {
+  end_of_try try_settle(postgres_connection& db, postgres_table_swap& swap, postgres_patience const& patience,
+                        std::vector<left_behind>& left, bool only_small, Save save) const {
     postgres_step step{session_, db, patience, op_};
-    auto const [here, there] = look(db);
-    bool is_done = true;
+    auto const [here, there] = look(db, step.first());
+    if (here && there && here->why.empty() && only_small && !here->is_small) return end_of_try::is_large;
     if (there) {
       if (here) require_table(*here);
-      telling_owner(db, here, [&, &at = here, &old = there] { lock(db, {&*old, at ? &*at : nullptr}, patience); });
+      locked now{};
+      telling_owner(db, here, [&, &at = here, &old = there] {
+        now = lock(db, {&*old, at ? &*at : nullptr}, patience, session_.built());
+      });
+      if (here && !now.has_room) detail::make_room(db, session_, there->owner, op_);  // somebody may have tidied up
+      std::string moves;
+      telling_owner(db, here, [&, &old = there] {
+        moves = detail::moves_of_table(db, old->oid, session_.schema(), op_, session_.end(), now.moves);
+      });
       if (here) {
-        detail::make_room(db, session_, there->owner, op_);  // somebody may have tidied up
-        telling_owner(db, here,
-                      [&, &at = here] { detail::move_table(db, at->oid, session_.built(), op_, session_.end()); });
-      }
-      detail::move_table(db, there->oid, session_.schema(), op_, session_.end());
-      if (here) {
-        is_done = swap.run(session_.options().leave_behind, {}, save, [] {});
-        if (!is_done) return false;
+        bool const is_done = swap.run(there->oid, here->oid, moves, session_.options().leave_behind, save);
+        if (!is_done) return end_of_try::has_changed;
       } else {
+        execute(db, moves);
         swap.drop_only(session_.options().leave_behind, save);
         // So that nobody makes it anew who finds the record.
         execute(db, "CREATE TABLE IF NOT EXISTS " + dropped(db) + " ()");
       }
       left = swap.left();
     }
-    confirm(db);
     step.commit();
-    return is_done;
+    return end_of_try::done;
   }
 
   postgres_place_session& session_;

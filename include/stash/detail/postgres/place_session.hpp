@@ -132,7 +132,6 @@ class postgres_place_session : public postgres_lazy_session {
     reader_.emplace(db, postgres_built_by::others, op, end());
     std::string all;
     for (auto const& [declared, question] : {std::pair("stash_look (text, text, text, text)", postgres_look_sql),
-                                             std::pair("stash_has_room (text, text, text)", postgres_has_room_sql),
                                              std::pair("stash_owners (text)", postgres_owners_sql)}) {
       all.append("PREPARE ").append(declared).append(" AS ").append(question).append("; ");
     }
@@ -165,11 +164,17 @@ class postgres_step : public postgres_transaction {
  public:
   postgres_step(postgres_place_session const& session, postgres_connection& db, postgres_patience const& patience,
                 operation const& op)
-      : postgres_transaction(db, op, [&session] { return session.end(); }) {
-    db.execute("SET LOCAL synchronous_commit = on; " + patience.set_timeout() + "; SELECT pg_advisory_xact_lock(" +
-                   session.lock_id() + ")",
-               op, session.end());
-  }
+      : postgres_transaction(db, op, [&session] { return session.end(); }),
+        first_("SET LOCAL synchronous_commit = on; " + patience.set_timeout() + "; SELECT pg_advisory_xact_lock(" +
+               session.lock_id() + "); SELECT pg_logical_emit_message(true, 'stash', ''); ") {}
+
+  /// Its first statements, in one round trip with what looks then what is there. They wait for their turn, and write
+  /// something that is to be flushed: with it goes all that was committed before, by whomever: by the job too, or by a
+  /// step whose answer was lost.
+  std::string const& first() const noexcept { return first_; }
+
+ private:
+  std::string first_;
 };
 
 }  // namespace stash::inline v1::detail

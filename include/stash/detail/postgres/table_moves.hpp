@@ -42,10 +42,15 @@ SELECT format(CASE WHEN EXISTS (SELECT FROM pg_type y JOIN pg_type of_array ON o
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::text::oid
 )sql";
 
-/// GRANTs on the table $1 (an oid) and its columns.
-inline constexpr char postgres_rights_sql[] =
-    "SELECT coalesce(c.relacl::text, '-') || coalesce((SELECT string_agg(attnum || attacl::text, ' ' ORDER BY attnum)"
-    " FROM pg_attribute WHERE attrelid = c.oid), '') FROM pg_class c WHERE c.oid = $1::text::oid";
+/// GRANTs on the table $1 (an oid), its columns, and its sequences that go with it. "@replaced@": see `postgres_texts`.
+inline constexpr char postgres_rights_sql[] = R"sql(
+SELECT coalesce(c.relacl::text, '-') || coalesce((SELECT string_agg(attnum || attacl::text, ' ' ORDER BY attnum)
+  FROM pg_attribute WHERE attrelid = c.oid), '') || coalesce((SELECT string_agg(s.oid || s.relacl::text, ' ' ORDER BY s.oid)
+  FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_attribute a ON a.attrelid = d.refobjid
+  AND a.attnum = d.refobjsubid WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid =
+  'pg_class'::regclass AND d.deptype IN ('a', 'i') AND (@replaced@)), '')
+FROM pg_class c WHERE c.oid = $1::text::oid
+)sql";
 
 inline std::string qualified(postgres_connection const& db, std::string const& schema, std::string const& name) {
   return db.identifier(schema) + '.' + db.identifier(name);
@@ -61,19 +66,17 @@ inline std::optional<std::string> oid_of(postgres_connection& db, std::string co
   return found.rows() > 0 ? std::optional(found.text(0, 0)) : std::nullopt;
 }
 
-/// Gives the table `oid`, which stands in `schema`, and what is its own and would be in the way of another table's,
-/// other names. Returns its name as SQL.
-inline std::string rename_aside(postgres_connection& db, std::string const& schema, std::string const& oid,
-                                operation const& op, deadline until) {
-  db.execute(db.run(detail::execute_sql(db, "stash_renames", {oid}), {}, op, until).text(0, 0), op, until);
-  return detail::qualified(db, schema, "stash: replaced " + oid);
-}
+/// The name that `postgres_renames_sql` gives the table `oid`.
+inline std::string name_aside(std::string const& oid) { return "stash: replaced " + oid; }
+
+/// The statements that `postgres_moves_sql` found.
+inline std::string moves_in(postgres_result const& found) { return found.rows() > 0 ? found.text(0, 0) : ""; }
 
 /// Statements that move the table `oid` to another schema, under its name, with its statistics; empty: it is gone.
+/// After the statements `first`, in one round trip.
 inline std::string moves_of_table(postgres_connection& db, std::string const& oid, std::string const& to,
-                                  operation const& op, deadline until) {
-  auto const moves = db.run(detail::execute_sql(db, "stash_moves", {oid, to}), {}, op, until);
-  return moves.rows() > 0 ? moves.text(0, 0) : "";
+                                  operation const& op, deadline until, std::string const& first = {}) {
+  return detail::moves_in(db.execute(first + "; " + detail::execute_sql(db, "stash_moves", {oid, to}), op, until));
 }
 inline void move_table(postgres_connection& db, std::string const& oid, std::string const& to, operation const& op,
                        deadline until) {

@@ -91,8 +91,6 @@ class postgres_table_swap {
   /// all is as it was.
   template <class Save, class Write>
   bool run(bool may_leave, std::vector<left_behind> lost, Save save, Write write) {
-    attempts_.reset();
-    lost_ = std::move(lost);
     auto old = oid(live_);
     bool const is_first = !old;
     if (is_first) {  // an empty one stands in for it: so the new one gets what a table here has by default
@@ -101,29 +99,13 @@ class postgres_table_swap {
     }
     auto const fresh = oid(built_);
     if (!fresh) refuse("what was built is gone");
-    auto const wanted = own(*old, *fresh, live_);
-    auto const rights = reader_.rights_on(*old, op_, until_());
-    auto const dependents = dependents_of(*old);
-    for (auto const& one : dependents) {
-      if (one.comes_off_first) attempts_.attempt(one, one.unmake);
-    }
-    std::string const aside = detail::rename_aside(db_, live_, *old, op_, until_());
-    detail::move_table(db_, *fresh, live_, op_, until_());
-    if (!carry_over(wanted, *fresh, is_first)) return false;
-    for (bool const first : {false, true}) {  // materialized views see the others as they are now
-      std::vector<postgres_attempts::making> together;
-      for (auto const& one : dependents) {
-        if (one.comes_off_first == first && !attempts_.has_failed(one)) together.push_back({&one, one.make});
-      }
-      make(together);
-    }
-    if (!attempts_.failed().empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
-    // Who grants or revokes takes no lock of the table.
-    if (reader_.rights_on(*old, op_, until_()) != rights) return false;
-    drop(aside);
-    write();
-    verify(wanted, dependents, *fresh);
-    return true;
+    return run(*old, *fresh, {}, is_first, may_leave, std::move(lost), save, write);
+  }
+  /// The same, for two tables by their oids, after the statements `moves`, which bring the old one to its place and the
+  /// new one out of its way.
+  template <class Save>
+  bool run(std::string const& old, std::string const& fresh, std::string const& moves, bool may_leave, Save save) {
+    return run(old, fresh, moves, false, may_leave, {}, save, [] {});
   }
 
   /// As `run`, where there is no new table.
@@ -164,10 +146,39 @@ class postgres_table_swap {
   }
   postgres_belongings dependents_of(std::string const& oid) const { return reader_.dependents(oid, op_, until_()); }
   /// As statements for the table of this name in `schema`.
-  postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& schema) const {
-    return reader_.own(oid, for_table, sql(schema, name_), db_.identifier(schema), op_, until_());
+  postgres_belongings own(std::string const& oid, std::string const& for_table, std::string const& schema,
+                          std::string const& first = {}) const {
+    return reader_.own(oid, for_table, sql(schema, name_), db_.identifier(schema), op_, until_(), first);
   }
   void execute(std::string const& statements) const { attempts_.execute(statements); }
+
+  template <class Save, class Write>
+  bool run(std::string const& old, std::string const& fresh, std::string const& first, bool is_first, bool may_leave,
+           std::vector<left_behind> lost, Save save, Write write) {
+    attempts_.reset();
+    lost_ = std::move(lost);
+    auto const [rights, wanted, dependents, renames] =
+        reader_.all(old, fresh, sql(live_, name_), db_.identifier(live_), op_, until_(), first);
+    for (auto const& one : dependents) {
+      if (one.comes_off_first) attempts_.attempt(one, one.unmake);
+    }
+    auto const moves = detail::moves_of_table(db_, fresh, live_, op_, until_(), renames);
+    if (!carry_over(wanted, fresh, moves, is_first)) return false;
+    for (bool const off_first : {false, true}) {  // materialized views see the others as they are now
+      std::vector<postgres_attempts::making> together;
+      for (auto const& one : dependents) {
+        if (one.comes_off_first == off_first && !attempts_.has_failed(one)) together.push_back({&one, one.make});
+      }
+      make(together);
+    }
+    if (!attempts_.failed().empty() || !lost_.empty()) leave_behind_all(may_leave, dependents, save);
+    // Who grants or revokes takes no lock of the table.
+    if (reader_.rights_on(old, op_, until_()) != rights) return false;
+    drop(sql(live_, detail::name_aside(old)));
+    write();
+    verify(wanted, dependents, fresh);
+    return true;
+  }
 
   void make_before(postgres_belonging const& one, std::string const& fresh, std::string const& schema,
                    std::string const& set_timeout) {
@@ -200,11 +211,11 @@ class postgres_table_swap {
   }
 
   /// Makes the new table's own things equal to `wanted`; in rounds, for grants depend on the owner, and an index may
-  /// give another its name. What is still not there is among the failed. false: as `run`.
-  bool carry_over(postgres_belongings const& wanted, std::string const& fresh, bool is_first) {
+  /// give another its name. What is still not there is among the failed. After the statements `first`. false: as `run`.
+  bool carry_over(postgres_belongings const& wanted, std::string const& fresh, std::string first, bool is_first) {
     auto const before = attempts_.failed();
     for (int round = 0;; ++round) {
-      auto const there = own(fresh, fresh, live_);
+      auto const there = own(fresh, fresh, live_, std::exchange(first, {}));
       auto left = detail::missing(wanted, there);
       std::erase_if(left, [&](auto const& one) { return is_made_key(one, there); });
       attempts_.reset(before);
