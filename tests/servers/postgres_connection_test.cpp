@@ -81,6 +81,12 @@ record some(std::string payload) { return {std::move(payload), stash::time_point
 
 BOOST_FIXTURE_TEST_SUITE(postgres_connection, schema)
 
+BOOST_AUTO_TEST_CASE(a_question_without_any_answer_is_the_end_of_a_connection) {
+  fake between{{fake::welcome(), fake::ready()}};
+  BOOST_TEST(message_of([&] { stash::postgres_storage{between.info}.get(stash::key{"k"}); }).find("no answer came") !=
+             std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(what_is_written_in_a_transaction_that_was_left_open_is_not_acknowledged) {
   std::string const table = quoted() + ".t";
   client query;

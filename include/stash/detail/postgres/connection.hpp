@@ -132,10 +132,10 @@ class postgres_connection {
   [[noreturn]] void fail(std::string_view state, std::string_view what, operation const& op) const {
     throw error{stash::sqlstate(state), std::string(op.name), std::string(op.subject), std::string(what)};
   }
-  /// Throws what libpq says of the connection, which is lost.
-  [[noreturn]] void lose(operation const& op) {
+  /// Throws what libpq says of the connection, which is lost; or `why`.
+  [[noreturn]] void lose(operation const& op, char const* why = "") {
     is_lost_ = true;
-    fail("08006", detail::one_line(::PQerrorMessage(connection_)), op);
+    fail("08006", *why != '\0' ? why : detail::one_line(::PQerrorMessage(connection_)), op);
   }
 
   /// Sends what is still to be sent, and reads what has come meanwhile.
@@ -166,9 +166,9 @@ class postgres_connection {
   template <class Each>
   void receive_all(operation const& op, deadline until, Each& each) {
     std::optional<postgres_result> failed;
-    for (;;) {
-      auto result = next(op, until);
-      if (result.get() == nullptr) break;
+    bool is_answered = false;
+    for (auto result = next(op, until); result.get() != nullptr; result = next(op, until)) {
+      is_answered = true;
       auto const status = ::PQresultStatus(result.get());
       bool const is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE ||
                            status == PGRES_COPY_IN;
@@ -184,6 +184,7 @@ class postgres_connection {
     bool const is_as_it_must = state == must_be_ || (failed && state == PQTRANS_INERROR && must_be_ == PQTRANS_INTRANS);
     if (!is_as_it_must) is_lost_ = true;
     if (failed) fail(*failed, op);
+    if (!is_answered) lose(op, "no answer came");
     if (!is_as_it_must) {
       throw error{errc::indeterminate, std::string(op.name), std::string(op.subject),
                   must_be_ == PQTRANS_IDLE ? "the server, or what is between, left a transaction open"
@@ -228,8 +229,7 @@ class postgres_connection {
   /// Waits until the socket is ready, or throws that the connection is lost.
   void wait(short events, operation const& op, deadline until) {
     if (detail::wait_for(connection_, events, std::chrono::steady_clock::now() + until.silence)) return;
-    is_lost_ = true;
-    fail("08006", "the server did not answer in time", op);
+    lose(op, "the server did not answer in time");
   }
 
   [[noreturn]] static void refuse(std::string_view why, operation const& op) {
