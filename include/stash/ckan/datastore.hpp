@@ -35,7 +35,9 @@ namespace stash::inline v1::ckan {
 /// | `d.discard(id)`        | removes what was built; idempotent                                                   |
 /// | `d.leftovers()`        | optional, for `recover`: the ids for which something is built, a vector of strings   |
 /// | `d.is_deleted(id)`     | optional, for `recover`: whether people have deleted the resource                    |
-/// | `d.drop_half_built(id)` | optional: as `drop`, but throws where people have loaded rows into a marked table   |
+/// | `d.drop_half_built(id)` | optional: as `drop`, but throws where people have loaded rows into a marked table |
+/// | `d.empty(id, fields, remarks)` | optional: a table just like that stays, marked unfinished, and its rows go; |
+/// |                        | false: there is none, and nothing was done                                           |
 ///
 /// One that passes calls on to another passes on all of these: else what is written on a table goes with its drop, and
 /// its rows go before the new ones are there.

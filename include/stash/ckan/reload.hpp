@@ -61,7 +61,7 @@ reload_report reload(Datastore& d, Stash& stash, key const& resource_id, fields 
       if (!report.unplaced.empty()) stash::detail::guard_access::require_saved(guard);  // their only place to be
     }
     if constexpr (requires { d.check(resource_id.str(), headers); }) d.check(resource_id.str(), headers);
-    if (!job.is_beside()) job.rebuild(headers, remarks, load);
+    if (!job.is_beside()) report.rows_only = job.rebuild(headers, remarks, load);
     if constexpr (detail::swaps<Datastore>) {
       if (job.is_beside()) {
         detail::words_meanwhile meanwhile{resource_id, guard.value(), guard.origin() == origin::live, given};

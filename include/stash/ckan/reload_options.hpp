@@ -43,6 +43,9 @@ struct reload_report {
   /// where the datastore has no place for what was written on the table itself. Their record was set aside.
   std::vector<std::string> unplaced;
   std::vector<stash::left_behind> left_behind{};  ///< what could not be carried over; its record was set aside
+  /// With `keep::words`: the new table would have been the old one, which stayed with all that hangs on it; its rows
+  /// alone were replaced (`api_datastore`).
+  bool rows_only = false;
 };
 
 }  // namespace stash::inline v1::ckan

@@ -102,15 +102,22 @@ class reloading {
     }
   }
 
-  /// The old table is dropped first.
+  /// The old table is dropped first, or its rows are: then it returns true.
   template <class Load>
-  void rebuild(fields const& headers, boost::json::object const& remarks, Load& load) {
+  bool rebuild(fields const& headers, boost::json::object const& remarks, Load& load) {
     if constexpr (detail::swaps<Datastore>) datastore_.discard(id_);  // or rows would still go there
     is_touched_ = true;
-    datastore_.drop(id_);
-    detail::create_with(datastore_, id_, headers, remarks);
+    bool stays = false;
+    if constexpr (requires { datastore_.empty(id_, headers, remarks); }) {
+      stays = datastore_.empty(id_, headers, remarks);
+    }
+    if (!stays) {
+      datastore_.drop(id_);
+      detail::create_with(datastore_, id_, headers, remarks);
+    }
     load(headers);
     datastore_.finish(id_);
+    return stays;
   }
 
   /// The old table stays until the new one takes its place.
