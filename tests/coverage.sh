@@ -18,7 +18,7 @@ build=$PWD/.build/coverage
 [ -e "$build/build.ninja" ] || CXX=clang++-19 meson setup "$build" tests -Dbuildtype=debug -Doptimization=0 \
   -Db_coverage=true -Db_lundef=false -Dcpp_args='-fprofile-instr-generate -fcoverage-mapping' \
   -Dcpp_link_args='-fprofile-instr-generate -Wl,--wrap=__gcov_fork' >/dev/null
-ninja -C "$build" unit_core unit_rest every_call_fails postgres pusher postgres_worker >"$build/compile.log" 2>&1 || {
+ninja -C "$build" unit_core unit_rest every_call_fails postgres ckan_api pusher postgres_worker >"$build/compile.log" 2>&1 || {
   cat "$build/compile.log"
   exit 1
 }
@@ -54,6 +54,7 @@ for part in core rest; do
 done
 counting us "$build/every_call_fails" --log_level=error
 counting us python3 tests/servers/postgres_cluster.py "$build/postgres" --log_level=error
+counting us env STASH_CKAN_SITE="$PWD/tests/servers/ckan_site.py" "$build/ckan_api" --log_level=error
 # Standbys, poolers and servers that go down are there only.
 counting pusher env STASH_PUSHER="$build/pusher" STASH_POSTGRES_WORKER="$build/postgres_worker" \
   python3 -m pytest -q -n 2 -p no:cacheprovider tests/servers/test_postgres.py

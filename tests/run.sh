@@ -144,7 +144,7 @@ if [ "$how" = --all ]; then
   export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-10}" STASH_COMPILERS="clang++-19 g++"
   compile "clang-tsan concurrency" \
     "gcc postgres_worker power_cut_worker power_cut_postgres_worker power_cut_variants power_cut_tree" \
-    "clang unit_core unit_rest every_call_fails postgres"
+    "clang unit_core unit_rest every_call_fails postgres ckan_api"
   # At once: threads wait for one another most of the time.
   (
     in_memory in_build clang-tsan --timeout-multiplier 20 concurrency

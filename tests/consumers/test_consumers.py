@@ -57,7 +57,7 @@ def test_headers_alone_are_installed_among_headers_and_each_of_them(prefix):
     assert installed == {path.relative_to(INCLUDE) for path in INCLUDE.rglob("*.hpp")}
 
 
-@pytest.mark.parametrize("job, packages", [("job", ["stash"]), ("job_in_databases", ["stash-sqlite", "stash-postgres"])])
+@pytest.mark.parametrize("job, packages", [("job", ["stash"]), ("job_in_databases", ["stash-sqlite", "stash-postgres", "stash-ckan-api"])])
 def test_pkg_config(prefix, tmp_path, job, packages):
     flags = succeed("pkg-config", "--cflags", "--libs", *packages, env_add=package_path(prefix)).split()
     succeed(COMPILER, *WARNINGS, HERE / f"{job}.cpp", *flags, "-o", tmp_path / job)
@@ -69,7 +69,7 @@ def test_pkg_config_asks_for_databases_in_the_parts_that_need_them_only(prefix):
     nowhere = {"PKG_CONFIG_LIBDIR": f"{prefix}/share/pkgconfig"}
     flags = succeed("pkg-config", "--cflags", "--libs", "stash", env_add=nowhere).split()
     assert flags == [f"-I{prefix}/include", *CORE_LIBRARIES]
-    for part, library in [("stash-sqlite", "sqlite3"), ("stash-postgres", "libpq")]:
+    for part, library in [("stash-sqlite", "sqlite3"), ("stash-postgres", "libpq"), ("stash-ckan-api", "libcurl")]:
         refused = run("pkg-config", "--libs", part, env_add=nowhere)
         assert refused.returncode != 0 and library in refused.stderr
 
@@ -129,7 +129,7 @@ def cmake(prefix, tmp_path, *options):
 
 
 def test_cmake(prefix, tmp_path):
-    configured = cmake(prefix, tmp_path, "-DPARTS=sqlite;postgres")
+    configured = cmake(prefix, tmp_path, "-DPARTS=sqlite;postgres;ckan_api")
     assert configured.returncode == 0, configured.stderr
     assert f"found stash {VERSION}\n" in configured.stdout
     succeed("cmake", "--build", tmp_path / "build")
@@ -140,6 +140,7 @@ def test_cmake(prefix, tmp_path):
 @pytest.mark.parametrize("options, words", [
     (["-DPARTS=postgres;sqlite", "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON"], "stash::sqlite needs SQLite3"),
     (["-DPARTS=postgres;sqlite", "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON"], "stash::postgres needs PostgreSQL"),
+    (["-DPARTS=postgres;sqlite;ckan_api", "-DCMAKE_DISABLE_FIND_PACKAGE_CURL=ON"], "stash::ckan_api needs CURL"),
     (["-DPARTS=oracle"], "stash has no component oracle"),
 ])
 def test_cmake_says_which_part_is_missing(prefix, tmp_path, options, words):
@@ -154,7 +155,7 @@ project(consumer LANGUAGES CXX)
 add_executable(job ../job.cpp)
 target_link_libraries(job PRIVATE stash::stash)
 add_executable(job_in_databases ../job_in_databases.cpp)
-target_link_libraries(job_in_databases PRIVATE stash::sqlite stash::postgres)
+target_link_libraries(job_in_databases PRIVATE stash::sqlite stash::postgres stash::ckan_api)
 message(STATUS "found stash ${stash_VERSION}")
 install(TARGETS job DESTINATION bin)
 """
@@ -193,11 +194,11 @@ def test_cmake_part_needs_no_database(tmp_path):
     sources_into(tmp_path / "consumer/stash")
     (tmp_path / "consumer/CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.25)\nproject(consumer LANGUAGES CXX)\nadd_subdirectory(stash/.cmake)\n"
-        "foreach(part stash sqlite postgres)\nif(TARGET stash::${part})\nmessage(STATUS \"has ${part}\")\nendif()\n"
+        "foreach(part stash sqlite postgres ckan_api)\nif(TARGET stash::${part})\nmessage(STATUS \"has ${part}\")\nendif()\n"
         "endforeach()\n")
     said = succeed("cmake", "-G", "Ninja", "-S", tmp_path / "consumer", "-B", tmp_path / "build",
                    "-DCMAKE_DISABLE_FIND_PACKAGE_SQLite3=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_PostgreSQL=ON",
-                   env_add={"CXX": COMPILER})
+                   "-DCMAKE_DISABLE_FIND_PACKAGE_CURL=ON", env_add={"CXX": COMPILER})
     assert [line for line in said.splitlines() if line.startswith("-- has ")] == ["-- has stash"]
 
 

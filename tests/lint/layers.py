@@ -25,7 +25,7 @@ LAYERS = [
     "delete_guard.hpp delete_guards.hpp replace_guard.hpp recover.hpp recover_places.hpp",
     "stash.hpp",
     "ckan/data_dictionary.hpp ckan/column_comment.hpp ckan/swap.hpp ckan/datastore.hpp"
-    " ckan/recreate.hpp ckan/reload_options.hpp",
+    " ckan/recreate.hpp ckan/reload_options.hpp ckan/api_options.hpp ckan/http_status.hpp",
     "detail/ckan/",
     "ckan/",
     "testing/ testing/checks/",

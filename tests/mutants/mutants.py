@@ -40,7 +40,8 @@ COMPILER = next((c for c in SANITIZED if shutil.which(c)), "g++")  # the fastest
 COMPILE = [COMPILER, "-std=c++20", "-O0", "-w", "-pthread", *SANITIZED[COMPILER], "-DBOOST_TEST_DYN_LINK",
            f"-I{ROOT}/tests/support", "-I/usr/include/postgresql"]
 LINK = [*(["-fuse-ld=gold"] if shutil.which("ld.gold") else []),
-        "-lboost_json", "-lboost_filesystem", "-lboost_unit_test_framework", "-lsqlite3", "-lxxhash", "-lpq"]
+        "-lboost_json", "-lboost_filesystem", "-lboost_unit_test_framework", "-lsqlite3", "-lxxhash", "-lpq",
+        "-lcurl"]
 OTHER_USER = {"user": 65534, "group": 65534, "extra_groups": []}  # what a permission forbids, root does not notice
 # No test can see what a real disk does with a sync, but all wait for it.
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.R_OK | os.W_OK | os.X_OK) else None

@@ -11,6 +11,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "compile"), str(HERE.parent / "servers")]
+import ckan_site  # noqa: E402
 import postgres_cluster  # noqa: E402
 from compiling import COMPILERS, CORE_LIBRARIES, INCLUDE, TOP, run, source_of, sources_into, succeed  # noqa: E402
 
@@ -68,6 +69,7 @@ BEFORE = {"stash::recover_places(store": 'stash::replace_guard{store, "export", 
           "problem.code() != stash::errc::busy": 'auto const held = store.storage().try_lock("orders");'}
 IN_POSTGRES = ["stash::basic_stash<stash::postgres_storage> store{", "stash::ckan::postgres_datastore datastore{",
                "stash::postgres_table{"]
+IN_CKAN = "stash::ckan::api_datastore site{"
 PROGRAM = "int main(int count, char**)"
 STORAGE = "class map_storage {"
 
@@ -178,12 +180,22 @@ def test_snippets_of_postgresql_run_against_a_server(tmp_path):
         server.cleanup()
 
 
+def test_the_snippet_of_a_ckan_site_loads_a_table_there(tmp_path):
+    resource = "5f1f1a0e-resource-id"
+    one = block("cpp", IN_CKAN)
+    with ckan_site.CkanSite(resources=[resource]) as site:
+        one.text = one.text.replace('"https://data.example.org", token', f'"{site.url}", "token"')
+        main = f'int main() {{\n  stash::file_stash store{{"{tmp_path}/stash"}};\n  snippet_0(store);\n}}\n'
+        succeed(program([(one, "true")], tmp_path, main, "-lcurl"))
+        assert len(site.tables[resource].rows) == 1 and not site.resources[resource]["stash_unfinished"]
+
+
 def test_storage_shown_is_the_one_that_is_tested():
     assert block("cpp", STORAGE).text == (TOP / "tests/examples/map_storage.hpp").read_text(encoding="utf-8")
 
 
 def test_every_snippet_is_tried():
-    tried = [block("cpp", part).place for part in [*SNIPPETS, *IN_POSTGRES, STORAGE, PROGRAM]]
+    tried = [block("cpp", part).place for part in [*SNIPPETS, *IN_POSTGRES, IN_CKAN, STORAGE, PROGRAM]]
     assert sorted(tried) == sorted(snippet.place for snippet in blocks("cpp"))
 
 

@@ -66,7 +66,7 @@ BRANCHES = [
 
 # Declarations, templates' parameters and concepts alone.
 WITHOUT_CODE = {"concepts.hpp", "detail/guard/liveness.hpp", "detail/postgres/dependents_sql.hpp", "detail/values/json_convertible.hpp", "detail/values/parts.hpp", "detail/storage/policy_checks.hpp",
-                "file_options.hpp", "fwd.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/sqlite_options.hpp", "version.hpp"}
+                "ckan/api_options.hpp", "file_options.hpp", "fwd.hpp", "stash.hpp", "storage/journal_options.hpp", "storage/sqlite_options.hpp", "version.hpp"}
 
 
 def run(*command, **options):
@@ -110,7 +110,7 @@ def counted_branches(build, counts):
     merged = counts / "merged.profdata"
     run("llvm-profdata-19", "merge", "--failure-mode=all", "-o", merged, *counts.rglob("*.profraw"))
     programs = [build / "unit_core"]
-    for name in ("unit_rest", "every_call_fails", "postgres", "pusher", "postgres_worker"):
+    for name in ("unit_rest", "every_call_fails", "postgres", "ckan_api", "pusher", "postgres_worker"):
         programs += ["-object", build / name]
     exported = json.loads(run("llvm-cov-19", "export", *programs, f"-instr-profile={merged}", INCLUDE))
     taken = defaultdict(lambda: [0, 0])

@@ -49,8 +49,8 @@ need_postgres() {
 }
 
 pusher_packages="g++ pkg-config libboost-json$boost-dev libboost-filesystem$boost-dev libboost$boost-dev libsqlite3-dev
-libpq-dev libcsv-dev libcli11-dev libutfcpp-dev"
-build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxxhash-dev python3"
+libpq-dev libcurl4-openssl-dev libcsv-dev libcli11-dev libutfcpp-dev"
+build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxxhash-dev openssl python3"
 test_packages="$build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux"
 # What --all needs beside these (and PostgreSQL, see above); then what --long, the coverage and the mutants need.
 all_packages="clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount e2fsprogs xfsprogs btrfs-progs cmake jq
