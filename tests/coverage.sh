@@ -58,4 +58,5 @@ counting us env STASH_CKAN_SITE="$PWD/tests/servers/ckan_site.py" "$build/ckan_a
 # Standbys, poolers and servers that go down are there only.
 counting pusher env STASH_PUSHER="$build/pusher" STASH_POSTGRES_WORKER="$build/postgres_worker" \
   python3 -m pytest -q -n 2 -p no:cacheprovider tests/servers/test_postgres.py
+counting pusher env STASH_PUSHER="$build/pusher" python3 -m pytest -q -n 2 -p no:cacheprovider tests/servers/test_pusher_ckan.py
 STASH_FIGURES=$figures python3 tests/support/coverage.py "$build" "$counts" "$@"

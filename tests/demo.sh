@@ -17,7 +17,7 @@ run() {
 
 say "Building pusher: one compiler line"
 line="g++ -std=c++20 -Iinclude tests/examples/pusher.cpp -lboost_json -lboost_filesystem -lsqlite3 -lcsv \
-$(pkg-config --cflags --libs libpq) -o pusher"
+$(pkg-config --cflags --libs libpq libcurl) -o pusher"
 echo "$ $line"
 mkdir -p .build
 ${line% -o pusher} -o .build/pusher

@@ -12,15 +12,16 @@
 namespace example {
 
 /// What the user names on the command line, by its scheme.
-enum class place_kind { path, sqlite, journal, postgres, unknown };
+enum class place_kind { path, sqlite, journal, postgres, ckan, unknown };
 struct place {
   place_kind kind = place_kind::unknown;
   std::string where{};
 };
 
-/// `text` is `sqlite:FILE`, `journal:DIRECTORY`, `postgresql://...`, `postgres://...` or a path. What only looks like
-/// one of these, like another URL or like libpq's "host=... password=..." is none: a program that takes it for the name
-/// of a directory makes that, and trusts it. A path with a colon in its first part can be given as ./a:b.
+/// `text` is `sqlite:FILE`, `journal:DIRECTORY`, `postgresql://...`, `postgres://...`, a CKAN site as
+/// `ckan+https://...` (or `ckan+http://...`; `where` has no `ckan+`), or a path. What only looks like one of these,
+/// like another URL or like libpq's "host=... password=..." is none: a program that takes it for the name of a
+/// directory makes that, and trusts it. A path with a colon in its first part can be given as ./a:b.
 inline place place_of(std::string const& text) {
   auto const is_path = [](std::string_view s) {
     auto const first = s.substr(0, s.find('/'));
@@ -28,6 +29,7 @@ inline place place_of(std::string const& text) {
     return !s.empty() && first.find_first_of(":=") == first.npos && !is_host && s.find("://") == s.npos;
   };
   if (text.starts_with("postgresql://") || text.starts_with("postgres://")) return {place_kind::postgres, text};
+  if (text.starts_with("ckan+https://") || text.starts_with("ckan+http://")) return {place_kind::ckan, text.substr(5)};
   if (is_path(text)) return {place_kind::path, text};
   for (auto const& [scheme, kind] :
        {std::pair{std::string("sqlite:"), place_kind::sqlite}, {"journal:", place_kind::journal}}) {
@@ -38,7 +40,14 @@ inline place place_of(std::string const& text) {
   return {};
 }
 
-/// Hides the passwords that stand in the arguments and in the environment, in whatever is printed.
+/// Without white space at its end.
+inline std::string trimmed(std::string text) {
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  return text;
+}
+
+/// Hides the passwords and tokens that stand in the arguments and in the environment, and those that it is told of, in
+/// whatever is printed.
 class masking {
  public:
   /// Learns what may be a password in an argument: what stands between a colon and an @ of a URL, or behind
@@ -48,12 +57,24 @@ class masking {
       learn_user(text);
       learn_settings(text);
     }
-    std::sort(secrets_.begin(), secrets_.end(), [](auto const& a, auto const& b) { return a.size() > b.size(); });
+    sort();
   }
   void learn_environment() {
     for (char const* const name : {"PGPASSWORD", "PGSSLPASSWORD"}) {
       if (char const* const value = std::getenv(name)) learn_secret(value);
     }
+    if (char const* const value = std::getenv("CKAN_API_TOKEN")) learn_token(trimmed(value));
+    sort();
+  }
+  /// A token is hidden as a whole. It may stand in JSON, too, where a quote and a backslash have a backslash before
+  /// them.
+  void learn_token(std::string const& token) {
+    if (token.empty()) return;
+    std::string in_json;
+    for (char const c : token) in_json += c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
+    secrets_.push_back(token);
+    secrets_.push_back(std::move(in_json));
+    sort();
   }
 
   std::string operator()(std::string text) const {
@@ -71,6 +92,10 @@ class masking {
  private:
   static constexpr std::size_t shortest = 4;  // what is shorter is hidden only behind a colon, "=" or a quote
 
+  /// The longest first: a shorter one may be a part of it.
+  void sort() {
+    std::sort(secrets_.begin(), secrets_.end(), [](auto const& a, auto const& b) { return a.size() > b.size(); });
+  }
   static std::string decoded(std::string const& text) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {

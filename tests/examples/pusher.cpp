@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <sstream>
+#include <stash/ckan/api_datastore.hpp>
 #include <stash/ckan/parse_dictionary.hpp>
 #include <stash/ckan/postgres_datastore.hpp>
 #include <stash/ckan/recover.hpp>
@@ -39,6 +40,8 @@ enum exit_code { done = 0, failed = 1, bad_input = 2, not_restored = 3 };
 
 struct arguments {
   std::string datastore, stash, resource, file, fail_at, crash_at;
+  std::optional<std::string> token_file{};
+  std::string token{};  // for a CKAN site, from the file or the environment
   ckan::keep keep = ckan::keep::everything;
   bool leave_behind = false;
   std::int64_t patience = 600;  // seconds
@@ -71,8 +74,10 @@ class any_datastore {
   virtual json::object remarks(std::string_view id) = 0;
   virtual void create(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
   void create(std::string_view id, ckan::fields const& f) { create(id, f, {}); }
+  virtual bool empty(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
   virtual void finish(std::string_view id) = 0;
   virtual void drop(std::string_view id) = 0;
+  /// This and `swap_in` are for `keep::everything`, which a datastore that does not build beside is never asked for.
   virtual void build(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
   virtual std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const&) = 0;
   virtual void discard(std::string_view id) = 0;
@@ -91,23 +96,35 @@ class any_datastore {
 template <class Datastore>
 class datastore_of final : public any_datastore {
  public:
-  explicit datastore_of(std::string const& where) : datastore_(where) {}
+  template <class... Arguments>
+  explicit datastore_of(Arguments&&... arguments) : datastore_(std::forward<Arguments>(arguments)...) {}
   std::optional<ckan::fields> describe(std::string_view id) override { return datastore_.describe(id); }
   void check(std::string_view id, ckan::fields const& f) override { datastore_.check(id, f); }
   json::object remarks(std::string_view id) override { return datastore_.remarks(id); }
   void create(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
     datastore_.create(id, f, remarks);
   }
+  bool empty(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
+    if constexpr (requires { datastore_.empty(id, f, remarks); }) return datastore_.empty(id, f, remarks);
+    return false;
+  }
   void finish(std::string_view id) override { datastore_.finish(id); }
   void drop(std::string_view id) override { datastore_.drop(id); }
   void build(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
-    datastore_.build(id, f, remarks);
+    if constexpr (requires { datastore_.build(id, f, remarks); }) return datastore_.build(id, f, remarks);
+    throw std::logic_error("this datastore builds nothing beside a table");
   }
   std::vector<stash::left_behind> swap_in(std::string_view id, ckan::swap_options const& how) override {
-    return datastore_.swap_in(id, how);
+    if constexpr (requires { datastore_.swap_in(id, how); }) return datastore_.swap_in(id, how);
+    throw std::logic_error("this datastore builds nothing beside a table");
   }
-  void discard(std::string_view id) override { datastore_.discard(id); }
-  std::vector<std::string> leftovers() override { return datastore_.leftovers(); }
+  void discard(std::string_view id) override {
+    if constexpr (requires { datastore_.discard(id); }) datastore_.discard(id);
+  }
+  std::vector<std::string> leftovers() override {
+    if constexpr (requires { datastore_.leftovers(); }) return datastore_.leftovers();
+    return {};
+  }
   bool is_deleted(std::string_view id) override {
     if constexpr (requires { datastore_.is_deleted(id); }) return datastore_.is_deleted(id);
     return false;
@@ -149,6 +166,11 @@ class faulty_datastore {
   void create(std::string_view id, ckan::fields const& f, json::object const& remarks = {}) {
     if (keep_ == ckan::keep::words) fault_.at("after-drop");
     datastore_.create(id, f, remarks);
+  }
+  bool empty(std::string_view id, ckan::fields const& f, json::object const& remarks) {
+    bool const stays = datastore_.empty(id, f, remarks);
+    if (stays) fault_.at("after-drop");  // of the rows alone
+    return stays;
   }
   void finish(std::string_view id) {
     if (keep_ == ckan::keep::words) fault_.at("before-commit");
@@ -192,14 +214,17 @@ void log_event(stash::event const& e) {
 
 std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
-/// FILE of "sqlite:FILE"; nullopt: a server.
+/// FILE of "sqlite:FILE"; nullopt: a server or a site.
 std::optional<std::string> sqlite_file(std::string const& datastore) {
   auto const place = example::place_of(datastore);
-  if (place.kind == example::place_kind::postgres) return std::nullopt;
-  if (place.kind == example::place_kind::sqlite) return place.where;
+  using example::place_kind;
+  if (place.kind == place_kind::postgres || place.kind == place_kind::ckan) return std::nullopt;
+  if (place.kind == place_kind::sqlite) return place.where;
   // Not what it was: a password may be in it, however it is spelled.
-  throw input_error("--datastore: expected sqlite:FILE or postgresql://...");
+  throw input_error("--datastore: expected sqlite:FILE, postgresql://... or ckan+https://SITE");
 }
+
+bool is_site(arguments const& a) { return example::place_of(a.datastore).kind == example::place_kind::ckan; }
 
 bool exists(std::string const& file) {
   boost::system::error_code ignored;
@@ -214,6 +239,55 @@ void require_regular(std::string const& file) {
   if (!boost::filesystem::is_regular_file(found)) throw input_error(file + ": not a regular file");
 }
 
+/// The first line of the file that `--token-file` names, without white space at its end. No error has that name: who
+/// takes the option for the token's own has given the token.
+std::string token_in(std::string const& file) {
+  auto const refuse = [](std::string const& why) { throw input_error("--token-file: " + why); };
+  struct stat found {};
+  if (::stat(file.c_str(), &found) != 0) refuse(std::strerror(errno));
+  if (!S_ISREG(found.st_mode)) refuse("not a regular file");
+  std::ifstream in(file, std::ios::binary);
+  if (!in) refuse(std::strerror(errno));
+  std::string line;
+  std::getline(in, line);
+  if (in.bad()) refuse("it cannot be read");
+  std::string token = example::trimmed(line);
+  if (token.empty()) refuse("its first line has no token");
+  masked().learn_token(token);
+  if ((found.st_mode & 077) != 0) log("others can read " + file + ", or write to it: chmod 600 keeps the token secret");
+  return token;
+}
+
+/// What the datastore has to say about the other arguments, before anything is done.
+void settle(arguments& a, bool is_keep_given, bool is_finish) {
+  if (!is_site(a)) {
+    if (a.token_file) throw input_error("--token-file: it is for a --datastore ckan+https://SITE alone");
+    return;
+  }
+  if (is_finish) {
+    throw input_error("there is nothing to finish: a push to a CKAN site builds nothing beside the table; push again");
+  }
+  if (is_keep_given && a.keep == ckan::keep::everything) {
+    throw input_error(
+        "--keep everything: a CKAN site has no place for it, because its actions know no transaction; --keep words is"
+        " what it can do");
+  }
+  a.keep = ckan::keep::words;
+  char const* const given = std::getenv("CKAN_API_TOKEN");
+  a.token = a.token_file ? token_in(*a.token_file) : example::trimmed(given == nullptr ? "" : given);
+  if (a.token.empty()) {
+    throw input_error("a CKAN site wants an API token: --token-file FILE, or the environment variable CKAN_API_TOKEN");
+  }
+}
+
+/// Whether a server, a site, or the way to it is to blame.
+bool is_of_a_server(boost::system::error_code const& code) {
+  namespace os = boost::system::errc;
+  return code.category() == stash::postgres_category() || code.category() == ckan::http_category() ||
+         code == stash::errc::indeterminate || code == os::host_unreachable || code == os::connection_reset ||
+         code == os::protocol_error;
+}
+
 /// What is wrong with the arguments is an input error, with the library's own words; what is wrong with a server is
 /// not.
 template <class F>
@@ -221,7 +295,7 @@ auto checking_input(F f) {
   try {
     return f();
   } catch (stash::error const& problem) {
-    if (problem.code().category() == stash::postgres_category()) throw;
+    if (is_of_a_server(problem.code())) throw;
     throw input_error(problem.what());
   }
 }
@@ -245,6 +319,7 @@ exit_code with_stash(arguments const& a, F f, bool is_listing = false) {
       return with(checking_input([&] { return stash::basic_stash<stash::journal_storage>{place.where}; }));
     case place_kind::path:
       return with(checking_input([&] { return stash::file_stash{place.where}; }));
+    case place_kind::ckan:
     case place_kind::unknown:
       break;
   }
@@ -258,6 +333,12 @@ std::unique_ptr<any_datastore> open_datastore(arguments const& a) {
   return checking_input([&]() -> std::unique_ptr<any_datastore> {
     if (auto const file = sqlite_file(a.datastore))
       return std::make_unique<datastore_of<ckan::sqlite_datastore>>(*file);
+    if (is_site(a)) {
+      ckan::api_datastore_options options;
+      options.notice = log;
+      return std::make_unique<datastore_of<ckan::api_datastore>>(example::place_of(a.datastore).where, a.token,
+                                                                 options);
+    }
     return std::make_unique<datastore_of<ckan::postgres_datastore>>(a.datastore);
   });
 }
@@ -507,6 +588,7 @@ exit_code push(Stash& store, arguments const& a, example::csv_file& csv, ckan::f
         steps, store, resource, headers,
         [&](ckan::fields const& created) { records = load(*datastore, a, created, csv, expected, f); },
         options_of(a, observer));
+    if (report.rows_only) log("the table stayed, its rows alone were replaced");
     log("loaded " + std::to_string(records) + " rows into " + in_quotes(a.resource));
     return report;
   });
@@ -634,17 +716,33 @@ exit_code recover(arguments const& a) {
   });
 }
 
+/// Of the arguments and the environment. A value of "--token", which is no option, is one, and so is one of
+/// "--token-file" that is no file: somebody has mistaken it for that.
+void learn_secrets(std::vector<std::string> const& words) {
+  bool is_token = false;
+  for (auto const& word : words) {
+    masked().learn(word);
+    bool const is_option = word.starts_with("--") && word.find("token") != word.npos;
+    auto const value = is_option ? std::min(word.find('='), word.size() - 1) + 1 : 0;
+    std::string const token = is_option || is_token ? word.substr(value) : std::string();
+    if (!token.empty() && !exists(token)) masked().learn_token(token);
+    is_token = is_option && value == word.size();
+  }
+  masked().learn_environment();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   arguments a;
   exit_code (*command)(arguments const&) = nullptr;
-  for (int i = 1; i < argc; ++i) masked().learn(argv[i]);
-  masked().learn_environment();
+  learn_secrets({argv + std::min(argc, 1), argv + argc});
   CLI::App app{"Loads CSV files into tables and keeps their Data Dictionaries"};
   app.footer(
       "A password in postgresql://... can be seen by others of this machine, in the list of processes: put it into\n"
-      "~/.pgpass or the file that PGPASSFILE names.");
+      "~/.pgpass or the file that PGPASSFILE names. A CKAN site's API token is in the file that --token-file names, or "
+      "in\n"
+      "the environment variable CKAN_API_TOKEN; it is no argument.");
   app.require_subcommand(1);
   auto const add = [&](char const* name, char const* help, exit_code (*run)(arguments const&)) {
     CLI::App* const sub = app.add_subcommand(name, help);
@@ -662,7 +760,7 @@ int main(int argc, char** argv) {
   auto* const listing = add("stashes", "list what is stashed, and what was set aside", stashes);
   auto* const recovering = add("recover", "restore the dictionaries of jobs that died", recover);
   needs({pushing, finishing, annotating, showing, recovering}, "--datastore", a.datastore,
-        "sqlite:FILE or postgresql://...");
+        "sqlite:FILE, postgresql://... or ckan+https://SITE");
   needs({pushing, finishing, listing, recovering}, "--stash", a.stash,
         "where the stash is: DIRECTORY, sqlite:FILE, postgresql://... or journal:DIRECTORY");
   needs({pushing, finishing, annotating, showing}, "--resource", a.resource, "the resource's id");
@@ -670,13 +768,18 @@ int main(int argc, char** argv) {
         "the rows, UTF-8, with a header; an empty line is no row, but in a file of one column a row of NULL");
   needs({annotating}, "DICTIONARY.json", a.file,
         "{\"column\": {\"label\": ..., \"notes\": ..., \"type_override\": ...}, ...}");
+  for (auto* const sub : {pushing, finishing, annotating, showing, recovering}) {
+    sub->add_option(
+        "--token-file", a.token_file,
+        "with ckan+https://SITE: the file whose first line is the API token; it goes before the environment\n"
+        "variable CKAN_API_TOKEN");
+  }
   std::map<std::string, ckan::keep> const keeps{{"everything", ckan::keep::everything}, {"words", ckan::keep::words}};
-  pushing
-      ->add_option("--keep", a.keep,
-                   "everything: the old table stays until the new one takes its place, with all that hangs on it;\n"
-                   "words: it is dropped first, and what people typed is kept")
-      ->transform(CLI::CheckedTransformer(keeps))
-      ->option_text("everything|words");
+  auto* const keeping = pushing->add_option(
+      "--keep", a.keep,
+      "everything: the old table stays until the new one takes its place, with all that hangs on it;\n"
+      "words: it is dropped first, and what people typed is kept; a CKAN site can do this one alone");
+  keeping->transform(CLI::CheckedTransformer(keeps))->option_text("everything|words");
   for (auto* const sub : {pushing, finishing}) {
     sub->add_flag("--leave-behind", a.leave_behind,
                   "leave behind what cannot be carried over, as an index on a column that is gone");
@@ -696,6 +799,7 @@ int main(int argc, char** argv) {
     return is_good ? done : bad_input;
   }
   try {
+    settle(a, keeping->count() > 0, command == finish);
     exit_code const code = command(a);
     if (std::cout.flush()) return code;
     log("cannot write to standard output");
