@@ -305,6 +305,18 @@ BOOST_AUTO_TEST_CASE(a_site_that_takes_no_mark_is_told_of_and_loaded_all_the_sam
   BOOST_TEST(code_of([&] { o.check(id, columns()); }) == errc::mismatch);
 }
 
+BOOST_AUTO_TEST_CASE(a_site_that_hides_its_version_is_taken_for_one_that_makes_the_table_anew) {
+  support::ckan_site hiding{{{"version", nullptr}}};
+  ckan::api_datastore d{hiding.url(), "token", options()};
+  d.check(id, columns());
+  make(d);
+  auto const report = reload(d, {"3"}, headers());
+  BOOST_TEST(!report.rows_only);
+  BOOST_TEST((d.describe(id) == columns()));
+  json::value const status = json::parse(R"({"ckan_version":"2.11.5"})");
+  BOOST_TEST(code_of([&] { ckan::detail::is_version(status, 2, 10, {"check", id}); }) == errc::mismatch);
+}
+
 BOOST_AUTO_TEST_CASE(a_site_that_is_not_there_is_unreachable_and_a_certificate_that_nobody_vouches_for_is_refused) {
   ckan::api_datastore nowhere{"http://127.0.0.1:9", "token", options()};
   BOOST_TEST(code_of([&] { nowhere.describe(id); }) == boost::system::errc::host_unreachable);

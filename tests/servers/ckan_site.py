@@ -198,7 +198,7 @@ class CkanSite(ThreadingHTTPServer):
                  max_body=100 << 20, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.token, self.version, self.refuses_extra_keys, self.max_body = token, version, refuses_extra_keys, max_body
-        self.is_211 = [int(part) for part in version.split(".")[:2]] >= [2, 11]
+        self.is_211 = version is None or [int(part) for part in version.split(".")[:2]] >= [2, 11]
         self.lock = threading.RLock()
         self.reset(resources)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_port}"
@@ -272,7 +272,8 @@ class CkanSite(ThreadingHTTPServer):
     # The actions: what was sent, and whether the sender may edit.
 
     def status_show(self, _body, _may_edit):
-        return STATUS | {"ckan_version": self.version}
+        status = STATUS | {"ckan_version": self.version}
+        return {name: value for name, value in status.items() if value or name != "ckan_version"}  # ckan.hide_version
 
     def resource_show(self, body, _may_edit):
         if (resource_id := body.get("resource_id") or body.get("id")) not in self.resources:

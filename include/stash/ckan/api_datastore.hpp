@@ -96,7 +96,7 @@ class api_datastore {
   void check(std::string_view id, fields const& columns) const {
     stash::detail::operation const op{"check", id};
     auto const status = site_->call("status_show", boost::json::object{}, detail::asking::reads, op);
-    if (!detail::is_version(status.value, 2, 10)) {
+    if (!detail::is_version(status.value, 2, 10, op).value_or(true)) {
       op.fail(errc::mismatch, site_->url(), "it is no CKAN of 2.10 or newer: " + boost::json::serialize(status.value));
     }
     if (is_deleted(id)) throw error{http_status(404), "check", std::string(id), "there is no such resource"};
@@ -221,10 +221,10 @@ class api_datastore {
     }
     tell("stash: \"" + std::string(id) + "\": the site takes no mark of a table that is not whole yet: " + why);
   }
-  /// CKAN has it since 2.11.
+  /// CKAN has it since 2.11. A site that hides its version is not asked.
   bool deletes_rows(stash::detail::operation const& op) const {
     auto const status = site_->call("status_show", boost::json::object{}, detail::asking::reads, op);
-    return detail::is_version(status.value, 2, 11);
+    return detail::is_version(status.value, 2, 11, op).value_or(false);
   }
   void unmark(std::string_view id, stash::detail::operation const& op) {
     site_->call("resource_patch", {{"id", id}, {mark_key, ""}}, detail::asking::repeatable, op);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iterator>
+#include <optional>
 #include <stash/ckan/column_comment.hpp>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/swap.hpp>
@@ -112,10 +113,14 @@ inline std::uint64_t rows_at(api_site& site, std::string_view id, stash::detail:
   return static_cast<std::uint64_t>(total->get_int64());
 }
 
-/// Whether `status_show` tells of this version of CKAN, or a newer one.
-inline bool is_version(boost::json::value const& status, long major, long minor) {
+/// Whether what `status_show` said is a CKAN of this version, or a newer one; nullopt: it does not tell its version, as
+/// with `ckan.hide_version`. Throws `errc::mismatch` for what is no CKAN's.
+inline std::optional<bool> is_version(boost::json::value const& status, long major, long minor,
+                                      stash::detail::operation const& op) {
   auto const* const all = status.if_object();
-  std::string const version = all == nullptr ? "" : detail::text_of(*all, "ckan_version");
+  if (all == nullptr || !all->contains("site_url")) op.fail(errc::mismatch, "status_show", "it is no CKAN");
+  std::string const version = detail::text_of(*all, "ckan_version");
+  if (version.empty()) return std::nullopt;
   char* end = nullptr;
   long const first = std::strtol(version.c_str(), &end, 10);
   long const second = *end == '.' ? std::strtol(end + 1, nullptr, 10) : 0;
