@@ -1,5 +1,6 @@
 // ckan::api_datastore against a stand-in that answers as a real CKAN does.
 #include "api_fixture.hpp"
+#include "fake_postgres.hpp"
 
 // A library below libcurl keeps some bytes of its configuration.
 extern "C" char const* __lsan_default_suppressions() { return "leak:argz_add_sep\n"; }
@@ -166,6 +167,122 @@ BOOST_AUTO_TEST_CASE(a_site_that_hides_its_version_is_taken_for_one_that_makes_t
   BOOST_TEST((d.describe(id) == columns()));
   json::value const status = json::parse(R"({"ckan_version":"2.11.5"})");
   BOOST_TEST(code_of([&] { ckan::detail::is_version(status, 2, 10, {"check", id}); }) == errc::mismatch);
+}
+
+BOOST_AUTO_TEST_CASE(an_index_on_a_field_that_is_gone_is_told_and_costs_no_word) {
+  auto d = datastore();
+  json::object const hanging{{"indexes", {"day", "id"}}, {"aliases", {"orders"}}};
+  auto const kept = [&] {
+    auto const all = d.describe(id);
+    return all && all->at(0).info == columns()[0].info ? json::serialize(d.remarks(id)) : "no words";
+  };
+  // A load that fails: what is restored has the fields that had words.
+  make(d, hanging);
+  BOOST_TEST(code_of([&] { reload(d, {"much"}, {{"id", "numeric", {}}, {"day", "text", {}}}); }) == http_status(409));
+  BOOST_TEST(kept() == R"({"aliases":["orders"],"indexes":["id"]})");
+  BOOST_TEST(notices.size() == 1U);
+  BOOST_TEST(notices.at(0).find("the index on \"day\" is not made again") != std::string::npos, notices.at(0));
+  // Rows that have no such field any more.
+  site().reset();
+  for (auto const& e : store.entries()) store.clear(e.key);
+  make(d, hanging);
+  reload(d, {"3"}, {{"id", "numeric", {}}});
+  BOOST_TEST(kept() == R"({"aliases":["orders"],"indexes":["id"]})");
+  BOOST_TEST(rows() == "3");
+  BOOST_TEST(notices.size() == 2U);
+  // One of several fields, one of them gone; and a key.
+  std::vector<std::string> others;
+  json::object const all{{"primary_key", {"id", "x"}}, {"indexes", {"id, day", "day, x", "id"}}};
+  BOOST_TEST(json::serialize(ckan::detail::remarks_on(columns(), all, others)) == R"({"indexes":["id, day","id"]})");
+  BOOST_TEST(others.size() == 2U);
+  others.clear();
+  BOOST_TEST((ckan::detail::remarks_on(columns(), {{"primary_key", {"id"}}}, others).size() == 1 && others.empty()));
+}
+
+BOOST_AUTO_TEST_CASE(what_a_site_does_not_make_again_is_told_and_costs_no_word) {
+  auto d = datastore();
+  json::object const hanging{{"aliases", {"orders"}}, {"indexes", {"day"}}};
+  make(d, hanging);
+  // datastore_create: the fields, then the aliases.
+  site().fail("datastore_create", 2, 409);
+  reload(d, {"3"}, {{"id", "text", {}}, {"day", "date", {}}});
+  BOOST_TEST(d.describe(id).value().at(0).info.has_value());
+  BOOST_TEST(json::serialize(d.remarks(id)) == R"({"indexes":["day"]})");
+  BOOST_TEST(notices.size() == 1U);
+  BOOST_TEST(notices.at(0).find("aliases") != std::string::npos, notices.at(0));
+}
+
+BOOST_AUTO_TEST_CASE(aliases_of_a_table_without_words_come_back_after_a_load_that_fails) {
+  auto d = datastore();
+  ckan::fields const wordless{{"id", "numeric", {}}};
+  d.create(id, wordless, {{"aliases", {"orders"}}});
+  d.finish(id);
+  BOOST_TEST(code_of([&] { reload(d, {"much"}, {{"id", "numeric", {}}, {"more", "text", {}}}); }) == http_status(409));
+  BOOST_TEST(json::serialize(d.remarks(id)) == R"({"aliases":["orders"]})");
+  reload(d, {"3"}, wordless);
+  BOOST_TEST(json::serialize(d.remarks(id)) == R"({"aliases":["orders"]})");
+  BOOST_TEST(rows() == "3");
+}
+
+BOOST_AUTO_TEST_CASE(what_was_loaded_by_half_is_not_called_whole_where_a_site_takes_no_mark) {
+  support::ckan_site old{{{"refuses_extra_keys", true}}};
+  ckan::api_datastore d{old.url(), "token", options()};
+  make(d);
+  auto const half = [&](ckan::fields const& created) {
+    ckan::api_datastore::loader all{d, id, created};
+    all.add(std::array<std::optional<std::string_view>, 2>{"3", std::nullopt});
+    all.finish();
+    throw std::runtime_error("the job");
+  };
+  ckan::fields const other{{"id", "text", {}}, {"day", "date", {}}};
+  BOOST_CHECK_THROW(ckan::reload(d, store, id, other, half, {.guard = {.observer = stash::silent}}),
+                    std::runtime_error);
+  BOOST_TEST(d.describe(id).value().at(0).info.has_value());
+  BOOST_TEST(d.rows(id) == 0U);
+  // And where there are no words to restore.
+  d.drop(id);
+  d.create(id, {{"id", "text", {}}, {"day", "date", {}}});
+  d.finish(id);
+  for (auto const& e : store.entries()) store.clear(e.key);
+  BOOST_CHECK_THROW(ckan::reload(d, store, id, headers(), half, {.guard = {.observer = stash::silent}}),
+                    std::runtime_error);
+  BOOST_TEST(!d.describe(id).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_proxy_is_not_asked_for_a_site_on_this_machine) {
+  ::setenv("http_proxy", "http://127.0.0.1:9", 1);
+  auto d = datastore();
+  BOOST_TEST(!d.describe(id).has_value());
+  ::unsetenv("http_proxy");
+}
+
+BOOST_AUTO_TEST_CASE(what_was_certainly_not_sent_is_told_as_a_site_that_is_not_reached) {
+  support::listener nobody;  // it takes calls, and says nothing: the handshake never ends
+  auto o = options();
+  o.connect = 200ms;
+  ckan::api_datastore silent{"https://127.0.0.1:" + nobody.port, "token", o};
+  BOOST_TEST(code_of([&] { silent.drop(id); }) == boost::system::errc::host_unreachable);
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_full_of_tokens_is_told_without_them) {
+  std::string const said = "The CSRF token is missing. token token";
+  support::fake_server between{{"HTTP/1.1 400 Bad Request\r\nContent-Length: " + std::to_string(said.size()) +
+                                "\r\nConnection: close\r\n\r\n" + said}};
+  ckan::api_datastore d{"http://127.0.0.1:" + between.place.port, "token", options()};
+  auto const why = message_of([&] { d.describe(id); });
+  BOOST_TEST(why.find("The CSRF (token) is missing. (token) (token)") != std::string::npos, why);
+}
+
+BOOST_AUTO_TEST_CASE(times_without_end_and_without_length_can_be_said) {
+  for (auto const time : {std::chrono::milliseconds::max(), std::chrono::milliseconds::min(), 0ms}) {
+    ckan::api_datastore_options o;
+    o.connect = o.silence = o.timeout = std::max(time, 0ms) == 0ms ? 60s : time;
+    o.pause = o.settle = time;
+    site().reset();
+    ckan::api_datastore d{site().url(), "token", o};
+    make(d);
+    BOOST_TEST(rows() == "1,2");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_site_that_is_not_there_is_unreachable_and_a_certificate_that_nobody_vouches_for_is_refused) {

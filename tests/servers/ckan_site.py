@@ -141,6 +141,8 @@ class Table:
                     row[name] = None
             if isinstance(sent.get("info"), dict):
                 self.fields[name]["info"] = sent["info"]
+            # What a plugin of the data dictionary's keeps (IDataDictionaryForm), here one that takes any key.
+            self.fields[name] |= {key: sent[key] for key in sent if key not in ("id", "type", "info", "schema")}
 
     def insert(self, records):
         for number, record in enumerate(records, 1):

@@ -65,7 +65,7 @@ class api_datastore {
   std::optional<fields> describe(std::string_view id) const {
     stash::detail::operation const op{"describe", id};
     auto found = table(id, op);
-    if (!found || is_marked(id, op)) return std::nullopt;
+    if (!found || is_unfinished(id, op)) return std::nullopt;
     return std::move(found->all);
   }
   /// What hangs on a whole table, as far as the actions tell it: `aliases`, `indexes` and `primary_key`, to give to
@@ -73,14 +73,14 @@ class api_datastore {
   boost::json::object remarks(std::string_view id) const {
     stash::detail::operation const op{"remarks", id};
     auto found = table(id, op);
-    if (!found || is_marked(id, op)) return {};
+    if (!found || is_unfinished(id, op)) return {};
     return std::move(found->remarks);
   }
   /// What stands on a table that is marked unfinished; nullopt: there is none. Throws as `describe`.
   std::optional<table_words> unfinished(std::string_view id) const {
     stash::detail::operation const op{"unfinished", id};
     auto found = table(id, op);
-    if (!found || !is_marked(id, op)) return std::nullopt;
+    if (!found || !is_unfinished(id, op)) return std::nullopt;
     return found;
   }
   /// Whether the resource is not there any more, or is deleted.
@@ -111,16 +111,27 @@ class api_datastore {
     for (field const& f : columns) detail::refuse_field_name(f, op.name, id);
   }
 
-  /// Makes the table, marked unfinished, with its dictionary, and, of the remarks, aliases, indexes and primary key.
-  /// Throws `errc::mismatch` where there is one, for fields as `check`, and for remarks that are another datastore's.
+  /// Makes the table, marked unfinished, with its dictionary, and, of the remarks, aliases, indexes and primary key:
+  /// but not what is on a field that it has not, nor what the site refuses; `options.notice` is told then. Throws
+  /// `errc::mismatch` where there is one, for fields as `check`, and for remarks that are another datastore's.
   void create(std::string_view id, fields const& columns, boost::json::object const& remarks = {}) {
     stash::detail::operation const op{"create", id};
     detail::check_api_fields(columns, remarks, op);
     if (table(id, op)) op.fail(errc::mismatch, site_->url(), "the resource has a table already");
-    mark(id, op);
-    for (auto const& request : detail::requests_of_create(id, columns, remarks, options_.batch_bytes)) {
-      site_->call("datastore_create", request, detail::asking::repeatable, op);
+    begin(id, op);
+    send(id, columns, op);
+    std::vector<std::string> without_field;
+    for (auto const& member : detail::remarks_on(columns, remarks, without_field)) {
+      boost::json::object const request{{"resource_id", id}, {"force", true}, {member.key(), member.value()}};
+      try {
+        site_->call("datastore_create", request, detail::asking::repeatable, op);
+      } catch (error const& problem) {
+        if (problem.code() != http_status(409)) throw;
+        tell(id, "the site does not make these " + std::string(member.key()) + " again, " +
+                     boost::json::serialize(member.value()) + ": " + problem.detail());
+      }
     }
+    for (auto const& one : without_field) tell(id, one + " is not made again: the table has no such field");
   }
   /// Marks a whole table of just these fields, words and remarks unfinished, and removes its rows alone: grants, views
   /// and what the actions do not tell of stay. false: it is another one, and nothing was done.
@@ -129,8 +140,8 @@ class api_datastore {
     auto const found = table(id, op);
     bool const is_it =
         found && found->all == columns && boost::json::serialize(found->remarks) == boost::json::serialize(remarks);
-    if (!is_it || is_marked(id, op) || !deletes_rows(op)) return false;
-    mark(id, op);
+    if (!is_it || is_unfinished(id, op) || !deletes_rows(op)) return false;
+    begin(id, op);
     site_->call("datastore_records_delete", {{"resource_id", id}, {"force", true}, {"filters", boost::json::object{}}},
                 detail::asking::repeatable, op);
     return true;
@@ -141,13 +152,15 @@ class api_datastore {
     if (!table(id, op)) op.fail(errc::mismatch, site_->url(), "the resource has no table");
     if (loading_.contains(id)) op.fail(errc::mismatch, site_->url(), "a loader of it was not finished");
     if (is_marked(id, op)) unmark(id, op);
+    forget(begun_, id);
   }
   /// Removes the table, marked or not, with its dictionary, and the mark. There is none: does nothing.
   void drop(std::string_view id) {
     stash::detail::operation const op{"drop", id};
     site_->find("datastore_delete", {{"resource_id", id}, {"force", true}}, detail::asking::repeatable, op);
-    if (auto const entry = loading_.find(id); entry != loading_.end()) loading_.erase(entry);
+    forget(loading_, id);
     if (auto const it = resource(id, op); it && is_marked(*it)) unmark(id, op);
+    forget(begun_, id);
   }
 
   /// Replaces the info of these fields, of a whole table. The others keep theirs. Throws `errc::mismatch` where there
@@ -155,7 +168,7 @@ class api_datastore {
   void annotate(std::string_view id, data_dictionary const& dictionary) {
     stash::detail::operation const op{"annotate", id};
     auto found = table(id, op);
-    if (!found || is_marked(id, op)) op.fail(errc::mismatch, site_->url(), "there is no whole table");
+    if (!found || is_unfinished(id, op)) op.fail(errc::mismatch, site_->url(), "there is no whole table");
     for (auto const& member : dictionary) {
       auto const at = std::find_if(found->all.begin(), found->all.end(),
                                    [&](field const& f) { return std::string_view(f.id) == member.key(); });
@@ -166,10 +179,7 @@ class api_datastore {
       detail::apply(*at, member.value(), {}, op.name);
       at->type = type;
     }
-    detail::check_api_fields(found->all, {}, op);
-    for (auto const& request : detail::requests_of_create(id, found->all, {}, options_.batch_bytes)) {
-      site_->call("datastore_create", request, detail::asking::repeatable, op);
-    }
+    send(id, found->all, op);
   }
 
   /// How many rows the table has, finished or not, as the site counts them. Throws 404 where there is no table.
@@ -207,6 +217,14 @@ class api_datastore {
     if (!found) throw error{http_status(404), std::string(op.name), std::string(id), "there is no such resource"};
     return is_marked(*found);
   }
+  /// What this object has begun is so on a site without marks too.
+  bool is_unfinished(std::string_view id, stash::detail::operation const& op) const {
+    return is_marked(id, op) || begun_.contains(id);
+  }
+  void begin(std::string_view id, stash::detail::operation const& op) {
+    begun_.emplace(id);
+    mark(id, op);
+  }
   void mark(std::string_view id, stash::detail::operation const& op) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::string const text = stash::detail::to_text(now);
@@ -219,7 +237,7 @@ class api_datastore {
       if (problem.code() != http_status(409)) throw;
       why = problem.detail();
     }
-    tell("stash: \"" + std::string(id) + "\": the site takes no mark of a table that is not whole yet: " + why);
+    tell(id, "the site takes no mark of a table that is not whole yet: " + why);
   }
   /// CKAN has it since 2.11. A site that hides its version is not asked.
   bool deletes_rows(stash::detail::operation const& op) const {
@@ -229,14 +247,25 @@ class api_datastore {
   void unmark(std::string_view id, stash::detail::operation const& op) {
     site_->call("resource_patch", {{"id", id}, {mark_key, ""}}, detail::asking::repeatable, op);
   }
-  void tell(std::string const& what) const {
-    if (options_.notice) return options_.notice(what);
-    stash::detail::write_to_standard_error(what + '\n');
+  void tell(std::string_view id, std::string const& what) const {
+    std::string const line = "stash: \"" + std::string(id) + "\": " + what;
+    if (options_.notice) return options_.notice(line);
+    stash::detail::write_to_standard_error(line + '\n');
+  }
+  void send(std::string_view id, fields const& columns, stash::detail::operation const& op) {
+    for (auto const& request : detail::requests_of_create(id, columns, options_.batch_bytes)) {
+      site_->call("datastore_create", request, detail::asking::repeatable, op);
+    }
+  }
+  using ids = std::set<std::string, std::less<>>;
+  static void forget(ids& all, std::string_view id) {
+    if (auto const entry = all.find(id); entry != all.end()) all.erase(entry);
   }
 
   api_datastore_options options_;
   std::unique_ptr<detail::api_site> site_;
-  std::set<std::string, std::less<>> loading_;  // those to which a loader has added rows that was not finished
+  ids begun_;    // created or emptied, and not finished yet
+  ids loading_;  // those to which a loader has added rows that was not finished
 };
 
 }  // namespace stash::inline v1::ckan

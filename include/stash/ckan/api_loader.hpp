@@ -106,7 +106,7 @@ class api_datastore::loader {
     require_good();
     if (!is_open_) return;
     send(true);
-    auto const now = count();
+    auto const now = count_until(rows_there_);
     if (now != rows_there_) {
       refuse("the table has " + std::to_string(now) + " rows in place of " + std::to_string(rows_there_));
     }
@@ -130,6 +130,18 @@ class api_datastore::loader {
       to.append(read.data(), read.size());
     }
   }
+  /// Waits for that many rows as long as `settle`: the site may still be at them, or count in a copy that lags behind.
+  std::uint64_t count_until(std::uint64_t rows) const {
+    auto const settle = detail::api_site::sane(d_.options_.settle);
+    auto const until = std::chrono::steady_clock::now() + settle;
+    auto now = count();
+    for (auto pause = std::min(first_pause, settle); now < rows && std::chrono::steady_clock::now() < until;
+         pause = std::min(pause * 2, longest_pause)) {
+      stash::detail::sleep_for(pause);
+      now = count();
+    }
+    return now;
+  }
   std::uint64_t count() const { return detail::rows_at(*d_.site_, id_, op()); }
 
   struct batch {
@@ -149,6 +161,7 @@ class api_datastore::loader {
     if (has_failed_) refuse("rows that were added before could not be loaded");
   }
   void send(bool is_last) {
+    has_failed_ = true;
     batch_ += is_last ? "],\"calculate_record_count\":true}" : "],\"calculate_record_count\":false}";
     batch_ptr now{new batch{std::move(batch_), first_, rows_}};
     begin();
@@ -156,6 +169,7 @@ class api_datastore::loader {
     while (!on_its_way_.empty() && (is_last || on_its_way_.size() >= at_once())) take();
     start(std::move(now));
     if (is_last) take();
+    has_failed_ = false;
   }
   std::size_t at_once() const { return std::max<std::size_t>(d_.options_.at_once, 1); }
 
@@ -183,13 +197,11 @@ class api_datastore::loader {
   /// Waits for the oldest; where it was not added, for all.
   void take() {
     owner_.require_current("load", id_, "the rows that are on their way are those of the process that forked this one");
-    has_failed_ = true;
     outcomes found;
     take_one(found);
     while (!on_its_way_.empty() && (found.refused || found.why_unknown)) take_one(found);
     if (found.refused) std::rethrow_exception(found.refused);
     if (found.why_unknown) settle(std::move(found.unknown), found.why_unknown);
-    has_failed_ = false;
   }
   void take_one(outcomes& found) {
     batch_ptr one = std::move(on_its_way_.front());
@@ -208,8 +220,11 @@ class api_datastore::loader {
       if (!found.refused) found.refused = std::current_exception();
       return;
     }
-    rows_there_ += one->rows;
-    bytes_ += one->text.size();
+    added(*one);
+  }
+  void added(batch const& one) {
+    rows_there_ += one.rows;
+    bytes_ += one.text.size();
     if (told_) told_(bytes_);
   }
   static std::string numbers(batch const& one) {
@@ -219,7 +234,7 @@ class api_datastore::loader {
   /// Sends again what is not there. Nothing else is on its way.
   void settle(std::vector<batch_ptr> unknown, std::exception_ptr const& why) {
     if (are_there(unknown, why)) {
-      for (auto const& one : unknown) rows_there_ += one->rows, bytes_ += one->text.size();
+      for (auto const& one : unknown) added(*one);
       return;
     }
     for (auto& one : unknown) {
@@ -233,12 +248,7 @@ class api_datastore::loader {
   bool are_there(std::vector<batch_ptr> const& unknown, std::exception_ptr const& why) const {
     std::uint64_t all = rows_there_;
     for (auto const& one : unknown) all += one->rows;
-    auto const until = std::chrono::steady_clock::now() + d_.options_.settle;
-    auto now = count();
-    while (now >= rows_there_ && now < all && std::chrono::steady_clock::now() < until) {
-      stash::detail::sleep_for(std::min(pause, d_.options_.settle));
-      now = count();
-    }
+    auto const now = count_until(all);
     if (now == rows_there_) return false;
     if (now == all) return true;
     try {
@@ -251,7 +261,7 @@ class api_datastore::loader {
   }
 
   static constexpr int most_tries = 4;
-  static constexpr std::chrono::milliseconds pause{200};
+  static constexpr std::chrono::milliseconds first_pause{200}, longest_pause{5000};
 
   api_datastore& d_;
   std::string id_;

@@ -45,9 +45,9 @@ class api_site {
   api_site(std::string url, std::string token, api_datastore_options const& options)
       : url_(checked(std::move(url), options)),
         token_(checked_token(std::move(token))),
-        timeout_(options.timeout),
-        pause_(options.pause),
-        http_(token_, {options.connect, options.silence, options.timeout}) {}
+        timeout_(sane(options.timeout)),
+        pause_(sane(options.pause)),
+        http_(token_, {sane(options.connect), sane(options.silence), timeout_}, is_plain_here(url_)) {}
 
   /// With a connection of its own.
   std::unique_ptr<api_site> another(api_datastore_options const& options) const {
@@ -57,8 +57,14 @@ class api_site {
   /// Without what may be secret in it.
   std::string const& url() const noexcept { return url_; }
 
-  /// The action's result. Where the site is busy (429, 503), or cannot be reached, it is asked again with growing
-  /// pauses, until the call's time is over; also where nobody knows whether it has acted, if that is safe.
+  /// A time that can be counted with.
+  static std::chrono::milliseconds sane(std::chrono::milliseconds time) {
+    return std::clamp<std::chrono::milliseconds>(time, std::chrono::milliseconds(1), std::chrono::hours(24));
+  }
+
+  /// The action's result. Where the site is busy (429, 503) it is asked again with growing pauses, until the call's
+  /// time is over; where it cannot be reached, some ten seconds (five times); and so where nobody knows whether it has
+  /// acted, if that is safe.
   ///
   /// Of what is asked once only, the result is not read.
   ///
@@ -116,7 +122,7 @@ class api_site {
 
   static constexpr std::chrono::milliseconds longest_pause{30'000};
   static constexpr std::chrono::seconds zero{0};
-  static constexpr int few = 4, many = 1'000'000;  // tries; the call's time is over before
+  static constexpr int few = 6, many = 1'000'000;  // tries; the call's time is over before
 
   static std::chrono::milliseconds left(std::chrono::steady_clock::time_point until) {
     return std::max(std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()),
@@ -167,8 +173,9 @@ class api_site {
   }
   /// Whoever answers may repeat what was sent to him.
   std::string shown(std::string text) const {
-    for (auto at = text.find(token_); !token_.empty() && at != text.npos; at = text.find(token_)) {
-      text.replace(at, token_.size(), "(token)");
+    constexpr std::string_view hidden = "(token)";
+    for (auto at = text.find(token_); !token_.empty() && at != text.npos; at = text.find(token_, at + hidden.size())) {
+      text.replace(at, token_.size(), hidden);
     }
     return stash::detail::printable(text, 300);
   }
@@ -188,22 +195,27 @@ class api_site {
     if (host.empty() || url.find_first_of("?# \r\n\t") != url.npos || url.find('\0') != url.npos) {
       refuse("is not that of a site");
     }
-    std::string const name = host.substr(0, host.starts_with('[') ? host.find(']') + 1 : host.find(':'));
-    bool const is_here = name == "localhost" || name == "[::1]" ||
-                         (name.starts_with("127.") && name.find_first_not_of("0123456789.") == name.npos);
-    if (is_plain && !is_here && !options.allow_plain_http) {
+    if (is_plain && !is_plain_here(url) && !options.allow_plain_http) {
       refuse("begins with http://: all on the way could read the token; use https://, or say allow_plain_http");
     }
     while (url.ends_with('/')) url.pop_back();
     return url;
   }
+  static bool is_plain_here(std::string const& url) {
+    if (!url.starts_with("http://")) return false;
+    std::string const host = url.substr(7, url.find('/', 7) - 7);
+    std::string const name = host.substr(0, host.starts_with('[') ? host.find(']') + 1 : host.find(':'));
+    return name == "localhost" || name == "[::1]" ||
+           (name.starts_with("127.") && name.find_first_not_of("0123456789.") == name.npos);
+  }
   static std::string checked_token(std::string token) {
-    bool const is_one_line = std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-    if (is_one_line) return token;
+    bool const is_one =
+        std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < '\x7f' && c != '"' && c != '\\'; });
+    if (is_one) return token;
     throw error{boost::system::errc::make_error_code(boost::system::errc::invalid_argument),
                 "api_datastore",
                 {},
-                "the token has characters that no token has: white space, a line's end"};
+                "the token has characters that no token has: white space, a line's end, a quote or a backslash"};
   }
 
   std::string url_, token_;

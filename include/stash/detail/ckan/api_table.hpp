@@ -146,7 +146,7 @@ inline void check_api_fields(fields const& columns, boost::json::object const& r
                              stash::detail::operation const& op) {
   constexpr std::size_t most_columns = 1598, longest_name = 63;  // PostgreSQL's 1600, without CKAN's own two; bytes
   field_rules const rules{most_columns, longest_name, [](std::string_view name) { return std::string(name); }};
-  detail::check_fields(columns, {}, rules, op.name, op.subject);
+  detail::check_fields(columns, remarks, rules, op.name, op.subject);
   for (field const& f : columns) {
     if (!detail::is_type_of_ckan(f.type)) {
       detail::refuse_field(f, op.name, op.subject, "CKAN knows no type \"" + f.type + '"');
@@ -163,20 +163,54 @@ inline void check_api_fields(fields const& columns, boost::json::object const& r
   }
 }
 
+/// Those of the remarks whose fields are all there; what is not among them is put into `others`, as a person reads it.
+inline boost::json::object remarks_on(fields const& columns, boost::json::object const& remarks,
+                                      std::vector<std::string>& others) {
+  auto const is_there = [&](std::string_view name) {
+    return std::any_of(columns.begin(), columns.end(), [&](field const& f) { return f.id == name; });
+  };
+  boost::json::object result = remarks;
+  if (auto* const key = result.if_contains("primary_key")) {
+    auto const& names = key->as_array();
+    bool const fits = std::all_of(names.begin(), names.end(), [&](auto const& name) {
+      return name.is_string() && is_there(std::string_view(name.get_string()));
+    });
+    if (!fits) {
+      others.push_back("the primary key " + boost::json::serialize(*key));
+      result.erase("primary_key");
+    }
+  }
+  if (auto* const indexes = result.if_contains("indexes")) {
+    boost::json::array fitting;
+    for (auto const& index : indexes->as_array()) {
+      std::string const names = index.is_string() ? std::string(index.get_string()) : std::string();
+      bool fits = !names.empty();
+      for (std::size_t begin = 0, end = 0; begin < names.size(); begin = end + 2) {
+        end = std::min(names.find(", ", begin), names.size());
+        fits = fits && is_there(std::string_view(names).substr(begin, end - begin));
+      }
+      if (fits) {
+        fitting.push_back(index);
+      } else {
+        others.push_back("the index on " + boost::json::serialize(index));
+      }
+    }
+    *indexes = std::move(fitting);
+    if (indexes->get_array().empty()) result.erase("indexes");
+  }
+  return result;
+}
+
 /// `datastore_create`, in as many requests as keep it below `longest` bytes: each one names the fields before it, too.
-inline std::vector<std::string> requests_of_create(std::string_view id, fields const& columns,
-                                                   boost::json::object const& remarks, std::size_t longest) {
+inline std::vector<std::string> requests_of_create(std::string_view id, fields const& columns, std::size_t longest) {
   std::vector<std::string> requests;
   boost::json::array before, now;
   std::size_t size = 0;
-  auto const end_request = [&](bool is_last) {
+  auto const end_request = [&] {
     boost::json::object request{{"resource_id", id}, {"force", true}};
     boost::json::array all = before;
     all.insert(all.end(), now.begin(), now.end());
     request["fields"] = std::move(all);
-    if (is_last) {
-      for (auto const& member : remarks) request[member.key()] = member.value();
-    }
     requests.push_back(boost::json::serialize(request));
     for (auto const& one : now) {
       before.push_back(boost::json::object{{"id", one.at("id")}, {"type", one.at("type")}});
@@ -189,11 +223,11 @@ inline std::vector<std::string> requests_of_create(std::string_view id, fields c
     if (f.info) one["info"] = *f.info;
     for (auto const& member : f.beside) one[member.key()] = member.value();
     std::size_t const more = boost::json::serialize(one).size();
-    if (!now.empty() && size + more > longest) end_request(false);
+    if (!now.empty() && size + more > longest) end_request();
     size += more;
     now.push_back(std::move(one));
   }
-  end_request(true);
+  end_request();
   return requests;
 }
 

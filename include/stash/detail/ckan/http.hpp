@@ -40,8 +40,9 @@ struct http_deadlines {
 /// A forked child leaves its parent's connection alone, and makes its own.
 class http_client {
  public:
-  /// `token` may be empty.
-  http_client(std::string const& token, http_deadlines const& within) : within_(within) {
+  /// `token` may be empty. `is_here`: the site is on this machine, and no proxy is asked.
+  http_client(std::string const& token, http_deadlines const& within, bool is_here = false)
+      : within_(within), is_here_(is_here) {
     static ::CURLcode const is_ready = ::curl_global_init(CURL_GLOBAL_DEFAULT);  // once, whoever is first
     if (is_ready != CURLE_OK) throw std::bad_alloc{};
     add_header("Content-Type: application/json");
@@ -102,6 +103,7 @@ class http_client {
     set(CURLOPT_NOSIGNAL, 1L);
     set(CURLOPT_POST, 1L);
     set(CURLOPT_PROTOCOLS_STR, "https,http");
+    if (is_here_) set(CURLOPT_NOPROXY, "*");
     set(CURLOPT_READFUNCTION, read);
     set(CURLOPT_UPLOAD_BUFFERSIZE, 262'144L);  // of one send, in bytes; 64 KiB otherwise
     set(CURLOPT_SEEKFUNCTION, seek);
@@ -129,19 +131,24 @@ class http_client {
       ::curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
       ::curl_easy_getinfo(easy_.get(), CURLINFO_RETRY_AFTER, &seconds);
       answer.status = static_cast<int>(status);
-      if (seconds > 0) answer.retry_after.emplace(seconds);
+      constexpr ::curl_off_t day = 86'400;
+      if (seconds > 0) answer.retry_after.emplace(std::min(seconds, day));
       answer.body = std::move(now.answer);
       return answer;
     }
     answer.problem = why_[0] != '\0' ? why_.get() : ::curl_easy_strerror(result);
     if (now.is_too_long) answer.problem = "the answer is longer than 64 MiB";
     constexpr ::CURLcode unreached[] = {CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT};
-    answer.may_pass = is_among(unreached, result);
-    // These end before anything is sent, too, and will do so again.
-    constexpr ::CURLcode never[] = {CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT,  CURLE_SSL_CONNECT_ERROR,
-                                    CURLE_SSL_CERTPROBLEM,      CURLE_SSL_CIPHER,     CURLE_PEER_FAILED_VERIFICATION,
-                                    CURLE_SSL_CACERT_BADFILE,   CURLE_SSL_CRL_BADFILE};
-    answer.may_have_acted = !answer.may_pass && !is_among(never, result);
+    // These end before anything is sent, and will do so again.
+    constexpr ::CURLcode never[] = {
+        CURLE_UNSUPPORTED_PROTOCOL,     CURLE_URL_MALFORMAT,      CURLE_SSL_CERTPROBLEM, CURLE_SSL_CIPHER,
+        CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE, CURLE_SSL_CRL_BADFILE};
+    ::curl_off_t until_sent =
+        0;  // microseconds; 0: it did not come so far, for a time-out amid a handshake, or a reset
+    ::curl_easy_getinfo(easy_.get(), CURLINFO_PRETRANSFER_TIME_T, &until_sent);
+    bool const is_for_ever = is_among(never, result);
+    answer.may_pass = !is_for_ever && (until_sent == 0 || is_among(unreached, result));
+    answer.may_have_acted = !is_for_ever && !answer.may_pass;
     return answer;
   }
   template <std::size_t n>
@@ -175,6 +182,7 @@ class http_client {
   }
 
   http_deadlines within_;
+  bool is_here_;
   std::unique_ptr<::curl_slist, cleaning> headers_;
   std::unique_ptr<char[]> why_ = std::make_unique<char[]>(CURL_ERROR_SIZE);
   std::unique_ptr<::CURL, cleaning> easy_;
