@@ -265,6 +265,8 @@ ELSEWHERE = {
     "sh tests/coverage.sh": "tests/run.sh --long",
     "sh benchmarks/run.sh": "needs a machine that does nothing else, for twenty minutes",
     "sh benchmarks/run.sh --quick": "the same, with less",
+    "pusher push --datastore ckan+https://data.example.org --token-file ~/.ckan-token --stash ~/stash"
+    " --resource 5f1f1a0e-id rows.csv": "tests/servers/test_pusher_ckan.py, with a site of its own",
     "apt-get install": "tests/support/packages.sh installs these packages, see below",
 }
 HERE_RUN = ["cmake ", "sqlite3 ", "meson ", "g++ ", "psql ", "ls ", "jq ", "tail ", "rm ", "cd ", "mv "]

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 from ckan_site import CkanSite, Fault, Refusal  # noqa: E402
+import job as job_module  # noqa: E402
 from job import Job, program  # noqa: E402
 from test_pusher import NO_WORDS, WEATHER, WEATHER_WORDS, assert_whole, each, each_step, long_csv  # noqa: E402,F401
 from test_pusher import strike, weather_rows  # noqa: E402
@@ -26,6 +27,8 @@ from test_pusher import (  # noqa: E402,F401  (the same, with the fixtures of th
     test_recover_finds_nothing_of_a_killed_first_upload,
     test_words_adopted_for_columns_that_the_file_lacks_are_set_aside,
 )
+
+job_module.TIMEOUT = 60  # seconds; a site that is not reached is asked again for some five, in each of several calls
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJ4In0.s3cr_t-S3cr"
 VARIABLE = "CKAN_API_TOKEN"

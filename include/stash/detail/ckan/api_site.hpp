@@ -63,7 +63,7 @@ class api_site {
   }
 
   /// The action's result. Where the site is busy (429, 503) it is asked again with growing pauses, until the call's
-  /// time is over; where it cannot be reached, some ten seconds (five times); and so where nobody knows whether it has
+  /// time is over; where it cannot be reached, some five seconds (four times); and so where nobody knows whether it has
   /// acted, if that is safe.
   ///
   /// Of what is asked once only, the result is not read.
@@ -122,7 +122,7 @@ class api_site {
 
   static constexpr std::chrono::milliseconds longest_pause{30'000};
   static constexpr std::chrono::seconds zero{0};
-  static constexpr int few = 6, many = 1'000'000;  // tries; the call's time is over before
+  static constexpr int few = 5, many = 1'000'000;  // tries; the call's time is over before
 
   static std::chrono::milliseconds left(std::chrono::steady_clock::time_point until) {
     return std::max(std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()),
