@@ -249,6 +249,17 @@ BOOST_AUTO_TEST_CASE(what_was_loaded_by_half_is_not_called_whole_where_a_site_ta
   BOOST_TEST(!d.describe(id).has_value());
 }
 
+BOOST_AUTO_TEST_CASE(words_that_a_site_does_not_keep_are_told) {
+  support::ckan_site plain{{{"keeps_plugin_keys", false}}};
+  ckan::api_datastore d{plain.url(), "token", options()};
+  make(d);
+  BOOST_TEST_REQUIRE(notices.size() == 1U);
+  BOOST_TEST(notices[0].find("not kept all that was written on field \"id\"") != std::string::npos, notices[0]);
+  auto other = datastore();  // one that does
+  make(other);
+  BOOST_TEST(notices.size() == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(a_proxy_is_not_asked_for_a_site_on_this_machine) {
   ::setenv("http_proxy", "http://127.0.0.1:9", 1);
   auto d = datastore();

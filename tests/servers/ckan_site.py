@@ -123,6 +123,7 @@ class Table:
     aliases: list = field(default_factory=list)
     counted: int | None = None  # the rows when a request last asked to count them; datastore_info always counts
     last_id: int = 0
+    keeps_plugin_keys: bool = True
 
     def declare(self, fields):
         if not self.fields and len({sent["id"] for sent in fields}) < len(fields):
@@ -142,7 +143,8 @@ class Table:
             if isinstance(sent.get("info"), dict):
                 self.fields[name]["info"] = sent["info"]
             # What a plugin of the data dictionary's keeps (IDataDictionaryForm), here one that takes any key.
-            self.fields[name] |= {key: sent[key] for key in sent if key not in ("id", "type", "info", "schema")}
+            if self.keeps_plugin_keys:
+                self.fields[name] |= {key: sent[key] for key in sent if key not in ("id", "type", "info", "schema")}
 
     def insert(self, records):
         for number, record in enumerate(records, 1):
@@ -197,9 +199,10 @@ class CkanSite(ThreadingHTTPServer):
                "datastore_create", "datastore_upsert", "datastore_delete", "datastore_records_delete"}
 
     def __init__(self, resources=("resource",), token="token", version="2.11.5", refuses_extra_keys=False,
-                 max_body=100 << 20, tls=None):
+                 max_body=100 << 20, tls=None, keeps_plugin_keys=True):
         super().__init__(("127.0.0.1", 0), Handler)
         self.token, self.version, self.refuses_extra_keys, self.max_body = token, version, refuses_extra_keys, max_body
+        self.keeps_plugin_keys = keeps_plugin_keys
         self.is_211 = version is None or [int(part) for part in version.split(".")[:2]] >= [2, 11]
         self.lock = threading.RLock()
         self.reset(resources)
@@ -312,7 +315,8 @@ class CkanSite(ThreadingHTTPServer):
         if body["resource_id"] not in self.resources:
             raise invalid("resource_id", "Not found: Resource")
         resource = self.editable(body, may_edit, body.get("force"))
-        table = copy.deepcopy(self.tables.get(resource["id"], Table(resource["id"])))
+        fresh = Table(resource["id"], keeps_plugin_keys=self.keeps_plugin_keys)
+        table = copy.deepcopy(self.tables.get(resource["id"], fresh))
         table.declare(body.get("fields", []))
         table.insert(body.get("records", []))
         table.set_names(body)

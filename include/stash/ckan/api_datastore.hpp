@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -118,7 +119,7 @@ class api_datastore {
     stash::detail::operation const op{"create", id};
     detail::check_api_fields(columns, remarks, op);
     if (table(id, op)) op.fail(errc::mismatch, site_->url(), "the resource has a table already");
-    begin(id, op);
+    begin(id, columns, op);
     send(id, columns, op);
     std::vector<std::string> without_field;
     for (auto const& member : detail::remarks_on(columns, remarks, without_field)) {
@@ -141,16 +142,19 @@ class api_datastore {
     bool const is_it =
         found && found->all == columns && boost::json::serialize(found->remarks) == boost::json::serialize(remarks);
     if (!is_it || is_unfinished(id, op) || !deletes_rows(op)) return false;
-    begin(id, op);
+    begin(id, columns, op);
     site_->call("datastore_records_delete", {{"resource_id", id}, {"force", true}, {"filters", boost::json::object{}}},
                 detail::asking::repeatable, op);
     return true;
   }
-  /// Takes the mark away. Throws `errc::mismatch` where there is no table, or its rows were not all loaded.
+  /// Takes the mark away. `options.notice` is told of words that the site has not kept as `create` gave them. Throws
+  /// `errc::mismatch` where there is no table, or its rows were not all loaded.
   void finish(std::string_view id) {
     stash::detail::operation const op{"finish", id};
-    if (!table(id, op)) op.fail(errc::mismatch, site_->url(), "the resource has no table");
+    auto const found = table(id, op);
+    if (!found) op.fail(errc::mismatch, site_->url(), "the resource has no table");
     if (loading_.contains(id)) op.fail(errc::mismatch, site_->url(), "a loader of it was not finished");
+    tell_what_is_not_kept(id, found->all);
     if (is_marked(id, op)) unmark(id, op);
     forget(begun_, id);
   }
@@ -221,9 +225,23 @@ class api_datastore {
   bool is_unfinished(std::string_view id, stash::detail::operation const& op) const {
     return is_marked(id, op) || begun_.contains(id);
   }
-  void begin(std::string_view id, stash::detail::operation const& op) {
-    begun_.emplace(id);
+  void begin(std::string_view id, fields const& columns, stash::detail::operation const& op) {
+    begun_.insert_or_assign(std::string(id), columns);
     mark(id, op);
+  }
+  /// As a site does without the plugin whose keys these are.
+  void tell_what_is_not_kept(std::string_view id, fields const& kept) const {
+    auto const begun = begun_.find(id);
+    if (begun == begun_.end()) return;
+    for (field const& f : begun->second) {
+      auto const at = std::find_if(kept.begin(), kept.end(), [&](field const& one) { return one.id == f.id; });
+      bool const is_kept = at != kept.end() && (!f.info || at->info == f.info) &&
+                           std::all_of(f.beside.begin(), f.beside.end(), [&](auto const& member) {
+                             auto const* const there = at->beside.if_contains(member.key());
+                             return there != nullptr && *there == member.value();
+                           });
+      if (!is_kept) tell(id, "the site has not kept all that was written on field \"" + f.id + '"');
+    }
   }
   void mark(std::string_view id, stash::detail::operation const& op) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
@@ -257,15 +275,15 @@ class api_datastore {
       site_->call("datastore_create", request, detail::asking::repeatable, op);
     }
   }
-  using ids = std::set<std::string, std::less<>>;
-  static void forget(ids& all, std::string_view id) {
+  template <class Ids>
+  static void forget(Ids& all, std::string_view id) {
     if (auto const entry = all.find(id); entry != all.end()) all.erase(entry);
   }
 
   api_datastore_options options_;
   std::unique_ptr<detail::api_site> site_;
-  ids begun_;    // created or emptied, and not finished yet
-  ids loading_;  // those to which a loader has added rows that was not finished
+  std::map<std::string, fields, std::less<>> begun_;  // created or emptied, and not finished yet
+  std::set<std::string, std::less<>> loading_;        // those to which a loader has added rows that was not finished
 };
 
 }  // namespace stash::inline v1::ckan
