@@ -2,9 +2,6 @@
 #include "api_fixture.hpp"
 #include "fake_postgres.hpp"
 
-// A library below libcurl keeps some bytes of its configuration.
-extern "C" char const* __lsan_default_suppressions() { return "leak:argz_add_sep\n"; }
-
 namespace api_datastore_test {
 
 BOOST_FIXTURE_TEST_SUITE(api_datastore, fixture)
