@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(an_address_or_a_token_that_is_none_is_refused_at_once_and_t
     BOOST_TEST(why.find("the site's address") != std::string::npos, url << ": " << why);
     BOOST_TEST(why.find("secret") == std::string::npos, why);
   }
-  for (std::string const token : {"two words", "a line\n", "gr\xc3\xb6"}) {
+  for (std::string const token : {"two words", "a line\n", "gr\xc3\xb6", "a\"b"}) {
     auto const why = message_of([&] { ckan::api_datastore{"https://a", token}; });
     BOOST_TEST(why.find("the token has characters") != std::string::npos, why);
     BOOST_TEST(why.find(token) == std::string::npos, why);
@@ -168,15 +168,23 @@ BOOST_AUTO_TEST_CASE(a_site_that_hides_its_version_is_taken_for_one_that_makes_t
 
 BOOST_AUTO_TEST_CASE(an_index_on_a_field_that_is_gone_is_told_and_costs_no_word) {
   auto d = datastore();
+  support::ckan_site old{{{"version", "2.10.4"}}};
+  ckan::api_datastore o{old.url(), "token", options()};
   json::object const hanging{{"indexes", {"day", "id"}}, {"aliases", {"orders"}}};
-  auto const kept = [&] {
-    auto const all = d.describe(id);
-    return all && all->at(0).info == columns()[0].info ? json::serialize(d.remarks(id)) : "no words";
+  auto const kept = [&](ckan::api_datastore& at) {
+    auto const all = at.describe(id);
+    return all && all->at(0).info == columns()[0].info ? json::serialize(at.remarks(id)) : "no words";
   };
-  // A load that fails: what is restored has the fields that had words.
+  ckan::fields const other{{"id", "numeric", {}}, {"day", "text", {}}};
+  // A load that fails: the new table stays, or, where rows cannot go alone, one of the fields that had words is made.
   make(d, hanging);
-  BOOST_TEST(code_of([&] { reload(d, {"much"}, {{"id", "numeric", {}}, {"day", "text", {}}}); }) == http_status(409));
-  BOOST_TEST(kept() == R"({"aliases":["orders"],"indexes":["id"]})");
+  BOOST_TEST(code_of([&] { reload(d, {"much"}, other); }) == http_status(409));
+  BOOST_TEST(kept(d) == R"({"aliases":["orders"],"indexes":["id","day"]})");
+  BOOST_TEST(notices.empty());
+  for (auto const& e : store.entries()) store.clear(e.key);
+  make(o, hanging);
+  BOOST_TEST(code_of([&] { reload(o, {"much"}, other); }) == http_status(409));
+  BOOST_TEST(kept(o) == R"({"aliases":["orders"],"indexes":["id"]})");
   BOOST_TEST(notices.size() == 1U);
   BOOST_TEST(notices.at(0).find("the index on \"day\" is not made again") != std::string::npos, notices.at(0));
   // Rows that have no such field any more.
@@ -184,7 +192,7 @@ BOOST_AUTO_TEST_CASE(an_index_on_a_field_that_is_gone_is_told_and_costs_no_word)
   for (auto const& e : store.entries()) store.clear(e.key);
   make(d, hanging);
   reload(d, {"3"}, {{"id", "numeric", {}}});
-  BOOST_TEST(kept() == R"({"aliases":["orders"],"indexes":["id"]})");
+  BOOST_TEST(kept(d) == R"({"aliases":["orders"],"indexes":["id"]})");
   BOOST_TEST(rows() == "3");
   BOOST_TEST(notices.size() == 2U);
   // One of several fields, one of them gone; and a key.
@@ -251,10 +259,51 @@ BOOST_AUTO_TEST_CASE(words_that_a_site_does_not_keep_are_told) {
   ckan::api_datastore d{plain.url(), "token", options()};
   make(d);
   BOOST_TEST_REQUIRE(notices.size() == 1U);
-  BOOST_TEST(notices[0].find("not kept all that was written on field \"id\"") != std::string::npos, notices[0]);
+  BOOST_TEST(notices[0].find("what was written on field \"id\" was not kept") != std::string::npos, notices[0]);
   auto other = datastore();  // one that does
   make(other);
   BOOST_TEST(notices.size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(where_the_rows_alone_were_to_go_a_failure_costs_no_more_than_these) {
+  ckan::fields const three{columns()[0], {"day", "date", {}}, {"more", "text", {}}};  // two without words
+  json::object const hanging{{"indexes", {"day"}}};
+  ckan::fields const same{{"id", "numeric", {}}, {"day", "date", {}}, {"more", "text", {}}};
+  auto const whole = [&](ckan::api_datastore& d) {
+    return d.describe(id) == three && json::serialize(d.remarks(id)) == R"({"indexes":["day"]})";
+  };
+  auto const make_three = [&](ckan::api_datastore& d) {
+    site().reset();
+    for (auto const& e : store.entries()) store.clear(e.key);
+    d.create(id, three, hanging);
+    load(d, {"1", "2"});
+    d.finish(id);
+  };
+  auto d = datastore();
+  // Amid the load.
+  make_three(d);
+  BOOST_TEST(code_of([&] { reload(d, {"3", "much"}, same); }) == http_status(409));
+  BOOST_TEST(whole(d));
+  BOOST_TEST(rows() == "");
+  // The rows may not go.
+  make_three(d);
+  site().fail("datastore_records_delete", 1, 403);
+  BOOST_TEST(code_of([&] { reload(d, {"3"}, same); }) == http_status(403));
+  BOOST_TEST(whole(d));
+  BOOST_TEST(rows() == "1,2");
+  BOOST_TEST(mark() == "");
+  // Killed, and given back by somebody else.
+  make_three(d);
+  BOOST_TEST(support::in_child([&] {
+               auto one = datastore();
+               ckan::reload(one, store, id, same, [](ckan::fields const&) { ::raise(SIGKILL); },
+                            {.guard = {.observer = stash::silent}});
+               return 0;
+             }) == 256 + SIGKILL);
+  auto other = datastore();
+  BOOST_TEST(ckan::recover(other, store, {.observer = stash::silent}).restored == 1U);
+  BOOST_TEST(whole(other));
+  BOOST_TEST(rows() == "");
 }
 
 BOOST_AUTO_TEST_CASE(a_proxy_is_not_asked_for_a_site_on_this_machine) {

@@ -6,7 +6,6 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -143,8 +142,21 @@ class api_datastore {
         found && found->all == columns && boost::json::serialize(found->remarks) == boost::json::serialize(remarks);
     if (!is_it || is_unfinished(id, op) || !deletes_rows(op)) return false;
     begin(id, columns, op);
-    site_->call("datastore_records_delete", {{"resource_id", id}, {"force", true}, {"filters", boost::json::object{}}},
-                detail::asking::repeatable, op);
+    try {
+      delete_rows(id, op);
+    } catch (error const& problem) {
+      if (problem.code().category() == http_category()) forget_mark(id, op);  // it was refused: the rows are there
+      throw;
+    }
+    return true;
+  }
+  /// Removes the rows of a table that is marked unfinished: then `finish` makes it an empty whole one, with all that
+  /// hangs on it. false: there is none, or the site has no action for that, and nothing was done.
+  bool empty_half_built(std::string_view id) {
+    stash::detail::operation const op{"empty_half_built", id};
+    if (!table(id, op) || !is_unfinished(id, op) || !deletes_rows(op)) return false;
+    delete_rows(id, op);
+    loading_.erase(std::string(id));
     return true;
   }
   /// Takes the mark away. `options.notice` is told of words that the site has not kept as `create` gave them. Throws
@@ -154,17 +166,20 @@ class api_datastore {
     auto const found = table(id, op);
     if (!found) op.fail(errc::mismatch, site_->url(), "the resource has no table");
     if (loading_.contains(id)) op.fail(errc::mismatch, site_->url(), "a loader of it was not finished");
-    tell_what_is_not_kept(id, found->all);
+    auto const begun = begun_.find(id);
+    for (auto const& name : detail::not_kept(begun == begun_.end() ? fields{} : begun->second, found->all)) {
+      tell(id, "what was written on field \"" + name + "\" was not kept by the site, or changed by somebody since");
+    }
     if (is_marked(id, op)) unmark(id, op);
-    forget(begun_, id);
+    begun_.erase(std::string(id));
   }
   /// Removes the table, marked or not, with its dictionary, and the mark. There is none: does nothing.
   void drop(std::string_view id) {
     stash::detail::operation const op{"drop", id};
     site_->find("datastore_delete", {{"resource_id", id}, {"force", true}}, detail::asking::repeatable, op);
-    forget(loading_, id);
+    loading_.erase(std::string(id));
     if (auto const it = resource(id, op); it && is_marked(*it)) unmark(id, op);
-    forget(begun_, id);
+    begun_.erase(std::string(id));
   }
 
   /// Replaces the info of these fields, of a whole table. The others keep theirs. Throws `errc::mismatch` where there
@@ -229,20 +244,6 @@ class api_datastore {
     begun_.insert_or_assign(std::string(id), columns);
     mark(id, op);
   }
-  /// As a site does without the plugin whose keys these are.
-  void tell_what_is_not_kept(std::string_view id, fields const& kept) const {
-    auto const begun = begun_.find(id);
-    if (begun == begun_.end()) return;
-    for (field const& f : begun->second) {
-      auto const at = std::find_if(kept.begin(), kept.end(), [&](field const& one) { return one.id == f.id; });
-      bool const is_kept = at != kept.end() && (!f.info || at->info == f.info) &&
-                           std::all_of(f.beside.begin(), f.beside.end(), [&](auto const& member) {
-                             auto const* const there = at->beside.if_contains(member.key());
-                             return there != nullptr && *there == member.value();
-                           });
-      if (!is_kept) tell(id, "the site has not kept all that was written on field \"" + f.id + '"');
-    }
-  }
   void mark(std::string_view id, stash::detail::operation const& op) {
     auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
     std::string const text = stash::detail::to_text(now);
@@ -256,6 +257,18 @@ class api_datastore {
       why = problem.detail();
     }
     tell(id, "the site takes no mark of a table that is not whole yet: " + why);
+  }
+  void delete_rows(std::string_view id, stash::detail::operation const& op) {
+    site_->call("datastore_records_delete", {{"resource_id", id}, {"force", true}, {"filters", boost::json::object{}}},
+                detail::asking::repeatable, op);
+  }
+  /// After what failed already: where this fails too, the mark stays.
+  void forget_mark(std::string_view id, stash::detail::operation const& op) {
+    try {
+      unmark(id, op);
+      begun_.erase(std::string(id));
+    } catch (error const&) {
+    }
   }
   /// CKAN has it since 2.11. A site that hides its version is not asked.
   bool deletes_rows(stash::detail::operation const& op) const {
@@ -274,10 +287,6 @@ class api_datastore {
     for (auto const& request : detail::requests_of_create(id, columns, options_.batch_bytes)) {
       site_->call("datastore_create", request, detail::asking::repeatable, op);
     }
-  }
-  template <class Ids>
-  static void forget(Ids& all, std::string_view id) {
-    if (auto const entry = all.find(id); entry != all.end()) all.erase(entry);
   }
 
   api_datastore_options options_;

@@ -135,6 +135,8 @@ class api_datastore::loader {
     auto const settle = detail::api_site::sane(d_.options_.settle);
     auto const until = std::chrono::steady_clock::now() + settle;
     auto now = count();
+    if (now < rows)
+      d_.tell(id_, "waits for rows that may be on their way, up to " + std::to_string(settle.count()) + " ms");
     for (auto pause = std::min(first_pause, settle); now < rows && std::chrono::steady_clock::now() < until;
          pause = std::min(pause * 2, longest_pause)) {
       stash::detail::sleep_for(pause);

@@ -38,6 +38,7 @@ namespace stash::inline v1::ckan {
 /// | `d.drop_half_built(id)` | optional: as `drop`, but throws where people have loaded rows into a marked table |
 /// | `d.empty(id, fields, remarks)` | optional: a table just like that stays, marked unfinished, and its rows go; |
 /// |                        | false: there is none, and nothing was done                                           |
+/// | `d.empty_half_built(id)` | optional, with that: the same for a marked table, whichever it is                  |
 ///
 /// One that passes calls on to another passes on all of these: else what is written on a table goes with its drop, and
 /// its rows go before the new ones are there.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/json/object.hpp>
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/datastore.hpp>
@@ -11,11 +12,25 @@ namespace stash::inline v1::ckan {
 
 namespace detail {
 
+/// Whether all that was wanted stands there.
+inline bool has_words(data_dictionary const& there, data_dictionary const& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](auto const& member) {
+    if (member.key() == left_behind_key || member.key() == not_dropped_key) return true;
+    auto const* const found = there.if_contains(member.key());
+    return found != nullptr && *found == member.value();
+  });
+}
+
 /// As `ckan::recreate`, whoever removed the table.
 template <class Datastore>
 void recreate(Datastore& d, std::string_view id, data_dictionary const& dictionary, type_mapping const& types) {
   fields const restored = ckan::restored_fields(dictionary, types);
   boost::json::object const remarks = detail::remarks_in(dictionary, id);
+  if constexpr (requires { d.empty_half_built(id); }) {  // where it has the words already, all that hangs on it stays
+    auto const found = d.unfinished(id);
+    bool const has = found && detail::has_words(detail::dictionary_of(found->all, found->remarks), dictionary);
+    if (has && d.empty_half_built(id)) return d.finish(id);
+  }
   if constexpr (requires { d.drop_half_built(id); }) {
     d.drop_half_built(id);
   } else {

@@ -115,7 +115,8 @@ class api_site {
         continue;
       }
       std::string const why = std::string(action) + ": " + found.why;
-      if (!is_known) op.fail(errc::indeterminate, url_, why + "; nobody knows whether it was done");
+      if (!is_known)
+        op.fail(errc::indeterminate, url_, why + " (" + found.code.message() + "); nobody knows whether it was done");
       throw error{found.code, std::string(op.name), std::string(op.subject), url_ + ": " + why};
     }
   }
@@ -149,10 +150,9 @@ class api_site {
       return {outcome::done, 1,
               api_result{result == nullptr ? boost::json::value{} : *result, !said->inexact.contains("result")}};
     }
-    std::string why = "HTTP status " + std::to_string(answer.status);
     auto const* const problem = said ? said->value.if_contains("error") : nullptr;
-    why += problem != nullptr ? ": " + shown(boost::json::serialize(*problem))
-                              : ", and no answer of CKAN's: " + shown(answer.body);
+    std::string const why =
+        problem != nullptr ? shown(boost::json::serialize(*problem)) : "no answer of CKAN's: " + shown(answer.body);
     auto const* const kind =
         problem != nullptr && problem->is_object() ? problem->get_object().if_contains("__type") : nullptr;
     if (answer.status == 404 && kind != nullptr && *kind == "Not Found Error") {

@@ -201,6 +201,21 @@ inline boost::json::object remarks_on(fields const& columns, boost::json::object
   return result;
 }
 
+/// The names of the fields on which not all stands that was sent, as where the plugin is gone whose keys these are.
+inline std::vector<std::string> not_kept(fields const& sent, fields const& there) {
+  std::vector<std::string> result;
+  for (field const& f : sent) {
+    auto const at = std::find_if(there.begin(), there.end(), [&](field const& one) { return one.id == f.id; });
+    bool const is_kept = at != there.end() && (!f.info || at->info == f.info) &&
+                         std::all_of(f.beside.begin(), f.beside.end(), [&](auto const& member) {
+                           auto const* const found = at->beside.if_contains(member.key());
+                           return found != nullptr && *found == member.value();
+                         });
+    if (!is_kept) result.push_back(f.id);
+  }
+  return result;
+}
+
 /// `datastore_create`, in as many requests as keep it below `longest` bytes: each one names the fields before it, too.
 inline std::vector<std::string> requests_of_create(std::string_view id, fields const& columns, std::size_t longest) {
   std::vector<std::string> requests;

@@ -83,7 +83,7 @@ class reloading {
     if (!is_touched_ && !now) detail::refuse_deleted(id_, dictionary);
     if (!now) {
       detail::recreate(datastore_, id_, dictionary, options_.types);
-    } else if (is_touched_ && !has_words(*now, dictionary)) {
+    } else if (is_touched_ && !detail::has_words(*now, dictionary)) {
       throw error{errc::mismatch, "restore", id_.string(), "the table is live, but without these words"};
     }
   }
@@ -185,13 +185,6 @@ class reloading {
     } catch (error const&) {  // the guard will look at it
       return false;
     }
-  }
-  static bool has_words(data_dictionary const& live, data_dictionary const& wanted) {
-    return std::all_of(wanted.begin(), wanted.end(), [&](auto const& member) {
-      if (member.key() == left_behind_key || member.key() == not_dropped_key) return true;
-      auto const* const there = live.if_contains(member.key());
-      return there != nullptr && *there == member.value();
-    });
   }
 
   /// Whether what failed with it was rolled back; false: who knows.
