@@ -5,6 +5,26 @@
 
 namespace postgres_place_test {
 
+namespace {
+
+/// Runs `step` while somebody reads `of`, who lets go when `step` waits for that lock and `change(client)` was done.
+template <class Step, class Change>
+void while_a_lock_is_waited_for(std::string const& of, Step step, Change change) {
+  reader_of somebody{of};
+  std::jthread const others{[&] {
+    client c;
+    auto const waiting =
+        "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE"
+        " '%LOCK TABLE%'";
+    while (c(waiting) == "0") std::this_thread::sleep_for(1ms);
+    change(c);
+    somebody.let_go();
+  }};
+  step();
+}
+
+}  // namespace
+
 BOOST_FIXTURE_TEST_SUITE(postgres_place, fixture)
 
 BOOST_AUTO_TEST_CASE(a_job_may_leave_out_the_primary_key_which_the_new_table_gets) {
@@ -249,20 +269,14 @@ BOOST_AUTO_TEST_CASE(a_schema_that_somebody_makes_anew_while_a_lock_is_waited_fo
   replace();  // now the schemas are there
   auto one = place("orders", {.lock_timeout = std::chrono::minutes{2}});
   auto const v = *one.live();
-  reader_of somebody{table()};
-  std::thread others{[&] {
-    client c;
-    while (
-        c("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE%'") ==
-        "0") {
-      std::this_thread::sleep_for(1ms);
-    }
-    c("DROP SCHEMA " + quoted(parked_schema()));
-    c("CREATE SCHEMA " + quoted(parked_schema()) + " AUTHORIZATION " + mallory.quoted);
-    somebody.let_go();
-  }};
-  std::string const why = message_of([&] { one.park(v); });
-  others.join();
+  std::string const why = message_of([&] {
+    while_a_lock_is_waited_for(
+        table(), [&] { one.park(v); },
+        [&](client& c) {
+          c("DROP SCHEMA " + quoted(parked_schema()));
+          c("CREATE SCHEMA " + quoted(parked_schema()) + " AUTHORIZATION " + mallory.quoted);
+        });
+  });
   BOOST_TEST(why.find("is role " + mallory.name) != std::string::npos, why);
   BOOST_TEST((!is_there(parked()) && is_there(table())));
   query("DROP SCHEMA " + quoted(parked_schema()));
@@ -274,21 +288,13 @@ BOOST_AUTO_TEST_CASE(a_schema_that_somebody_tidied_up_while_a_lock_was_waited_fo
   auto const v = *one.live();
   one.park(v);
   job();
-  reader_of somebody{parked()};
-  std::thread others{[&] {
-    client c;
-    while (
-        c("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LOCK TABLE%'") ==
-        "0") {
-      std::this_thread::sleep_for(1ms);
-    }
-    c("DO $$ DECLARE x text; BEGIN FOR x IN SELECT nspname FROM pg_namespace n WHERE nspname LIKE 'stash_parked_%' AND"
-      " NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid) LOOP EXECUTE format('DROP SCHEMA %I', x); END"
-      " LOOP; END $$");
-    somebody.let_go();
-  }};
-  one.settle(v, nobody_keeps);
-  others.join();
+  while_a_lock_is_waited_for(
+      parked(), [&] { one.settle(v, nobody_keeps); },
+      [](client& c) {
+        c("DO $$ DECLARE x text; BEGIN FOR x IN SELECT nspname FROM pg_namespace n WHERE nspname LIKE 'stash_parked_%'"
+          " AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid) LOOP EXECUTE format('DROP SCHEMA %I', x);"
+          " END LOOP; END $$");
+      });
   BOOST_TEST(ids() == "c,d");
 }
 
