@@ -45,8 +45,8 @@ namespace stash::inline v1::ckan {
 ///     d.finish("5f1f1a0e-resource-id");
 ///
 /// Errors: `stash::error` with the site's words and its status as code (`http_status`), the resource as subject;
-/// `host_unreachable` where it cannot be reached; `errc::indeterminate` where nobody knows whether it has acted: all or
-/// nothing was done then. The token is in none.
+/// `host_unreachable` where it cannot be reached; `errc::indeterminate` where nobody knows whether it has done what the
+/// last request asked. A table that was begun then stays unfinished. The token is in none.
 class api_datastore {
  public:
   class loader;  ///< in api_loader.hpp
