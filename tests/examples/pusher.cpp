@@ -75,6 +75,7 @@ class any_datastore {
   virtual void create(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
   void create(std::string_view id, ckan::fields const& f) { create(id, f, {}); }
   virtual bool empty(std::string_view id, ckan::fields const&, json::object const& remarks) = 0;
+  virtual bool empty_half_built(std::string_view id) = 0;
   virtual void finish(std::string_view id) = 0;
   virtual void drop(std::string_view id) = 0;
   /// This and `swap_in` are for `keep::everything`, which a datastore that does not build beside is never asked for.
@@ -106,6 +107,10 @@ class datastore_of final : public any_datastore {
   }
   bool empty(std::string_view id, ckan::fields const& f, json::object const& remarks) override {
     if constexpr (requires { datastore_.empty(id, f, remarks); }) return datastore_.empty(id, f, remarks);
+    return false;
+  }
+  bool empty_half_built(std::string_view id) override {
+    if constexpr (requires { datastore_.empty_half_built(id); }) return datastore_.empty_half_built(id);
     return false;
   }
   void finish(std::string_view id) override { datastore_.finish(id); }
@@ -172,6 +177,7 @@ class faulty_datastore {
     if (stays) fault_.at("after-drop");  // of the rows alone
     return stays;
   }
+  bool empty_half_built(std::string_view id) { return datastore_.empty_half_built(id); }
   void finish(std::string_view id) {
     if (keep_ == ckan::keep::words) fault_.at("before-commit");
     datastore_.finish(id);

@@ -479,3 +479,11 @@ def test_the_help_names_the_site_and_the_token(job):
         assert "ckan+https://SITE" in told and re.search("^ +--token-file", told, re.M) and VARIABLE in told
     assert not re.search("^ +--token-file", job.run_words([program(), "stashes", "--help"], 0).stdout, re.M)
     assert VARIABLE in job.run_words([program(), "--help"], 0).stdout
+
+
+def test_a_load_that_fails_costs_no_column_and_no_type(annotated):
+    annotated.push(WEATHER)  # with the types that are asked for
+    before = annotated.show()
+    annotated.push(WEATHER, "--fail-at", "mid-load", exits=1)
+    after = annotated.show()
+    assert (after.types, after.infos, after.rows) == (before.types, before.infos, 0)
