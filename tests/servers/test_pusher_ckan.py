@@ -481,9 +481,12 @@ def test_the_help_names_the_site_and_the_token(job):
     assert VARIABLE in job.run_words([program(), "--help"], 0).stdout
 
 
-def test_a_load_that_fails_costs_no_column_and_no_type(annotated):
-    annotated.push(WEATHER)  # with the types that are asked for
-    before = annotated.show()
-    annotated.push(WEATHER, "--fail-at", "mid-load", exits=1)
-    after = annotated.show()
+def test_a_load_that_fails_costs_no_column_and_no_type(job):
+    job.push(WEATHER)
+    job.annotate({"temp_max": {"label": "Warmest", "type_override": "numeric"}})  # the others have no words
+    job.push(WEATHER)
+    before = job.show()
+    job.push(WEATHER, "--fail-at", "mid-load", exits=1)
+    after = job.show()
     assert (after.types, after.infos, after.rows) == (before.types, before.infos, 0)
+    assert len(after.types) == 6 and after.types["temp_max"] == "numeric"
