@@ -329,6 +329,19 @@ BOOST_AUTO_TEST_CASE(while_a_busy_key_is_waited_for_no_other_is_kept_locked) {
   BOOST_TEST((a_was_removed - start < 450ms));  // and not half a second after it was restored
 }
 
+BOOST_AUTO_TEST_CASE(of_many_records_few_are_locked_at_once) {
+  for (int i = 0; i < 300; ++i) store.save(std::to_string(i), "x"s);
+  int locked = 0, most = 0;
+  *ops.before = [&](std::string_view call) {
+    if (call == "unlink") locked = 0;
+    if (call == "lock_byte") most = std::max(most, ++locked);
+    return 0;
+  };
+  BOOST_TEST(run().restored == 300U);
+  BOOST_TEST(most < 300);  // 256, and a few that are asked for twice
+  BOOST_TEST(store.entries().empty());
+}
+
 BOOST_AUTO_TEST_CASE(temporaries_that_cannot_be_removed_are_in_the_report_and_stop_no_other) {
   for (char const* const k : {"a", "b", "c"}) {
     store.save(k, "x"s);

@@ -42,8 +42,8 @@ class recovery {
     }
     sweep<storage> leftovers{stash_.storage()};
     report_.failed.reserve(records.size() + leftovers.size());
-    restored_.reserve(records.size());
-    doomed_.reserve(records.size());
+    restored_.reserve(std::min(records.size(), most));
+    doomed_.reserve(std::min(records.size(), most));
     std::vector<key*> busy;
     busy.reserve(records.size());
     // All is listed and there is memory to tell of each: from here on nothing is thrown.
@@ -66,6 +66,7 @@ class recovery {
  private:
   using storage = typename Stash::storage_type;
   using traits = storage_traits<storage>;
+  static constexpr std::size_t most = 256;  // at once: for each lock the kernel looks at all that it has of a file
 
   static error whose_are_they(std::vector<entry> const& records) {
     return {{EINVAL, boost::system::system_category()},
@@ -86,7 +87,9 @@ class recovery {
 
   /// false: it is busy. What goes wrong with one key stops no other.
   bool is_done(key& k) noexcept {
-    if (!restored_.empty() && detail::since(first_) >= std::chrono::milliseconds(500)) clear();
+    if (!restored_.empty() && (restored_.size() == most || detail::since(first_) >= std::chrono::milliseconds(500))) {
+      clear();
+    }
     try {
       return recover_one(k);
     } catch (...) {
