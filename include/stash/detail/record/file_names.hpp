@@ -27,8 +27,9 @@ inline constexpr std::string_view temporary_suffix = ".tmp";
 inline constexpr char lock_file_name[] = ".lock";
 
 inline std::string hex16(std::uint64_t n) {
-  std::string out;
-  for (int shift = 56; shift >= 0; shift -= 8) detail::append_hex(out, static_cast<unsigned char>(n >> shift));
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out(16, '0');
+  for (auto at = out.rbegin(); at != out.rend(); ++at, n >>= 4) *at = digits[n & 15];
   return out;
 }
 /// Other programs have temporary files too: only what `hex16` writes is ours.

@@ -30,14 +30,16 @@ inline constexpr std::string_view header_end = "\"}";
 
 /// `prefix`: the header up to the digits.
 inline std::string checksum(std::string_view prefix, std::string_view payload) {
-  return hex16(xxh64::hash(payload, xxh64::hash(std::string(prefix).append(header_end))));
+  std::string whole;
+  whole.reserve(prefix.size() + header_end.size());
+  return hex16(xxh64::hash(payload, xxh64::hash(whole.append(prefix).append(header_end))));
 }
 
 /// The header line of `r`, its newline included.
 inline std::string header_line(key const& k, record const& r) {
   std::string line = "{\"stash\":1,\"key\":";
   line.reserve(256);
-  line.append(detail::quoted(k)).append(",\"saved_at\":\"").append(detail::to_text(r.saved_at));
+  line.append(detail::quoted(k)).append(",\"saved_at\":\"").append(time_text{r.saved_at}.str());
   line.append("\",\"bytes\":").append(std::to_string(r.payload.size())).append(checksum_field);
   line.append(detail::checksum(line, r.payload)).append(header_end) += '\n';
   return line;

@@ -38,7 +38,9 @@ inline std::string printable(std::string_view text, std::size_t longest = 400) {
 
 /// `text` between double quotes, as JSON writes a string that has neither backslash nor control bytes.
 inline std::string quoted(std::string_view text) {
-  std::string out = "\"";
+  std::string out;
+  out.reserve(text.size() + 2);
+  out += '"';
   for (char const c : text) {
     if (c == '"') out += '\\';
     out += c;

@@ -27,14 +27,6 @@ inline std::chrono::microseconds age_between(time_point then, time_point now) no
 
 inline constexpr std::int64_t micros_per_day = 86'400'000'000;
 
-/// Exactly `width` digits, more where the number is longer.
-inline void append_padded(std::string& out, std::int64_t n, std::size_t width) {
-  char digits[20];
-  auto const size = static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, n).ptr - digits);
-  if (size < width) out.append(width - size, '0');
-  out.append(digits, size);
-}
-
 /// A day since 1970 as year, month, day. Not `std::chrono::year_month_day`, whose years end at 32767 while
 /// a `time_point` reaches 292277. The algorithm is Howard Hinnant's `civil_from_days`.
 struct civil_date {
@@ -61,31 +53,53 @@ struct civil_date {
 };
 
 /// ISO 8601, UTC: `2026-11-22T14:44:21.123456Z`; compact, for file names, `20261122T144421.123456Z`.
-/// Every `time_point` has a text, in years beyond 0..9999 with a sign before the year.
-inline std::string to_text(time_point t, bool compact = false) {
-  std::int64_t const micros = t.time_since_epoch().count();
-  std::int64_t day = micros / micros_per_day;
-  std::int64_t rest = micros % micros_per_day;
-  if (rest < 0) {
-    rest += micros_per_day;
-    --day;
+/// Every `time_point` has a text, in years beyond 0..9999 with a sign before the year. In no memory of its own.
+class time_text {
+ public:
+  explicit time_text(time_point t, bool compact = false) noexcept {
+    std::int64_t const micros = t.time_since_epoch().count();
+    std::int64_t day = micros / micros_per_day;
+    std::int64_t rest = micros % micros_per_day;
+    if (rest < 0) {
+      rest += micros_per_day;
+      --day;
+    }
+    auto const date = civil_date::of(day);
+    if (date.year < 0) append("-");
+    if (date.year > 9999) append("+");
+    std::string_view const dash = compact ? "" : "-";
+    std::string_view const colon = compact ? "" : ":";
+    append(date.year < 0 ? -date.year : date.year, 4);
+    append(dash).append(date.month, 2);
+    append(dash).append(date.day, 2);
+    append("T").append(rest / 3'600'000'000, 2);
+    append(colon).append(rest / 60'000'000 % 60, 2);
+    append(colon).append(rest / 1'000'000 % 60, 2);
+    append(".").append(rest % 1'000'000, 6);
+    append("Z");
   }
-  auto const date = civil_date::of(day);
-  std::string out;
-  out.reserve(32);
-  if (date.year < 0) out += '-';
-  if (date.year > 9999) out += '+';
-  char const* const dash = compact ? "" : "-";
-  char const* const colon = compact ? "" : ":";
-  detail::append_padded(out, date.year < 0 ? -date.year : date.year, 4);
-  detail::append_padded(out += dash, date.month, 2);
-  detail::append_padded(out += dash, date.day, 2);
-  detail::append_padded(out += 'T', rest / 3'600'000'000, 2);
-  detail::append_padded(out += colon, rest / 60'000'000 % 60, 2);
-  detail::append_padded(out += colon, rest / 1'000'000 % 60, 2);
-  detail::append_padded(out += '.', rest % 1'000'000, 6);
-  return out += 'Z';
-}
+  std::string_view str() const noexcept { return {text_, size_}; }
+
+ private:
+  time_text& append(std::string_view more) noexcept {
+    more.copy(text_ + size_, more.size());
+    size_ += more.size();
+    return *this;
+  }
+  /// At least `width` digits.
+  time_text& append(std::int64_t n, std::size_t width) noexcept {
+    char digits[20];
+    char* const end = digits + sizeof digits;
+    char* at = end;
+    for (; n > 0 || at > end - width; n /= 10) *--at = static_cast<char>('0' + n % 10);
+    return append({at, static_cast<std::size_t>(end - at)});
+  }
+
+  char text_[40];  // 30 in the last year that there is
+  std::size_t size_ = 0;
+};
+
+inline std::string to_text(time_point t, bool compact = false) { return std::string(time_text{t, compact}.str()); }
 
 /// Takes a number of `width` digits and what follows it, off the front of `text`.
 inline std::optional<std::int64_t> take_number(std::string_view& text, std::size_t width, std::string_view follows) {
@@ -126,7 +140,7 @@ inline std::optional<time_point> to_time(std::string_view text, bool compact = f
     return std::nullopt;
   }
   time_point const result{std::chrono::microseconds{micros}};
-  if (detail::to_text(result, compact) != text) return std::nullopt;
+  if (time_text{result, compact}.str() != text) return std::nullopt;
   return result;
 }
 
