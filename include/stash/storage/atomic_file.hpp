@@ -117,7 +117,7 @@ class basic_atomic_file_storage {
   std::optional<record> get(key const& k) const {
     detail::operation const op{"get", k};
     auto const name = detail::record_name(k, op.name);
-    auto const dir = open_to_read(op);
+    auto const dir = open(op, detail::access::read_file);
     if (!dir) return std::nullopt;
     return reader(*dir).read(name, k, op);
   }

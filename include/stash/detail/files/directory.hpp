@@ -24,7 +24,8 @@ namespace stash::inline v1::detail {
 
 /// What a directory is opened for.
 enum class access {
-  read,  ///< root may then look at what is another user's
+  read_file,  ///< as `read`, but only by the names of files: it is not listed
+  read,       ///< root may then look at what is another user's
   write
 };
 
@@ -36,25 +37,26 @@ class directory {
   /// nullopt: there is none. Throws `errc::unsafe_directory` or the operating system's error.
   static std::optional<directory> open(Ops const& ops, boost::filesystem::path const& path, operation const& op,
                                        access wanted = access::write) {
-    std::vector<boost::filesystem::path> way{path};
+    std::vector<boost::filesystem::path> links;
+    int const flags = (wanted == access::read_file ? O_PATH : O_RDONLY) | O_DIRECTORY | O_NOFOLLOW;  // O_PATH is faster
     for (;;) {
-      auto const& place = way.back();
-      int const fd = retried([&] { return ops.open(AT_FDCWD, place.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW); });
+      auto const& place = links.empty() ? path : links.back();
+      int const fd = retried([&] { return ops.open(AT_FDCWD, place.c_str(), flags); });
       if (fd >= 0) {
-        directory opened{ops, fd, path, std::move(way), op};
+        directory opened{ops, fd, path, std::move(links), op};
         opened.check(wanted);
         return opened;
       }
       int const failed = errno;
-      if (failed == ENOENT && way.size() == 1) return std::nullopt;
+      if (failed == ENOENT && links.empty()) return std::nullopt;
       if (failed == ENOENT) {  // an error, not absence: what it leads to may not be mounted
         op.fail(errc::unsafe_directory, path.native(), "a symbolic link to " + place.native() + ", which is not there");
       }
       auto target = failed == ENOTDIR || failed == ELOOP ? target_of_link(ops, place, op) : std::nullopt;
       if (!target) op.fail(failed, "open", place.native());
       constexpr std::size_t most_links = 40;  // as for Linux itself
-      if (way.size() > most_links) op.fail(ELOOP, "open", path.native());
-      way.push_back(std::move(*target));
+      if (links.size() == most_links) op.fail(ELOOP, "open", path.native());
+      links.push_back(std::move(*target));
     }
   }
   static void open(Ops const&, boost::filesystem::path&&, operation const&, access = access::write) = delete;  // gone
@@ -69,7 +71,11 @@ class directory {
 
   int get() const noexcept { return fd_.get(); }
   /// The path, and where each link led, if it is one.
-  std::vector<boost::filesystem::path> const& way() const noexcept { return way_; }
+  std::vector<boost::filesystem::path> way() const {
+    std::vector<boost::filesystem::path> all{*path_};
+    all.insert(all.end(), links_.begin(), links_.end());
+    return all;
+  }
   /// Whose it is, and its files must be: we, or another where root only reads.
   uid_t user() const noexcept { return user_; }
   std::string const& path() const noexcept { return path_->native(); }
@@ -111,9 +117,9 @@ class directory {
   std::uint64_t random() const { return detail::random_number(*ops_, op_, path_->native()); }
 
  private:
-  directory(Ops const& ops, int fd, boost::filesystem::path const& path, std::vector<boost::filesystem::path> way,
+  directory(Ops const& ops, int fd, boost::filesystem::path const& path, std::vector<boost::filesystem::path> links,
             operation const& op)
-      : ops_(&ops), fd_(ops, fd), path_(&path), way_(std::move(way)), op_(op) {}
+      : ops_(&ops), fd_(ops, fd), path_(&path), links_(std::move(links)), op_(op) {}
 
   /// Where the link at `path` leads; nullopt: it is none, or cannot be looked at. Throws `errc::unsafe_directory`
   /// unless only root can have made it: it is root's, in a directory of root's to which nobody else may write.
@@ -147,12 +153,12 @@ class directory {
     if (ops_->fstat(get(), &s) != 0) fail("fstat");
     user_ = s.st_uid;
     uid_t const us = ops_->user();
-    if (us == root_user && s.st_uid == us && way_.size() > 1) {  // root follows one only to look at what is another's
+    if (us == root_user && s.st_uid == us && !links_.empty()) {  // root follows one only to look at what is another's
       op_.fail(errc::unsafe_directory, path_->native(), "a symbolic link; name the directory that it leads to");
     }
     bool const is_writable = (s.st_mode & 022) != 0;
     bool const is_ours = s.st_uid == us && (us != overflow_user || is_proved_ours());
-    bool const may_look = wanted == access::read && us == root_user;
+    bool const may_look = wanted != access::write && us == root_user;
     if (!is_ours && !may_look) {
       std::string why = "owned by " + shown_user(s.st_uid) + ", not by us, " + shown_user(us);
       if (is_writable) {  // the root of a volume, which cannot be made ours
@@ -182,7 +188,7 @@ class directory {
   descriptor<Ops> fd_;
   uid_t user_ = 0;
   boost::filesystem::path const* path_;
-  std::vector<boost::filesystem::path> way_;
+  std::vector<boost::filesystem::path> links_;  // where each led
   operation op_;
 };
 
