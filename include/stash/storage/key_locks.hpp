@@ -18,6 +18,8 @@ namespace stash::inline v1 {
 ///     std::optional<locks::lock> try_lock(stash::key const& k) { return locks::try_take(locks_, k); }
 template <class Mutex = std::mutex>  // a template so that only who uses it pays for compiling it
 class key_locks {
+  using table = std::unordered_map<key, detail::owned_by_process>;
+
  public:
   /// Movable; the destructor releases it, but not in a forked child. May outlive the storage.
   class lock {
@@ -26,41 +28,42 @@ class key_locks {
     lock(lock&&) noexcept = default;
     /// Swaps the two: what this one held is released with the other.
     lock& operator=(lock&& other) noexcept {
-      std::swap(rows_, other.rows_);
-      std::swap(key_, other.key_);
+      std::swap(locks_, other.locks_);
+      std::swap(row_, other.row_);
       std::swap(owner_, other.owner_);
       return *this;
     }
     ~lock() {
-      if (!rows_ || !owner_.is_current()) return;
-      std::lock_guard const only{rows_->mutex_};
-      rows_->rows_.erase(key_);
+      if (!held()) return;
+      std::lock_guard const only{locks_->mutex_};
+      locks_->rows_.erase(locks_->rows_.find(row_->first));
     }
     /// Whether it was taken in this process.
-    bool held() const noexcept { return rows_ != nullptr && owner_.is_current(); }
+    bool held() const noexcept { return locks_ != nullptr && owner_.is_current(); }
 
    private:
     friend key_locks;
-    explicit lock(key k) : key_(std::move(k)) {}
-    std::shared_ptr<key_locks> rows_;
-    key key_;
+    lock() = default;
+    std::shared_ptr<key_locks> locks_;
+    typename table::const_pointer row_ = nullptr;  // others may come and go, and it stays where it is
     detail::owned_by_process owner_;
   };
 
   /// The lock of `k`; nullopt: another has it. Throws where memory runs out.
   static std::optional<lock> try_take(std::shared_ptr<key_locks> const& locks, key const& k) {
-    lock taken{k};
+    std::optional<lock> taken{lock{}};
     std::lock_guard const only{locks->mutex_};
     auto const [row, is_new] = locks->rows_.try_emplace(k);
     if (!is_new && row->second.is_current()) return std::nullopt;
-    row->second = taken.owner_;  // a row that came through a fork is nobody's here
-    taken.rows_ = locks;
+    row->second = taken->owner_;  // a row that came through a fork is nobody's here
+    taken->row_ = &*row;
+    taken->locks_ = locks;
     return taken;
   }
 
  private:
   Mutex mutex_;
-  std::unordered_map<key, detail::owned_by_process> rows_;
+  table rows_;
 };
 
 }  // namespace stash::inline v1
