@@ -103,7 +103,9 @@ BOOST_AUTO_TEST_CASE(without_permission_to_read_or_write_it_errors_are_told_and_
   support::set_mode(dir(), 0300);
   BOOST_TEST(code_of([&] { files.put("k", second); }) == os(EACCES));
   BOOST_TEST(code_of([&] { files.entries(); }) == os(EACCES));
-  BOOST_TEST((files.get("k") == first));  // which lists nothing
+  if (::geteuid() != stash::detail::overflow_user) {  // who would have to list it, to prove that it is his
+    BOOST_TEST((files.get("k") == first));
+  }
   support::set_mode(dir(), 0700);
   BOOST_TEST((files.get("k") == first));
   BOOST_TEST(only_record_and_lock());
