@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <mutex>
+#include <stash/detail/journal/batch_wait.hpp>
 #include <stash/storage/journal.hpp>
 #include <thread>
 #include <utility>
@@ -399,6 +401,69 @@ BOOST_AUTO_TEST_CASE(two_that_purge_at_once_count_each_record_once) {
   other.join();
   BOOST_TEST(by_us + by_other == 1U);
   fail_nothing();
+}
+
+// Which requests share a flush
+
+/// How often it asks how many wait, of whom there are `there` at first and then `later`: once where it waits for nobody.
+int questions_of(stash::detail::batch_wait& others, std::size_t there, std::size_t later) {
+  std::mutex mutex;
+  std::unique_lock only{mutex};
+  int asked = 0;
+  others.wait(only, [&] { return ++asked == 1 ? there : later; });
+  BOOST_TEST(only.owns_lock());
+  return asked;
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_that_is_alone_waits_for_nobody) {
+  stash::detail::batch_wait others;
+  for (int i = 0; i < 3; ++i) {
+    BOOST_TEST(questions_of(others, 1, 1) == 1);
+    others.took(1);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_waits_for_those_of_the_two_before_it_unless_they_are_there) {
+  stash::detail::batch_wait others;
+  others.took(2);
+  others.took(3);
+  BOOST_TEST(questions_of(others, 5, 5) == 1);
+  BOOST_TEST(questions_of(others, 3, 5) > 1);
+  others.took(1);
+  others.took(1);
+  BOOST_TEST(questions_of(others, 1, 1) == 1);  // the others are gone
+}
+
+BOOST_AUTO_TEST_CASE(after_one_that_waited_in_vain_some_batches_wait_for_nobody) {
+  stash::detail::batch_wait others;
+  others.took(4);
+  others.took(4);
+  BOOST_TEST(questions_of(others, 4, 5) > 1);  // one of four came: worth it
+  BOOST_TEST(questions_of(others, 4, 4) > 1);
+  for (int i = 0; i < 4; ++i) BOOST_TEST(questions_of(others, 4, 8) == 1);
+  BOOST_TEST(questions_of(others, 4, 8) > 1);
+}
+
+BOOST_AUTO_TEST_CASE(the_last_that_a_batch_waits_for_wakes_it) {
+  stash::detail::batch_wait others;
+  others.took(1);
+  others.took(2);
+  std::mutex mutex;
+  std::size_t waiting = 1;
+  std::jthread last;
+  for (int i = 0; i < 100; ++i) {  // as often as the one that comes is faster than 20 us, it is it that wakes
+    std::unique_lock only{mutex};
+    waiting = 1;
+    last = std::jthread{[&] {
+      std::lock_guard const too{mutex};
+      others.came(++waiting);
+      others.came(++waiting);
+    }};
+    others.wait(only, [&] { return waiting; });
+    only.unlock();
+    last.join();
+    BOOST_TEST(waiting == 3U);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

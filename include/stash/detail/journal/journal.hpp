@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <stash/detail/fork.hpp>
+#include <stash/detail/journal/batch_wait.hpp>
 #include <stash/detail/journal/compaction.hpp>
 #include <stash/detail/journal/file.hpp>
 #include <stash/detail/journal/index.hpp>
@@ -120,6 +121,7 @@ class journal {
       if (one.key != nullptr) open_.index().reserve(*one.key);
     }
     queue_.push_back(&mine);  // nothing throws any more
+    others_.came(queue_.size());
     while (!mine.is_done) {
       if (is_led_) {
         mine.woken.wait(only);
@@ -153,8 +155,10 @@ class journal {
   /// Writes for all that wait, and wakes them. Called, and returns, with the mutex locked; not meanwhile.
   void lead(std::unique_lock<std::mutex>& only) {
     is_led_ = true;
+    others_.wait(only, [this] { return queue_.size(); });
     std::vector<journal_request*> batch;
     batch.swap(queue_);
+    others_.took(batch.size());
     char const* failed = poison_;
     only.unlock();
     std::exception_ptr const failure = write(batch, failed);
@@ -282,6 +286,7 @@ class journal {
   open_journal<Ops> open_;  // its file and its index are changed by the one who leads
   std::vector<journal_request*> queue_;
   bool is_led_ = false;
+  batch_wait others_;
   char const* poison_ = nullptr;  // what failed
   std::uint64_t compact_above_ = 0;
 };
