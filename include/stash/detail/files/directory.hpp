@@ -73,7 +73,7 @@ class directory {
   /// The path, and where each link led, if it is one.
   std::vector<boost::filesystem::path> way() const {
     std::vector<boost::filesystem::path> all{*path_};
-    all.insert(all.end(), links_.begin(), links_.end());
+    for (auto const& link : links_) all.push_back(link);
     return all;
   }
   /// Whose it is, and its files must be: we, or another where root only reads.

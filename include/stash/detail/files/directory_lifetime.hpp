@@ -5,7 +5,6 @@
 #include <boost/filesystem/path.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <stash/detail/files/descriptor.hpp>
@@ -62,7 +61,7 @@ class directory_maker {
       auto const path = boost::filesystem::path(lock_file).parent_path();
       std::vector<boost::filesystem::path> made{path};
       while (made.size() < count) made.push_back(made.back().parent_path());
-      std::ranges::reverse(made);
+      std::reverse(made.begin(), made.end());
       bool const is_gone = remove(ops, path, made, false);
       if (is_gone) levels.compare_exchange_strong(count, 0U);  // unless another has made it anew, or saved in it
     } catch (...) {                                            // no memory: it stays
@@ -73,8 +72,7 @@ class directory_maker {
   /// From `path` up to the first that another had made.
   static unsigned levels_of(boost::filesystem::path path, std::vector<boost::filesystem::path> const& made) {
     unsigned result = 0;
-    for (auto level = made.rbegin(); level != made.rend() && *level == path; ++level, ++result)
-      path = path.parent_path();
+    for (std::size_t at = made.size(); at-- > 0 && made[at] == path; ++result) path = path.parent_path();
     return result;
   }
 
@@ -112,7 +110,7 @@ class directory_maker {
     }
     bool const is_gone = ops.rmdir(made.back().c_str()) == 0;
     if (!is_gone && !just_now) return false;
-    for (auto level = std::next(made.rbegin()); level != made.rend(); ++level) ops.rmdir(level->c_str());
+    for (std::size_t at = made.size() - 1; at-- > 0;) ops.rmdir(made[at].c_str());
     return is_gone;
   }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
-#include <iterator>
 #include <span>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
@@ -56,7 +55,7 @@ class sweep {
         problem = std::current_exception();
       }
       std::size_t const taken = locks.size() - before;
-      std::ranges::move(all.first(taken), std::back_inserter(ours_));
+      for (std::size_t i = 0; i < taken; ++i) ours_.push_back(std::move(all[i]));
       if (problem) failed(std::move(all[taken]), problem);
       all = all.subspan(std::min(taken + 1, all.size()));  // the next is busy
     }
@@ -72,7 +71,7 @@ class sweep {
     } catch (...) {
       left.swap(ours_);
     }
-    std::erase_if(left, [&](key const& k) { return !ours_.empty() && std::ranges::find(ours_, k) == ours_.end(); });
+    std::erase_if(left, [&](key const& k) { return !ours_.empty() && std::find(ours_.begin(), ours_.end(), k) == ours_.end(); });
     if (left.empty()) failed(std::move(ours_.front()), problem);
     for (auto& k : left) failed(std::move(k), problem);
   }

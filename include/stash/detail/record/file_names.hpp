@@ -29,7 +29,7 @@ inline constexpr char lock_file_name[] = ".lock";
 inline std::string hex16(std::uint64_t n) {
   constexpr char digits[] = "0123456789abcdef";
   std::string out(16, '0');
-  for (auto at = out.rbegin(); at != out.rend(); ++at, n >>= 4) *at = digits[n & 15];
+  for (std::size_t at = out.size(); at-- > 0; n >>= 4) out[at] = digits[n & 15];
   return out;
 }
 /// Other programs have temporary files too: only what `hex16` writes is ours.

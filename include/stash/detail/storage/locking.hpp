@@ -62,13 +62,16 @@ typename Storage::lock_type acquire(Storage& storage, key const& k, std::chrono:
   return std::move(*lock);
 }
 
-/// The order of the keys' bytes: where each stands in `keys`. Throws EINVAL for a key that is there twice.
-inline std::vector<std::size_t> order_of(std::vector<key> const& keys, char const* operation) {
+/// The order of the keys' bytes: where each stands in `keys`. Throws EINVAL for a key that is there twice. (A template,
+/// as most here, so that only who calls it pays for compiling it.)
+template <class Key>
+std::vector<std::size_t> order_of(std::vector<Key> const& keys, char const* operation) {
   std::vector<std::size_t> order(keys.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  auto const key_of = [&](std::size_t i) -> key const& { return keys[i]; };
-  std::ranges::sort(order, {}, key_of);
-  if (auto const twice = std::ranges::adjacent_find(order, {}, key_of); twice != order.end()) {
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return keys[a] < keys[b]; });
+  auto const twice = std::adjacent_find(order.begin(), order.end(),
+                                        [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; });
+  if (twice != order.end()) {
     throw error{{EINVAL, boost::system::system_category()}, operation, keys[*twice].string(), "the key is given twice"};
   }
   return order;

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <bit>
-#include <boost/endian/conversion.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <string_view>
 
@@ -31,7 +31,7 @@ class xxh64 {
     h += bytes.size();
     for (; left >= 8; left -= 8, p += 8) h = std::rotl(h ^ round(0, word(p)), 27) * prime1 + prime4;
     for (; left >= 4; left -= 4, p += 4)
-      h = std::rotl(h ^ (boost::endian::load_little_u32(as_bytes(p)) * prime1), 23) * prime2 + prime3;
+      h = std::rotl(h ^ (half_word(p) * prime1), 23) * prime2 + prime3;
     for (; left > 0; --left, ++p) h = std::rotl(h ^ (*as_bytes(p) * prime5), 11) * prime1;
     h = (h ^ (h >> 33)) * prime2;
     h = (h ^ (h >> 29)) * prime3;
@@ -44,7 +44,17 @@ class xxh64 {
                                  prime5 = 0x27D4EB2F165667C5U;
 
   static unsigned char const* as_bytes(char const* p) noexcept { return reinterpret_cast<unsigned char const*>(p); }
-  static std::uint64_t word(char const* p) noexcept { return boost::endian::load_little_u64(as_bytes(p)); }
+  // Not Boost.Endian's: with it, including the library would take a twentieth longer.
+  static std::uint64_t word(char const* p) noexcept {
+    std::uint64_t n = 0;
+    std::memcpy(&n, p, sizeof n);
+    return std::endian::native == std::endian::little ? n : __builtin_bswap64(n);
+  }
+  static std::uint64_t half_word(char const* p) noexcept {
+    std::uint32_t n = 0;
+    std::memcpy(&n, p, sizeof n);
+    return std::endian::native == std::endian::little ? n : __builtin_bswap32(n);
+  }
   static std::uint64_t round(std::uint64_t lane, std::uint64_t input) noexcept {
     return std::rotl(lane + input * prime2, 31) * prime1;
   }
