@@ -286,6 +286,7 @@ BOOST_AUTO_TEST_CASE(a_listing_leaves_out_what_is_gone_when_it_is_looked_at) {
   support::spoiled_storage s{dir(), {}, ops};
   for (std::string_view const gone_before : {"lstat", "open"}) {
     files.put("k", first);
+    support::write(target, "damaged");  // of which it tells how long it is
     bool is_listed = false;
     *ops.before = [&](std::string_view call) {
       if (is_listed && call == gone_before) fs::remove(target);

@@ -53,25 +53,24 @@ class record_reader {
  private:
   /// nullopt: it is gone.
   std::optional<entry> examine(std::string const& name, key const& k, operation const& op) const {
+    entry e{k, record_state::intact, std::nullopt, 0, dir_.path_of(name)};
+    try {
+      auto const r = read(name, k, op);
+      if (!r) return std::nullopt;
+      e.saved_at = r->saved_at;
+      e.bytes = r->payload.size();
+      return e;
+    } catch (error const& problem) {
+      bool const is_newer = problem.code() == errc::mismatch;
+      if (!is_newer && !detail::concerns_one_file(problem.code())) throw;
+      e.state = is_newer ? record_state::intact : record_state::corrupt;
+    }
     struct stat s;
     if (ops_.lstat(dir_.get(), name.c_str(), &s) != 0) {
       if (errno == ENOENT) return std::nullopt;
       dir_.fail("lstat", name);
     }
-    entry e{k, record_state::corrupt, std::nullopt, static_cast<std::uint64_t>(s.st_size), dir_.path_of(name)};
-    try {
-      auto const r = read(name, k, op);
-      if (!r) return std::nullopt;
-      e.state = record_state::intact;
-      e.saved_at = r->saved_at;
-      e.bytes = r->payload.size();
-    } catch (error const& problem) {
-      if (problem.code() == errc::mismatch) {
-        e.state = record_state::intact;
-      } else if (!detail::concerns_one_file(problem.code())) {
-        throw;
-      }
-    }
+    e.bytes = static_cast<std::uint64_t>(s.st_size);
     return e;
   }
 

@@ -60,12 +60,12 @@ inline std::vector<entry> list_rows(postgres_session& session, std::string_view 
   operation const op{operation_name, {}};
   std::vector<entry> found;
   for (std::optional<postgres_row_name> last{std::in_place}; last;) {
-    postgres_page const next =
+    postgres_page next =
         session.read_table<postgres_page>(op, [&](postgres_connection& db, auto const& table, deadline until) {
           return detail::page_after(session.table(), *last, table + where, db, op, until);
         });
-    found.insert(found.end(), next.entries.begin(), next.entries.end());
-    last = next.last;
+    for (auto& one : next.entries) found.push_back(std::move(one));
+    last = std::move(next.last);
   }
   return found;
 }
