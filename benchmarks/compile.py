@@ -54,7 +54,7 @@ with tempfile.TemporaryDirectory() as directory:
     for name, included in headers.items():
         sources[name] = Path(directory, f"{len(sources)}.cpp")
         sources[name].write_text("".join(f"#include <{one}>\n" for one in included), encoding="utf-8")
-    for index in range(-1, rounds):  # -1: to have the files in memory
+    for index in range(-1 if rounds > 2 else 0, rounds):  # -1: to have the files in memory
         print(f"compile, round {index + 1} of {rounds}", file=sys.stderr)
         for compiler in compilers:
             for name, source in sources.items():

@@ -68,6 +68,27 @@ struct guard_life {
   }
 };
 
+/// Text is its own bytes: what is left is all but serialization.
+struct text_as_it_is {
+  using value_type = std::string;
+  std::string serialize(std::string const& text) const { return text; }
+  template <class T>
+  T deserialize(std::string_view bytes) const {
+    return T(bytes);
+  }
+};
+void enlist_bare_guard(settings const& with) {
+  race r{"guard/memory", with};
+  r.enter("life of a guard", [](fs::path const&) {
+    auto store = std::make_shared<stash::basic_stash<stash::memory_storage, text_as_it_is>>();
+    return timed(new_key, [store, live = text(1000)](stash::key const& k) {
+      stash::delete_guard guard{*store, k, [&] { return live; }, [](std::string const&) {}};
+      guard.commit();
+    });
+  });
+  race::enlist(std::move(r));
+}
+
 /// Where a floor can be told, it runs along: the same bytes, written and flushed once.
 struct group {
   std::string name;
@@ -123,6 +144,7 @@ void enlist(settings const& with) {
   compare_to_parts<journal>(with, stash::durability::power_loss);
   compare_to_parts<files>(with, stash::durability::power_loss);
   compare_to_parts<memory>(with, {});
+  enlist_bare_guard(with);
 }
 
 }  // namespace

@@ -157,10 +157,11 @@ class raw_tmpfile_record : public raw_tmpfile {
   }
 };
 
-class raw_unlink : public raw_rename {
+/// Removes what the library would have written: a file with a header is of two blocks.
+class raw_unlink : public raw_tmpfile_record {
  public:
   static constexpr char name[] = "raw: unlink, sync directory";
-  using raw_rename::raw_rename;
+  using raw_tmpfile_record::raw_tmpfile_record;
   void erase(stash::key const& k) {
     must(::unlinkat(at(), std::string(k.str()).c_str(), 0), "unlink");
     sync(at());
@@ -168,10 +169,10 @@ class raw_unlink : public raw_rename {
 };
 
 /// A removal that no power cut and no failed sync takes back half.
-class raw_rename_unlink : public raw_rename {
+class raw_rename_unlink : public raw_tmpfile_record {
  public:
   static constexpr char name[] = "raw: rename, sync directory, unlink";
-  using raw_rename::raw_rename;
+  using raw_tmpfile_record::raw_tmpfile_record;
   void erase(stash::key const& k) {
     std::string const file(k.str()), doomed = "." + file;
     must(::renameat(at(), file.c_str(), at(), doomed.c_str()), "rename");

@@ -3,9 +3,12 @@
 #include <unistd.h>
 
 #include <barrier>
+#include <boost/filesystem/directory.hpp>
 #include <optional>
 #include <thread>
+#include <unordered_map>
 
+#include "raw.hpp"
 #include "stores.hpp"
 #include "turns.hpp"
 #include "work.hpp"
@@ -129,7 +132,7 @@ template <class Storage>
 void enlist_whole(std::string const& prefix, int count, std::shared_ptr<filled<Storage>> store) {
   auto const name = "/" + std::to_string(count);
   auto const once = [count](auto* b) {
-    b->Iterations(1)->Repetitions(count < 100'000 ? 3 : 1)->Unit(benchmark::kMillisecond)->UseManualTime();
+    b->Iterations(1)->Repetitions(count < 100'000 ? 3 : 2)->Unit(benchmark::kMillisecond)->UseManualTime();
   };
   if (std::is_same_v<Storage, journal>) {
     once(benchmark::RegisterBenchmark((prefix + "open" + name).c_str(), [store](benchmark::State& state) {
@@ -145,6 +148,164 @@ void enlist_whole(std::string const& prefix, int count, std::shared_ptr<filled<S
       state.SetIterationTime(seconds_of([&] { benchmark::DoNotOptimize(open.entries()); }));
     }
   }));
+}
+
+// A listing of so many records of 100 bytes, and the same by hand
+
+template <class List>
+void enlist_listing(std::string const& name, int count, List list) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [list](benchmark::State& state) {
+                                 try {
+                                   for (auto _ : state) state.SetIterationTime(list());
+                                 } catch (std::exception const& problem) {
+                                   state.SkipWithError(problem.what());
+                                 }
+                               })
+      ->Iterations(1)
+      ->Repetitions(count < 100'000 ? 3 : 2)
+      ->Unit(benchmark::kMillisecond)
+      ->UseManualTime();
+}
+template <class Entries>
+double seconds_to_list(Entries entries, int count) {
+  std::size_t found = 0;
+  double const seconds = seconds_of([&] { found = entries(); });
+  if (found != static_cast<std::size_t>(count)) throw std::runtime_error("listed " + std::to_string(found));
+  return seconds;
+}
+
+/// What an entry holds, of a map that is in memory already.
+std::size_t entries_by_hand(std::unordered_map<stash::key, stash::record> const& map) {
+  std::vector<stash::entry> found;
+  for (auto const& [k, r] : map) {
+    found.push_back({k, stash::record_state::intact, r.saved_at, r.payload.size(), "memory"});
+  }
+  std::sort(found.begin(), found.end(), [](auto const& a, auto const& b) { return a.key < b.key; });
+  return found.size();
+}
+std::unordered_map<stash::key, stash::record> filled_map(int count) {
+  std::unordered_map<stash::key, stash::record> map;
+  for (int i = 0; i < count; ++i) map[new_key(-1 - i)] = bytes(100);
+  return map;
+}
+/// Each file opened, read and taken apart, in the order of their names.
+std::size_t files_by_hand(fs::path const& directory) {
+  raw_read const reader{directory, stash::durability::power_loss};
+  std::vector<std::string> names;
+  for (auto const& one : fs::directory_iterator(directory)) {
+    if (one.path().extension() == ".stash") names.push_back(one.path().stem().native());
+  }
+  std::sort(names.begin(), names.end());
+  std::vector<std::pair<stash::time_point, std::size_t>> found;
+  for (auto const& name : names) {
+    auto const r = reader.get(name);
+    found.emplace_back(r.saved_at, r.payload.size());
+  }
+  return found.size();
+}
+
+constexpr char sqlite_rows[] = "SELECT key, version, saved_at, xxh64, payload FROM stash ORDER BY key";
+/// The plain query: each row's columns, as text.
+std::size_t rows_of(stash::detail::sqlite_connection& db) {
+  stash::detail::sqlite_statement row{db, sqlite_rows, "benchmark", {}};
+  std::size_t found = 0;
+  while (row.step()) {
+    for (int column = 0; column < 5; ++column) benchmark::DoNotOptimize(row.text(column));
+    ++found;
+  }
+  return found;
+}
+void enlist_sqlite(settings const& with, int count) {
+  auto const name = "/" + std::to_string(count);
+  auto const dir = with.directory / "sqlite" / std::to_string(count);
+  fs::create_directories(dir);
+  fs::permissions(dir, fs::owner_all);
+  auto const store = std::make_shared<sqlite>(dir, stash::durability::process_crash);
+  auto const fill = [store, count, is_filled = std::make_shared<bool>()] {
+    if (std::exchange(*is_filled, true)) return;
+    for (int i = 0; i < count; i += 1000) {
+      std::vector<std::pair<stash::key, stash::record>> some;
+      for (int j = i; j < std::min(i + 1000, count); ++j) some.emplace_back(new_key(-1 - j), bytes(100));
+      store->put_all(some);
+    }
+  };
+  enlist_listing("scale/listing/sqlite/entries" + name, count, [=] {
+    fill();
+    return seconds_to_list([&] { return store->entries().size(); }, count);
+  });
+  enlist_listing("scale/listing/sqlite/plain" + name, count, [=] {
+    fill();
+    stash::detail::sqlite_connection db((dir / "stash.sqlite").native());
+    return seconds_to_list([&] { return rows_of(db); }, count);
+  });
+}
+
+#ifdef STASH_HAS_POSTGRES
+/// A table with so many records, written as a dump is.
+class postgres_rows {
+ public:
+  explicit postgres_rows(int count) : db_(::PQconnectdb(server({}).c_str()), ::PQfinish) {
+    storage_.put(new_key(-1), bytes(100));
+    send("COPY " + table_ + " (key, set_aside, version, saved_at, xxh64, payload) FROM STDIN");
+    auto const r = bytes(100);
+    for (int i = 1; i < count; ++i) {
+      auto const k = new_key(-1 - i);
+      std::string const row = k.string() + "\t\t1\t" + stash::detail::to_text(r.saved_at) + '\t' +
+                              stash::detail::row_checksum(k, r) + '\t' + r.payload + '\n';
+      ::PQputCopyData(db_.get(), row.data(), static_cast<int>(row.size()));
+    }
+    ::PQputCopyEnd(db_.get(), nullptr);
+    while (auto* const one = ::PQgetResult(db_.get())) ::PQclear(one);
+    send("ANALYZE " + table_);
+  }
+  std::size_t entries() const { return storage_.entries().size(); }
+  std::size_t rows() {
+    std::unique_ptr<PGresult, decltype(&::PQclear)> const all{
+        ::PQexec(db_.get(),
+                 ("SELECT key, version, saved_at, xxh64, payload FROM " + table_ + " ORDER BY key").c_str()),
+        ::PQclear};
+    int const found = ::PQntuples(all.get());
+    for (int i = 0; i < found; ++i) {
+      for (int column = 0; column < 5; ++column) {
+        benchmark::DoNotOptimize(std::string(::PQgetvalue(all.get(), i, column)));
+      }
+    }
+    return static_cast<std::size_t>(found);
+  }
+
+ private:
+  void send(std::string const& sql) { ::PQclear(::PQexec(db_.get(), sql.c_str())); }
+
+  std::string name_ = new_table(), table_ = "stash." + name_;
+  stash::postgres_storage storage_{server({}), {.table = name_}};
+  std::unique_ptr<PGconn, decltype(&::PQfinish)> db_;
+};
+void enlist_postgres(int count) {
+  auto const name = "/" + std::to_string(count);
+  auto const rows = std::make_shared<std::optional<postgres_rows>>();
+  auto const filled = [rows, count]() -> postgres_rows& { return *rows ? **rows : rows->emplace(count); };
+  enlist_listing("scale/listing/postgres/entries" + name, count,
+                 [=] { return seconds_to_list([&, all = &filled()] { return all->entries(); }, count); });
+  enlist_listing("scale/listing/postgres/plain" + name, count,
+                 [=] { return seconds_to_list([&, all = &filled()] { return all->rows(); }, count); });
+}
+#else
+void enlist_postgres(int) {}
+#endif
+
+void enlist_listings(settings const& with) {
+  int const count = with.is_quick ? 10'000 : 1'000'000;
+  auto const name = "/" + std::to_string(count);
+  enlist_listing("scale/listing/memory/by hand" + name, count, [=] {
+    auto const map = filled_map(count);
+    return seconds_to_list([&] { return entries_by_hand(map); }, count);
+  });
+  enlist_listing("scale/listing/files/by hand" + name, count, [=, dir = with.directory / "files" / std::to_string(count)] {
+    return seconds_to_list([&] { return files_by_hand(dir); }, count);
+  });
+  enlist_sqlite(with, count);
+  enlist_postgres(count);
 }
 
 template <class Storage>
@@ -169,6 +330,7 @@ void enlist(settings const& with) {
   enlist_keys<locked_map>(with, "memory", "unordered_map");
   enlist_keys<journal>(with, "power_loss", "journal");
   enlist_keys<files>(with, "power_loss", "files");
+  enlist_listings(with);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ turn timed(Make make, Run run, int most = 1000, int items = 1) {
       return seconds / (n * items);
     };
     if (count == 0) {
-      double warm = 0;
-      for (int i = 0; i < (most > 1 ? 5 : 1); ++i) warm = once(1) * items;
+      double warm = once(1) * items;
+      for (int i = 1; i < (most > 1 ? 5 : 1); ++i) warm = std::min(warm, once(1) * items);
       count = static_cast<int>(std::clamp(1e-4 / warm, 1.0, static_cast<double>(most)));
     }
     return once(count);
