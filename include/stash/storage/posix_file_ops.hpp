@@ -34,14 +34,16 @@ static_assert(sizeof(off_t) >= 8,
 struct posix_file_ops {
   /// openat(2), with O_CLOEXEC. Never 0, 1 or 2, also where these are closed.
   int open(int directory, char const* name, int flags, mode_t mode = 0) const noexcept {
-    // Into what is only read nobody can write, and what has no name yet can be thrown away: there it is enough to look at
-    // the number that they got, which is the lowest that was free. That is three system calls less.
-    bool const may_be_dropped = (flags & O_ACCMODE) == O_RDONLY || (flags & O_TMPFILE) == O_TMPFILE;
-    if (!may_be_dropped) detail::occupy_standard_descriptors();
+    // What has such a number is written to, and closed, by whoever does not know better. A place (O_PATH) can neither
+    // be read nor written, and stays there where it got one; into a file that is only read nobody can write, and its
+    // directory was opened just before. So for both it is enough to look at the number that they got, which is the
+    // lowest that was free: three system calls less.
+    bool const is_place = (flags & O_PATH) != 0;
+    bool const is_read_only_file = (flags & (O_ACCMODE | O_DIRECTORY)) == O_RDONLY;
+    if (!is_place && !is_read_only_file) detail::occupy_standard_descriptors();
     auto const opened = [&] { return ::openat(directory, name, flags | O_CLOEXEC, mode); };
     int fd = opened();
-    if (may_be_dropped && fd >= 0 && fd <= STDERR_FILENO) {
-      detail::replace_standard_descriptor(fd);
+    if (is_place && fd >= 0 && fd <= STDERR_FILENO) {
       detail::occupy_standard_descriptors();
       fd = opened();
     }
@@ -50,8 +52,7 @@ struct posix_file_ops {
   /// @{
   /// Where less was read or written than was asked for, the caller goes on.
   int close(int fd) const noexcept {
-    detail::no_cancel const whole;  // for it is called by destructors
-    return ::close(fd);
+    return static_cast<int>(::syscall(SYS_close, fd));  // close(2) is a cancellation point, and destructors call this
   }
   ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
   ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }

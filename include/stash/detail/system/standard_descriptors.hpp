@@ -9,28 +9,20 @@
 // whatever some other thread writes to 1 or 2, a log line, would go into it.
 namespace stash::inline v1::detail {
 
-/// What can neither be read nor written (EBADF, as for what is closed), and is gone in a program that is executed.
-inline int open_placeholder() noexcept { return ::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC); }
-
 /// Where 0, 1 or 2 is closed, puts something there that can neither be read nor written (EBADF, as for what is closed),
 /// is gone in a program that is executed, and stays: who closed it again could not know that it is still the same.
-/// To be called before something is opened that others could write into. Thread safe; leaves `errno` alone.
+/// To be called before something is opened; also before a directory, which can neither be read nor written: while one
+/// has such a number, another thread finds it taken, and what that opens gets it next. Thread safe; leaves `errno`
+/// alone.
 inline void occupy_standard_descriptors() noexcept {
   int const before = errno;
+  constexpr int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
-    int const placeholder = detail::open_placeholder();
+    int const placeholder = ::open("/", flags);
     if (placeholder > STDERR_FILENO) ::close(placeholder);  // another thread was faster
   }
   errno = before;
-}
-
-/// Puts what `occupy_standard_descriptors` puts there in the place of `fd`, one of these that was opened just now: it is
-/// free at no moment, so that no other thread gets it.
-inline void replace_standard_descriptor(int fd) noexcept {
-  int const placeholder = detail::open_placeholder();
-  if (placeholder < 0 || ::dup3(placeholder, fd, O_CLOEXEC) < 0) ::close(fd);
-  if (placeholder > STDERR_FILENO) ::close(placeholder);
 }
 
 /// `fd` with a number above those, for what got one of them all the same, because the program closed it just now. -1
