@@ -60,6 +60,25 @@ BOOST_AUTO_TEST_CASE(any_payload_and_any_time_come_back) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_text_is_a_time_if_it_is_the_text_of_that_time) {
+  std::minstd_rand random{7};
+  auto const any = [&](std::size_t n) { return random() % n; };
+  int times = 0;
+  for (int i = 0; i < 100'000; ++i) {
+    bool const compact = any(2) == 0;
+    auto const micros = static_cast<std::int64_t>((std::uint64_t{random()} << 33) ^ (std::uint64_t{random()} << 2));
+    time_point const t{std::chrono::microseconds{micros >> any(40)}};
+    auto text = stash::detail::to_text(t, compact);
+    if (stash::detail::to_time(text, compact) != t) BOOST_ERROR(text);
+    auto& one = text[any(text.size())];
+    one = "0123456789+-T:.Z"[any(16)];
+    auto const changed = stash::detail::to_time(text, compact);
+    if (changed && stash::detail::to_text(*changed, compact) != text) BOOST_ERROR(text);
+    times += changed.has_value();
+  }
+  BOOST_TEST(times > 1000);
+}
+
 BOOST_AUTO_TEST_CASE(times_are_written_as_iso_8601) {
   using stash::detail::to_text;
   BOOST_TEST(to_text(time_point{-1us}) == "1969-12-31T23:59:59.999999Z");
@@ -93,6 +112,12 @@ BOOST_AUTO_TEST_CASE(times_are_written_as_iso_8601) {
                                 "2026-11-22T14:44-21.123456Z",
                                 "2026-11-22T14:44:21,123456Z",
                                 "2026-00-22T14:44:21.123456Z",
+                                "2026-11-00T14:44:21.123456Z",
+                                "2026-11-22T14:60:21.123456Z",
+                                "-0000-11-22T14:44:21.123456Z",
+                                "10000-11-22T14:44:21.123456Z",
+                                "+010000-11-22T14:44:21.123456Z",
+                                "2026--1-22T14:44:21.123456Z",
                                 "1234567-11-22T14:44:21.123456Z"}) {
     BOOST_TEST(!stash::detail::to_time(bad), bad);
   }

@@ -1,15 +1,12 @@
 #pragma once
 
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <stash/version.hpp>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 namespace stash::inline v1::detail {
 
@@ -101,36 +98,42 @@ class time_text {
 
 inline std::string to_text(time_point t, bool compact = false) { return std::string(time_text{t, compact}.str()); }
 
-/// Takes a number of `width` digits and what follows it, off the front of `text`.
-inline std::optional<std::int64_t> take_number(std::string_view& text, std::size_t width, std::string_view follows) {
+/// Takes a number of `width` digits and what follows it, off the front of `text`; -1: they do not stand there.
+inline std::int64_t take_number(std::string_view& text, std::size_t width, std::string_view follows) noexcept {
+  if (text.size() < width + follows.size() || width == 0) return -1;
   std::int64_t n = 0;
-  if (text.size() < width + follows.size()) return std::nullopt;
-  auto const [end, failed] = std::from_chars(text.data(), text.data() + width, n);
-  if (failed != std::errc{} || end != text.data() + width) return std::nullopt;
+  for (char const c : text.substr(0, width)) {
+    if (c < '0' || c > '9') return -1;
+    n = 10 * n + (c - '0');
+  }
   text.remove_prefix(width);
-  if (!text.starts_with(follows)) return std::nullopt;
+  if (!text.starts_with(follows)) return -1;
   text.remove_prefix(follows.size());
   return n;
 }
 
-/// What `to_text(t, compact)` wrote, and nothing else: the text must come out of the result again.
-inline std::optional<time_point> to_time(std::string_view text, bool compact = false) {
-  std::string_view left = text;
-  bool const negative = left.starts_with('-');
-  if (negative || left.starts_with('+')) left.remove_prefix(1);
-  auto const mark = left.find('T');
+/// What `to_text(t, compact)` wrote, and nothing else: the text would come out of the result again.
+inline std::optional<time_point> to_time(std::string_view text, bool compact = false) noexcept {
+  bool const negative = text.starts_with('-'), far = text.starts_with('+');
+  if (negative || far) text.remove_prefix(1);
+  auto const mark = text.find('T');
   std::size_t const behind_year = compact ? 4 : 6;  // MMDD or -MM-DD
-  if (mark == left.npos || mark < behind_year || mark - behind_year > 6) return std::nullopt;
-  char const* const dash = compact ? "" : "-";
-  char const* const colon = compact ? "" : ":";
-  auto const year = detail::take_number(left, mark - behind_year, dash), month = detail::take_number(left, 2, dash),
-             day = detail::take_number(left, 2, "T"), hour = detail::take_number(left, 2, colon),
-             minute = detail::take_number(left, 2, colon), second = detail::take_number(left, 2, "."),
-             micro = detail::take_number(left, 6, "Z");
-  if (!year || !month || !day || !hour || !minute || !second || !micro || !left.empty()) return std::nullopt;
-  if (*month < 1 || *month > 12) return std::nullopt;
-  std::int64_t days = civil_date{negative ? -*year : *year, *month, *day}.days();
-  std::int64_t rest = ((*hour * 60 + *minute) * 60 + *second) * 1'000'000 + *micro;
+  if (mark == text.npos || mark < behind_year + 4 || mark > behind_year + 6) return std::nullopt;
+  bool const is_padded = mark > behind_year + 4 && text.front() == '0';
+  std::string_view const dash = compact ? "" : "-", colon = compact ? "" : ":";
+  auto const year = detail::take_number(text, mark - behind_year, dash), month = detail::take_number(text, 2, dash),
+             day = detail::take_number(text, 2, "T"), hour = detail::take_number(text, 2, colon),
+             minute = detail::take_number(text, 2, colon), second = detail::take_number(text, 2, "."),
+             micro = detail::take_number(text, 6, "Z");
+  bool const is_of_its_form = year >= (negative ? 1 : 0) && far == (!negative && year > 9999) && !is_padded;
+  if (!is_of_its_form || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+      second < 0 || second > 59 || micro < 0 || !text.empty()) {
+    return std::nullopt;
+  }
+  civil_date const date{negative ? -year : year, month, day};
+  std::int64_t days = date.days();
+  if (civil_date::of(days).month != month) return std::nullopt;  // no month has so many
+  std::int64_t rest = ((hour * 60 + minute) * 60 + second) * 1'000'000 + micro;
   if (days < 0) {  // towards zero, so that the earliest time_point does not overflow on the way
     ++days;
     rest -= micros_per_day;
@@ -139,9 +142,7 @@ inline std::optional<time_point> to_time(std::string_view text, bool compact = f
   if (__builtin_mul_overflow(days, micros_per_day, &micros) || __builtin_add_overflow(micros, rest, &micros)) {
     return std::nullopt;
   }
-  time_point const result{std::chrono::microseconds{micros}};
-  if (time_text{result, compact}.str() != text) return std::nullopt;
-  return result;
+  return time_point{std::chrono::microseconds{micros}};
 }
 
 }  // namespace stash::inline v1::detail
