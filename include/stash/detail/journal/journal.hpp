@@ -155,10 +155,9 @@ class journal {
   /// Writes for all that wait, and wakes them. Called, and returns, with the mutex locked; not meanwhile.
   void lead(std::unique_lock<std::mutex>& only) {
     is_led_ = true;
-    others_.wait(only, [this] { return queue_.size(); });
+    if (open_.is_durable()) others_.wait(only, [this] { return queue_.size(); });  // else there is no flush to share
     std::vector<journal_request*> batch;
     batch.swap(queue_);
-    others_.took(batch.size());
     char const* failed = poison_;
     only.unlock();
     std::exception_ptr const failure = write(batch, failed);
@@ -172,6 +171,7 @@ class journal {
       one->is_done = true;
       one->woken.notify_one();
     }
+    others_.saw(batch.size() + queue_.size());
     if (!failure && should_compact()) compact(only);
     is_led_ = false;
     if (!queue_.empty()) queue_.front()->woken.notify_one();  // to lead, unless another comes first
