@@ -262,8 +262,7 @@ class postgres_rows {
   std::size_t entries() const { return storage_.entries().size(); }
   std::size_t rows() {
     std::unique_ptr<PGresult, decltype(&::PQclear)> const all{
-        ::PQexec(db_.get(),
-                 ("SELECT key, version, saved_at, xxh64, payload FROM " + table_ + " ORDER BY key").c_str()),
+        ::PQexec(db_.get(), ("SELECT key, version, saved_at, xxh64, payload FROM " + table_ + " ORDER BY key").c_str()),
         ::PQclear};
     int const found = ::PQntuples(all.get());
     for (int i = 0; i < found; ++i) {
@@ -301,9 +300,10 @@ void enlist_listings(settings const& with) {
     auto const map = filled_map(count);
     return seconds_to_list([&] { return entries_by_hand(map); }, count);
   });
-  enlist_listing("scale/listing/files/by hand" + name, count, [=, dir = with.directory / "files" / std::to_string(count)] {
-    return seconds_to_list([&] { return files_by_hand(dir); }, count);
-  });
+  enlist_listing("scale/listing/files/by hand" + name, count,
+                 [=, dir = with.directory / "files" / std::to_string(count)] {
+                   return seconds_to_list([&] { return files_by_hand(dir); }, count);
+                 });
   enlist_sqlite(with, count);
   enlist_postgres(count);
 }

@@ -82,7 +82,8 @@ class key {
     if (s.empty()) return "empty";
     if (s.size() > max_size) return "longer than 200 bytes";
     if (s == "." || s == "..") return "names a directory";
-    if (std::any_of(s.begin(), s.end(), [](char c) { return c == '/' || c == '\\'; })) return "has a slash or a backslash: a key is an id and no path";
+    if (std::any_of(s.begin(), s.end(), [](char c) { return c == '/' || c == '\\'; }))
+      return "has a slash or a backslash: a key is an id and no path";
     auto const is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
     if (std::any_of(s.begin(), s.end(), is_control)) return "has a control byte";
     if (!detail::is_utf8(s)) return "not UTF-8";

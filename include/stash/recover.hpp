@@ -24,8 +24,8 @@ namespace stash::inline v1 {
 /// its key's lock.
 ///
 /// A busy key is tried again when all others are done: for a second, for all of them together. Records are removed
-/// up to 256 at a time, with one sync where the storage can, at the latest half a second after the first was restored and
-/// the next `restore` has returned, and before a busy key is waited for; a key's lock is held until then. Where the
+/// up to 256 at a time, with one sync where the storage can, at the latest half a second after the first was restored
+/// and the next `restore` has returned, and before a busy key is waited for; a key's lock is held until then. Where the
 /// process dies in between, its record is restored again by the next.
 ///
 /// Throws only what listing the records throws, and EINVAL where such a `live` or `restore` without the key meets the

@@ -72,7 +72,10 @@ class directory_maker {
   /// From `path` up to the first that another had made.
   static unsigned levels_of(boost::filesystem::path path, std::vector<boost::filesystem::path> const& made) {
     unsigned result = 0;
-    for (std::size_t at = made.size(); at-- > 0 && made[at] == path; ++result) path = path.parent_path();
+    while (result < made.size() && made[made.size() - 1 - result] == path) {
+      path = path.parent_path();
+      ++result;
+    }
     return result;
   }
 

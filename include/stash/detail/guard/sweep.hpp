@@ -71,7 +71,8 @@ class sweep {
     } catch (...) {
       left.swap(ours_);
     }
-    std::erase_if(left, [&](key const& k) { return !ours_.empty() && std::find(ours_.begin(), ours_.end(), k) == ours_.end(); });
+    std::erase_if(
+        left, [&](key const& k) { return !ours_.empty() && std::find(ours_.begin(), ours_.end(), k) == ours_.end(); });
     if (left.empty()) failed(std::move(ours_.front()), problem);
     for (auto& k : left) failed(std::move(k), problem);
   }

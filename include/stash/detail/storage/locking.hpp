@@ -69,8 +69,8 @@ std::vector<std::size_t> order_of(std::vector<Key> const& keys, char const* oper
   std::vector<std::size_t> order(keys.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return keys[a] < keys[b]; });
-  auto const twice = std::adjacent_find(order.begin(), order.end(),
-                                        [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; });
+  auto const twice =
+      std::adjacent_find(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; });
   if (twice != order.end()) {
     throw error{{EINVAL, boost::system::system_category()}, operation, keys[*twice].string(), "the key is given twice"};
   }

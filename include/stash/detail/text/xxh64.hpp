@@ -30,8 +30,7 @@ class xxh64 {
     }
     h += bytes.size();
     for (; left >= 8; left -= 8, p += 8) h = std::rotl(h ^ round(0, word(p)), 27) * prime1 + prime4;
-    for (; left >= 4; left -= 4, p += 4)
-      h = std::rotl(h ^ (half_word(p) * prime1), 23) * prime2 + prime3;
+    for (; left >= 4; left -= 4, p += 4) h = std::rotl(h ^ (half_word(p) * prime1), 23) * prime2 + prime3;
     for (; left > 0; --left, ++p) h = std::rotl(h ^ (*as_bytes(p) * prime5), 11) * prime1;
     h = (h ^ (h >> 33)) * prime2;
     h = (h ^ (h >> 29)) * prime3;
