@@ -52,7 +52,8 @@ struct posix_file_ops {
   /// @{
   /// Where less was read or written than was asked for, the caller goes on.
   int close(int fd) const noexcept {
-    return static_cast<int>(::syscall(SYS_close, fd));  // close(2) is a cancellation point, and destructors call this
+    detail::no_cancel const whole;  // for it is called by destructors
+    return ::close(fd);
   }
   ssize_t read(int fd, void* to, std::size_t size) const noexcept { return ::read(fd, to, size); }
   ssize_t writev(int fd, iovec const* parts, int count) const noexcept { return ::writev(fd, parts, count); }
