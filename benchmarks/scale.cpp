@@ -171,7 +171,7 @@ template <class Entries>
 double seconds_to_list(Entries entries, int count) {
   std::size_t found = 0;
   double const seconds = seconds_of([&] { found = entries(); });
-  if (found != static_cast<std::size_t>(count)) throw std::runtime_error("listed " + std::to_string(found));
+  if (found < static_cast<std::size_t>(count)) throw std::runtime_error("listed " + std::to_string(found));
   return seconds;
 }
 
