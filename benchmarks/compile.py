@@ -48,13 +48,15 @@ def seconds(compiler, source):
 rounds, out = int(sys.argv[1]), Path(sys.argv[2])
 clang = "clang++-19" if shutil.which("clang++-19") else "clang++"  # whichever there is
 compilers = [name for name in ("g++", clang) if shutil.which(name)]
+if rounds == 1:  # a trial
+    compilers = compilers[:1]
 results = []
 with tempfile.TemporaryDirectory() as directory:
     sources = {}
     for name, included in headers.items():
         sources[name] = Path(directory, f"{len(sources)}.cpp")
         sources[name].write_text("".join(f"#include <{one}>\n" for one in included), encoding="utf-8")
-    for index in range(-1 if rounds > 2 else 0, rounds):  # -1: to have the files in memory
+    for index in range(-1 if rounds > 1 else 0, rounds):  # -1: to have the files in memory
         print(f"compile, round {index + 1} of {rounds}", file=sys.stderr)
         for compiler in compilers:
             for name, source in sources.items():

@@ -51,7 +51,7 @@ struct save_from_threads {
 
 void enlist_threads(settings const& with) {
   for (int const threads : {1, 2, 4, 8, 16}) {
-    race r{"scale/power_loss/threads/" + std::to_string(threads), with, with.rounds / 4};
+    race r{"scale/power_loss/threads/" + std::to_string(threads), with, with.is_quick ? 2 : with.rounds / 4};
     save_from_threads const work{threads, 64 * threads};
     auto const d = stash::durability::power_loss;
     enter<journal>(r, work, d);
