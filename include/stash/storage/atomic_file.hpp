@@ -41,9 +41,10 @@ namespace stash::inline v1 {
 /// a link (but one that root made for others), is somebody else's, or that others may write to, is refused with
 /// `errc::unsafe_directory`; root may read what is another user's. Every member may be called from many threads and
 /// processes at once, `put`, `erase`, `set_aside` and `sweep` with the key's lock held. Nothing is kept open between
-/// calls but locks, so a forked child may use it as it is. A relative directory is taken from where the process is when
-/// the storage is constructed. One that was moved from may only be assigned to or destroyed. Not for NFS: a lock whose
-/// lease was lost and taken back unseen counts as held.
+/// calls but locks, and what takes the place of 0, 1 and 2 in a program that has closed them (which may be the
+/// directory, for looking into it); a forked child may use it as it is. A relative directory is taken from where the
+/// process is when the storage is constructed. One that was moved from may only be assigned to or destroyed. Not for
+/// NFS: a lock whose lease was lost and taken back unseen counts as held.
 ///
 ///     stash::atomic_file_storage files{"/var/lib/etl/stash"};
 ///     std::cout << files.path("orders");    // "/var/lib/etl/stash/orders.stash"
