@@ -462,27 +462,6 @@ BOOST_AUTO_TEST_CASE(a_child_that_is_forked_amid_a_wait_can_destroy_its_copy) {
   BOOST_TEST(!is_hung);
 }
 
-BOOST_AUTO_TEST_CASE(the_last_that_a_batch_waits_for_wakes_it) {
-  stash::detail::batch_wait others;
-  others.saw(3);
-  std::mutex mutex;
-  std::size_t waiting = 1;
-  std::jthread last;
-  for (int i = 0; i < 100; ++i) {  // as often as the one that comes is faster than 20 us, it is it that wakes
-    std::unique_lock only{mutex};
-    waiting = 1;
-    last = std::jthread{[&] {
-      std::lock_guard const too{mutex};
-      others.came(++waiting);
-      others.came(++waiting);
-    }};
-    others.wait(only, [&] { return waiting; });
-    only.unlock();
-    last.join();
-    BOOST_TEST(waiting == 3U);
-  }
-}
-
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace journal_test
