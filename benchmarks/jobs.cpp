@@ -1,7 +1,5 @@
 // What a whole job pays: a table that is dropped and built anew, with what people do today beside it; guards of many
 // keys; and the recovery of many orphans.
-#include <dirent.h>
-
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <fstream>
@@ -219,17 +217,12 @@ auto recovered_by_hand(int count) {
     return timed([=](int i) { return fill(dir, count, i * count), 0; },
                  [=](int) {
                    raw_read const reader{dir, durability::power_loss};
-                   std::unique_ptr<DIR, int (*)(DIR*)> const listed{::opendir(dir.c_str()), ::closedir};
-                   std::vector<std::string> names;
-                   while (auto const* const one = ::readdir(listed.get())) {
-                     std::string name = one->d_name;
-                     if (name.ends_with(".stash")) names.push_back(std::move(name));
+                   descriptor const at{::open(dir.c_str(), O_RDONLY | O_DIRECTORY)};
+                   for (auto const& name : records_in(dir)) {
+                     benchmark::DoNotOptimize(json::parse(reader.get(name).payload));
+                     must(::unlinkat(at.get(), (name + ".stash").c_str(), 0), "unlink");
                    }
-                   for (auto const& name : names) {
-                     benchmark::DoNotOptimize(json::parse(reader.get(name.substr(0, name.size() - 6)).payload));
-                     must(::unlinkat(::dirfd(listed.get()), name.c_str(), 0), "unlink");
-                   }
-                   must(::fsync(::dirfd(listed.get())), "fsync");
+                   must(::fsync(at.get()), "fsync");
                  },
                  1, count);
   };

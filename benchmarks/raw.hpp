@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <boost/filesystem/directory.hpp>
 #include <boost/filesystem/path.hpp>
 #include <cerrno>
 #include <chrono>
@@ -19,6 +20,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "stores.hpp"
 
@@ -180,6 +182,15 @@ class raw_rename_unlink : public raw_tmpfile_record {
     must(::unlinkat(at(), doomed.c_str(), 0), "unlink");
   }
 };
+
+/// The keys of the records in a directory of the library's, as the file system lists them.
+inline std::vector<std::string> records_in(fs::path const& directory) {
+  std::vector<std::string> keys;
+  for (auto const& one : fs::directory_iterator(directory)) {
+    if (one.path().extension() == ".stash") keys.push_back(one.path().stem().native());
+  }
+  return keys;
+}
 
 /// The library's own files, read with three system calls and as little work as finds out whether they are whole.
 class raw_read : public files {

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <barrier>
-#include <boost/filesystem/directory.hpp>
 #include <optional>
 #include <thread>
 #include <unordered_map>
@@ -192,10 +191,7 @@ std::unordered_map<stash::key, stash::record> filled_map(int count) {
 /// Each file opened, read and taken apart, in the order of their names.
 std::size_t files_by_hand(fs::path const& directory) {
   raw_read const reader{directory, stash::durability::power_loss};
-  std::vector<std::string> names;
-  for (auto const& one : fs::directory_iterator(directory)) {
-    if (one.path().extension() == ".stash") names.push_back(one.path().stem().native());
-  }
+  auto names = records_in(directory);
   std::sort(names.begin(), names.end());
   std::vector<std::pair<stash::time_point, std::size_t>> found;
   for (auto const& name : names) {
