@@ -248,7 +248,7 @@ class postgres_rows {
     for (int i = 1; i < count; ++i) {
       auto const k = new_key(-1 - i);
       std::string const row = k.string() + "\t\t1\t" + stash::detail::to_text(r.saved_at) + '\t' +
-                              stash::detail::row_checksum(k, r) + '\t' + r.payload + '\n';
+                              stash::detail::row_checksum(k, r.saved_at, r.payload) + '\t' + r.payload + '\n';
       ::PQputCopyData(db_.get(), row.data(), static_cast<int>(row.size()));
     }
     ::PQputCopyEnd(db_.get(), nullptr);

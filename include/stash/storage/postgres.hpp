@@ -214,7 +214,7 @@ class postgres_storage {
     std::vector<detail::change_of> changes;
     for (auto const& [k, r] : all) {
       check(k, r);
-      changes.push_back({k, detail::row_checksum(k, r)});
+      changes.push_back({k, detail::row_checksum(k, r.saved_at, r.payload)});
     }
     session_->change(op, changes, true, true, [&](connection& db, auto const&, auto& written, auto until) {
       std::string const sql =

@@ -106,9 +106,9 @@ class sqlite_storage {
       detail::require_held(db, k, op);
       statement row{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
       if (!row.bind(k.str()).bind("").step()) return session_->require_whole(op), std::nullopt;
-      auto found = detail::row_of(row);
+      auto const found = detail::row_of(row);
       check_size(found.payload.size(), op);
-      return detail::record_of(std::move(found), k, op, session_->shown(k));
+      return detail::record_of(found, k, op, session_->shown(k));
     });
   }
 
@@ -137,18 +137,18 @@ class sqlite_storage {
     std::string where = session_->shown(name);
     bool const was_there = session_->write(op, false, false, [&](auto const& db) {
       detail::require_held(db, k, op);
-      statement row{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
+      auto const one_row = detail::select_rows(detail::one_sqlite_row);
+      statement row{db, one_row, op.name, op.subject}, written{db, one_row, op.name, op.subject};
       if (!row.bind(k.str()).bind("").step()) return false;
       auto const kept = detail::row_of(row);
-      row.reset();
       statement{db, "UPDATE stash SET set_aside = ?, set_aside_at = ? WHERE key = ? AND set_aside = ''", op.name,
                 op.subject}
           .bind(name)
           .bind(at)
           .bind(k.str())
           .run();
-      detail::check_written(row, k, "", std::nullopt, op);
-      detail::check_written(row, k, name, kept, op);
+      detail::check_written(written, k, "", std::nullopt, op);
+      detail::check_written(written, k, name, kept, op);
       return true;
     });
     if (!was_there) op.fail(ENOENT, "find in", session_->file().native());
@@ -206,9 +206,6 @@ class sqlite_storage {
         bytes, options_.max_bytes, [&] { return session_->shown(op.subject); }, op);
   }
 
-  static detail::record_row row_to_write(key const& k, record const& r) {
-    return {detail::row_version, detail::to_text(r.saved_at), detail::row_checksum(k, r), r.payload};
-  }
   void put_rows(detail::operation const& op, std::span<std::pair<key, record> const> all) {
     for (auto const& [k, r] : all) check(k, r);
     session_->write(op, true, true, [&](auto const& db) {
@@ -217,17 +214,22 @@ class sqlite_storage {
       statement row{db, "INSERT OR REPLACE INTO stash (key, version, saved_at, xxh64, payload) VALUES (?, ?, ?, ?, ?)",
                     op.name, op.subject};
       statement written{db, detail::select_rows(detail::one_sqlite_row), op.name, op.subject};
+      std::vector<std::pair<std::string, std::string>> texts;  // of its time and its checksum
       for (auto const& [k, r] : all) {
         detail::require_held(db, k, op);
-        auto const wanted = row_to_write(k, r);
-        row.bind(k.str()).bind(wanted.version).bind(wanted.saved_at).bind(wanted.xxh64);
+        auto const& [saved_at, checksum] =
+            texts.emplace_back(detail::to_text(r.saved_at), detail::row_checksum(k, r.saved_at, r.payload));
+        row.bind(k.str()).bind(detail::row_version).bind(saved_at).bind(checksum);
         // As text where it can be, so that people can read it.
         bool const is_text =
             r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload, op);
         (is_text ? row.bind(r.payload) : row.bind_bytes(r.payload)).run();
       }
-      for (auto const& [k, r] : all)
-        detail::check_written(written, k, "", row_to_write(k, r), op);  // at last: see erase_rows
+      for (std::size_t i = 0; i < all.size(); ++i) {  // at last: see erase_rows
+        auto const& [saved_at, checksum] = texts[i];
+        detail::record_row const expected{detail::row_version, saved_at, checksum, all[i].second.payload};
+        detail::check_written(written, all[i].first, "", expected, op);
+      }
       return true;
     });
   }

@@ -22,8 +22,8 @@ inline std::uint64_t number_in(std::string const& text) { return std::strtoull(t
 
 /// The row of a result that begins with version, saved_at, xxh64, payload, payload_bytes.
 inline record_row row_of(postgres_result const& rows, int row) {
-  return {static_cast<std::int64_t>(detail::number_in(rows.text(row, 0))), rows.text(row, 1), rows.text(row, 2),
-          rows.text(row, rows.is_null(row, 3) ? 4 : 3)};
+  return {static_cast<std::int64_t>(detail::number_in(rows.text(row, 0))), rows.view(row, 1), rows.view(row, 2),
+          rows.view(row, rows.is_null(row, 3) ? 4 : 3)};
 }
 struct postgres_row_name {
   std::string key, set_aside;

@@ -21,7 +21,9 @@ class postgres_result {
   PGresult* get() const noexcept { return result_.get(); }
   int rows() const noexcept { return ::PQntuples(get()); }
   bool is_null(int row, int column) const noexcept { return ::PQgetisnull(get(), row, column) != 0; }
-  std::string text(int row, int column) const {
+  std::string text(int row, int column) const { return std::string(view(row, column)); }
+  /// As `text`, for as long as this has the result.
+  std::string_view view(int row, int column) const noexcept {
     return {::PQgetvalue(get(), row, column), static_cast<std::size_t>(::PQgetlength(get(), row, column))};
   }
   /// Empty where the server did not send it.

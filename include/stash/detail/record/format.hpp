@@ -28,20 +28,33 @@ namespace stash::inline v1::detail {
 inline constexpr std::string_view checksum_field = ",\"xxh64\":\"";
 inline constexpr std::string_view header_end = "\"}";
 
-/// `prefix`: the header up to the digits.
+/// `header`: its line without the digits and the newline.
+inline std::string checksum_under(std::string_view header, std::string_view payload) {
+  return hex16(xxh64::hash(payload, xxh64::hash(header)));
+}
+/// The same where `prefix` is the header up to the digits.
 inline std::string checksum(std::string_view prefix, std::string_view payload) {
-  std::string whole;
-  whole.reserve(prefix.size() + header_end.size());
-  return hex16(xxh64::hash(payload, xxh64::hash(whole.append(prefix).append(header_end))));
+  std::string header;
+  header.reserve(prefix.size() + header_end.size());
+  return detail::checksum_under(header.append(prefix).append(header_end), payload);
+}
+
+/// The header line without the digits and the newline.
+inline std::string header_without_digits(key const& k, time_point saved_at, std::size_t bytes) {
+  std::string line;
+  line.reserve(256);
+  detail::append_quoted(line.append("{\"stash\":1,\"key\":"), k);
+  line.append(",\"saved_at\":\"").append(time_text{saved_at}.str());
+  line.append("\",\"bytes\":").append(std::to_string(bytes)).append(checksum_field).append(header_end);
+  return line;
 }
 
 /// The header line of `r`, its newline included.
 inline std::string header_line(key const& k, record const& r) {
-  std::string line = "{\"stash\":1,\"key\":";
-  line.reserve(256);
-  line.append(detail::quoted(k)).append(",\"saved_at\":\"").append(time_text{r.saved_at}.str());
-  line.append("\",\"bytes\":").append(std::to_string(r.payload.size())).append(checksum_field);
-  line.append(detail::checksum(line, r.payload)).append(header_end) += '\n';
+  std::string line = detail::header_without_digits(k, r.saved_at, r.payload.size());
+  std::string const digits = detail::checksum_under(line, r.payload);
+  line.resize(line.size() - header_end.size());
+  line.append(digits).append(header_end) += '\n';
   return line;
 }
 

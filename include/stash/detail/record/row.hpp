@@ -18,38 +18,44 @@
 // The row of a record that was set aside has the name it got in `set_aside`, which else is empty.
 namespace stash::inline v1::detail {
 
+/// Views of what the database's library holds.
 struct record_row {
   std::int64_t version;
-  std::string saved_at;  // ISO 8601, as in a file's header
-  std::string xxh64;
-  std::string payload;
+  std::string_view saved_at;  // ISO 8601, as in a file's header
+  std::string_view xxh64;
+  std::string_view payload;
   friend bool operator==(record_row const&, record_row const&) = default;
 };
 
 inline constexpr std::int64_t row_version = 1;
 
 /// The checksum that a file with this record would have.
-inline std::string row_checksum(key const& k, record const& r) {
-  constexpr std::size_t behind = header_end.size() + 1;  // the newline
-  std::string const line = detail::header_line(k, r);
-  return line.substr(line.size() - behind - 16, 16);
+inline std::string row_checksum(key const& k, time_point saved_at, std::string_view payload) {
+  return detail::checksum_under(detail::header_without_digits(k, saved_at, payload.size()), payload);
 }
 
-/// What the row says. Throws `errc::mismatch` (of another version) and `errc::corrupt`. `where` is for the message.
-inline record record_of(record_row row, key const& k, operation const& op, std::string_view where) {
+/// Looks at what the row says, and returns when it was saved. Throws `errc::mismatch` (of another version) and
+/// `errc::corrupt`. `where` is for the message.
+inline time_point check_row(record_row const& row, key const& k, operation const& op, std::string_view where) {
   if (row.version < row_version) op.fail(errc::corrupt, where, "no version");
   if (row.version != row_version) {
     op.fail(errc::mismatch, where, "of version " + std::to_string(row.version) + ", not 1");
   }
   auto const saved_at = detail::to_time(row.saved_at);
   if (!saved_at) op.fail(errc::corrupt, where, "no time");
-  record r{std::move(row.payload), *saved_at};
-  if (detail::row_checksum(k, r) != row.xxh64) op.fail(errc::corrupt, where, "damaged, or changed by hand");
-  return r;
+  if (detail::row_checksum(k, *saved_at, row.payload) != row.xxh64) {
+    op.fail(errc::corrupt, where, "damaged, or changed by hand");
+  }
+  return *saved_at;
+}
+/// The record that the row is. Throws as `check_row`.
+inline record record_of(record_row const& row, key const& k, operation const& op, std::string_view where) {
+  auto const saved_at = detail::check_row(row, k, op, where);
+  return {std::string(row.payload), saved_at};
 }
 
 /// The row in a listing; nullopt: it is not under a key, so not ours.
-inline std::optional<entry> entry_of(record_row row, std::string_view key_text, std::string where) {
+inline std::optional<entry> entry_of(record_row const& row, std::string_view key_text, std::string where) {
   std::optional<key> k;
   try {
     k.emplace(key_text);
@@ -58,7 +64,7 @@ inline std::optional<entry> entry_of(record_row row, std::string_view key_text, 
   }
   entry e{std::move(*k), record_state::corrupt, std::nullopt, row.payload.size(), std::move(where)};
   try {
-    e.saved_at = detail::record_of(std::move(row), e.key, {"entries", e.key}, {}).saved_at;
+    e.saved_at = detail::check_row(row, e.key, {"entries", e.key}, {});
     e.state = record_state::intact;
   } catch (error const& problem) {
     if (problem.code() == errc::mismatch) e.state = record_state::intact;

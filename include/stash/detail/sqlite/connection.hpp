@@ -156,13 +156,18 @@ class sqlite_statement {
   std::int64_t integer(int column) const { return ::sqlite3_column_int64(statement_, column); }
   /// The bytes of a text or a blob; nullopt: NULL.
   std::optional<std::string> text(int column) const {
+    auto const bytes = view(column);
+    return bytes ? std::optional<std::string>(*bytes) : std::nullopt;
+  }
+  /// As `text`, where they are until the next `step`.
+  std::optional<std::string_view> view(int column) const {
     int const type = ::sqlite3_column_type(statement_, column);
     if (type == SQLITE_NULL) return std::nullopt;
     void const* const bytes =
         type == SQLITE_BLOB ? ::sqlite3_column_blob(statement_, column) : ::sqlite3_column_text(statement_, column);
     if (bytes == nullptr && ::sqlite3_errcode(db_.get()) == SQLITE_NOMEM) fail();  // else it is an empty blob
-    auto const size = static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column));
-    return std::string(static_cast<char const*>(bytes), size);  // of null and 0: an empty one
+    return std::string_view(static_cast<char const*>(bytes),
+                            static_cast<std::size_t>(::sqlite3_column_bytes(statement_, column)));
   }
 
  private:

@@ -21,8 +21,9 @@ inline constexpr char one_sqlite_row[] = "WHERE key = ? AND set_aside = ?";
 inline std::string select_rows(char const* where) {
   return std::string("SELECT key, set_aside, version, saved_at, xxh64, payload FROM stash ") + where;
 }
+/// A view of the row at which the statement stands.
 inline record_row row_of(sqlite_statement const& row) {
-  return {row.integer(2), row.text(3).value_or(""), row.text(4).value_or(""), row.text(5).value_or("")};
+  return {row.integer(2), row.view(3).value_or(""), row.view(4).value_or(""), row.view(5).value_or("")};
 }
 
 inline std::vector<entry> list_rows(sqlite_session& session, std::string_view operation_name, char const* where) {
@@ -32,14 +33,16 @@ inline std::vector<entry> list_rows(sqlite_session& session, std::string_view op
     session.require_whole(op);
     sqlite_statement row{db, detail::select_rows(where), op.name, op.subject};
     while (row.step()) {
-      auto const k = row.text(0).value_or(""), name = row.text(1).value_or("");
+      auto const k = row.view(0).value_or(""), name = row.view(1).value_or("");
       if (auto e = detail::entry_of(detail::row_of(row), k, session.shown(name.empty() ? k : name))) {
         found.push_back(std::move(*e));
       }
     }
     return found;
   });
-  std::sort(result.begin(), result.end(), [](entry const& a, entry const& b) { return a.key < b.key; });
+  // Not by the database, which would take its index's word for what there is.
+  auto const is_before = [](entry const& a, entry const& b) { return a.key < b.key; };
+  if (!std::is_sorted(result.begin(), result.end(), is_before)) std::sort(result.begin(), result.end(), is_before);
   return result;
 }
 
@@ -49,7 +52,7 @@ inline void check_written(sqlite_statement& row, key const& k, std::string_view 
                           std::optional<record_row> const& expected, operation const& op) {
   bool const is_there = row.bind(k.str()).bind(name).step();
   bool const is_right = is_there == expected.has_value() &&
-                        (!is_there || (row.text(0) == k.str() && detail::row_of(row) == *expected && !row.step()));
+                        (!is_there || (row.view(0) == k.str() && detail::row_of(row) == *expected && !row.step()));
   row.reset();
   if (is_right) return;
   detail::refuse_table(row.connection(),

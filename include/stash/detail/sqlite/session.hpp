@@ -207,7 +207,7 @@ class sqlite_session {
   }
   void open(std::string const& name, int flags, operation const& op) {
     try {
-      db_.emplace(name, op.name, flags, file_.native());
+      db_.emplace(name, op.name, flags | SQLITE_OPEN_NOMUTEX, file_.native());  // each call is alone with it already
     } catch (error const& problem) {
       throw error{problem.code(), std::string(op.name), std::string(op.subject), shown("open: " + problem.detail())};
     }

@@ -37,15 +37,19 @@ inline std::string printable(std::string_view text, std::size_t longest = 400) {
 }
 
 /// `text` between double quotes, as JSON writes a string that has neither backslash nor control bytes.
-inline std::string quoted(std::string_view text) {
-  std::string out;
-  out.reserve(text.size() + 2);
+inline void append_quoted(std::string& out, std::string_view text) {
   out += '"';
   for (char const c : text) {
     if (c == '"') out += '\\';
     out += c;
   }
-  return out += '"';
+  out += '"';
+}
+inline std::string quoted(std::string_view text) {
+  std::string out;
+  out.reserve(text.size() + 2);
+  detail::append_quoted(out, text);
+  return out;
 }
 
 }  // namespace stash::inline v1::detail
