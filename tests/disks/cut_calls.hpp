@@ -42,17 +42,18 @@ class countdown {
  public:
   countdown(long calls, bool all) : left_(calls), all_(all) {}
   int operator()(std::string_view call) {
-    static std::set<std::string_view> const changes{"acknowledged", "create",
-                                                    "open_lock",    "writev",
-                                                    "pwritev",      "fsync",
-                                                    "fdatasync",    "syncfs",
-                                                    "fchmod",       "mkdir",
-                                                    "rename",       "rename_noreplace",
-                                                    "link",         "unlink",
-                                                    "rmdir",        "link_unnamed",
-                                                    "write",        "sync",
-                                                    "truncate",     "delete",  // these are SQLite's
-                                                    "PQsendQuery",  "PQsendQueryParams",
+    static std::set<std::string_view> const changes{"acknowledged",   "create",
+                                                    "open_lock",      "writev",
+                                                    "pwritev",        "fsync",
+                                                    "fdatasync",      "syncfs",
+                                                    "fchmod",         "mkdir",
+                                                    "rename",         "rename_noreplace",
+                                                    "link",           "unlink",
+                                                    "rmdir",          "link_unnamed",
+                                                    "write",          "sync",
+                                                    "truncate",       "delete",  // these are SQLite's
+                                                    "PQsendQuery",    "PQsendQueryParams",
+                                                    "PQpipelineSync", "PQsendQueryPrepared",
                                                     "PQgetResult"};
     bool const counts = all_ || changes.contains(call);
     if (!counts || --left_ != 0) return 0;

@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <new>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -26,6 +28,8 @@ class faulty_libpq {
   faulty_libpq(faulty_libpq const&) = delete;
   faulty_libpq& operator=(faulty_libpq const&) = delete;
   ~faulty_libpq() { before_ = nullptr; }
+
+  static inline std::map<std::string, std::string> plans;  // their SQL, which is the same in each session
 
   static bool fails(char const* call, std::string_view sql = "") {
     if (!before_) return false;
@@ -96,6 +100,25 @@ extern "C" {
                                     int const* sizes, int const* formats, int format) {
   if (support::faulty_libpq::fails("PQsendQueryParams", sql)) return 0;
   return REAL(PQsendQueryParams)(c, sql, n, types, values, sizes, formats, format);
+}
+[[gnu::weak]] int PQsendPrepare(PGconn* c, char const* name, char const* sql, int n, Oid const* types) {
+  support::faulty_libpq::plans[name] = sql;
+  if (support::faulty_libpq::fails("PQsendPrepare", sql)) return 0;
+  return REAL(PQsendPrepare)(c, name, sql, n, types);
+}
+[[gnu::weak]] int PQsendQueryPrepared(PGconn* c, char const* name, int n, char const* const* values, int const* sizes,
+                                      int const* formats, int format) {
+  if (support::faulty_libpq::fails("PQsendQueryPrepared", support::faulty_libpq::plans[name])) return 0;
+  return REAL(PQsendQueryPrepared)(c, name, n, values, sizes, formats, format);
+}
+[[gnu::weak]] int PQenterPipelineMode(PGconn* c) {
+  return support::faulty_libpq::fails("PQenterPipelineMode") ? 0 : REAL(PQenterPipelineMode)(c);
+}
+[[gnu::weak]] int PQexitPipelineMode(PGconn* c) {
+  return support::faulty_libpq::fails("PQexitPipelineMode") ? 0 : REAL(PQexitPipelineMode)(c);
+}
+[[gnu::weak]] int PQpipelineSync(PGconn* c) {
+  return support::faulty_libpq::fails("PQpipelineSync") ? 0 : REAL(PQpipelineSync)(c);
 }
 [[gnu::weak]] int PQsendQuery(PGconn* c, char const* sql) {
   return support::faulty_libpq::fails("PQsendQuery", sql) ? 0 : REAL(PQsendQuery)(c, sql);

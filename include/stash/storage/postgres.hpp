@@ -107,19 +107,15 @@ class postgres_storage {
     auto const cap = std::to_string(max_bytes_);
     return session_->read_table<std::optional<record>>(op, [&](connection& db, auto const& table, auto until) {
       detail::postgres_table::require_held(db, k, op, until);
-      std::string const fits =
-          "CASE WHEN coalesce(octet_length(payload), octet_length(payload_bytes)) <="
-          " $2::text::numeric THEN ";
-      auto const rows = db.run("SELECT version::text, saved_at, xxh64, " + fits + "payload END, " + fits +
-                                   "payload_bytes END,"
-                                   " coalesce(octet_length(payload), octet_length(payload_bytes))::text, is_old::text"
-                                   " FROM " +
-                                   table + " WHERE key = $1 AND set_aside = ''",
-                               {k.str(), cap}, op, until);
+      auto const sql = "SELECT " + detail::record_columns("$2::text::numeric") +
+                       ", coalesce(octet_length(payload), octet_length(payload_bytes))::text FROM " + table +
+                       " WHERE key = $1 AND set_aside = ''";
+      detail::postgres_question const question{sql, {k.str(), cap}};
+      auto const rows = std::move(db.run_all({&question, 1}, op, until).front());
       if (rows.rows() == 0) return std::optional<record>();
-      check_size(detail::number_in(rows.text(0, 5)), op);
+      check_size(detail::number_in(rows.text(0, 6)), op);
       return std::optional(
-          detail::record_of(detail::row_of(rows, 0), k, op, session_->table().shown(k, rows.text(0, 6) == "true")));
+          detail::record_of(detail::row_of(rows, 0), k, op, session_->table().shown(k, !rows.is_null(0, 5))));
     });
   }
 
@@ -131,9 +127,10 @@ class postgres_storage {
     if (!all.empty()) erase_rows({"erase_all", {}}, all);
   }
 
-  /// All records, by key. `where` is the table and the key. Fetches every payload, one at a time: in memory are the
-  /// entries only, some 300 bytes each. A thousand at a time, so that other threads have their turn meanwhile; what
-  /// changes meanwhile may be listed or not. Throws as `get`, but not for one record's damage.
+  /// All records, by key. `where` is the table and the key. Fetches every payload, those over 8 KiB one at a time: in
+  /// memory are the entries, some 300 bytes each, and at most 18 MiB more than the greatest payload. Eight thousand at
+  /// a time, so that other threads have their turn meanwhile; what changes meanwhile may be listed or not. Throws as
+  /// `get`, but not for one record's damage.
   std::vector<entry> entries() const { return detail::list_rows(*session_, "entries", " WHERE set_aside = ''"); }
 
   /// Gives the row of `k` a name under which it is kept, and returns that behind the table's:
@@ -146,18 +143,18 @@ class postgres_storage {
     std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op, {})),
                       at = detail::to_text(now);
     bool const was_there = session_->change(
-        op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, auto& written, auto until) {
+        op, {{k, std::nullopt}}, false, false, [&](connection& db, auto const& before, auto const& ask, auto& written) {
           if (!before[0]) return false;
           auto const table = session_->table().sql(db);
-          auto const moved = db.run(
+          std::string const sql =
               "UPDATE " + table + " AS n SET set_aside = $2, set_aside_at = $3 FROM " + table +
-                  " AS o WHERE n.key = $1 AND n.set_aside IN ('', $2) AND o.ctid = n.ctid"  // the name: done again
-                  " RETURNING n.ctid::text, ((n.key, n.set_aside, n.set_aside_at, n.version, n.saved_at, n.xxh64,"
-                  " n.payload, n.payload_bytes) IS NOT DISTINCT FROM ($1, $2, $3, o.version, o.saved_at, o.xxh64,"
-                  " o.payload, o.payload_bytes))::text",
-              {k.str(), name, at}, op, until);
+              " AS o WHERE n.key = $1 AND n.set_aside IN ('', $2) AND o.ctid = n.ctid"  // the name: done again
+              " RETURNING n.ctid::text, ((n.key, n.set_aside, n.set_aside_at, n.version, n.saved_at, n.xxh64,"
+              " n.payload, n.payload_bytes) IS NOT DISTINCT FROM ($1, $2, $3, o.version, o.saved_at, o.xxh64,"
+              " o.payload, o.payload_bytes))::text";
+          auto const moved = ask({{sql, {k.str(), name, at}}});
           written.push_back({k.string(), {}, std::nullopt});
-          written.push_back({k.string(), name, row_written(moved, k, op)});
+          written.push_back({k.string(), name, row_written(moved.front(), k, op)});
           return true;
         });
     if (!was_there) op.fail(ENOENT, "find in", session_->shown(k));
@@ -216,7 +213,7 @@ class postgres_storage {
       check(k, r);
       changes.push_back({k, detail::row_checksum(k, r.saved_at, r.payload)});
     }
-    session_->change(op, changes, true, true, [&](connection& db, auto const&, auto& written, auto until) {
+    session_->change(op, changes, true, true, [&](connection& db, auto const&, auto const& ask, auto& written) {
       std::string const sql =
           "INSERT INTO " + session_->table().sql(db) +
           " AS r (key, version, saved_at, xxh64, payload, payload_bytes) VALUES ($1, $2::text::integer, $3, $4, $5, "
@@ -225,16 +222,21 @@ class postgres_storage {
           " RETURNING ctid::text, ((r.key COLLATE \"C\", r.set_aside, r.version, r.saved_at, r.xxh64, r.payload,"
           " r.payload_bytes) IS NOT DISTINCT FROM ($1, '', $2::text::integer, $3, $4, $5, $6))::text";
       std::string const version = std::to_string(detail::row_version);
+      std::vector<std::string> times;
+      for (auto const& [k, r] : all) times.push_back(detail::to_text(r.saved_at));
+      std::vector<detail::postgres_question> questions;
       for (std::size_t i = 0; i < all.size(); ++i) {
         auto const& [k, r] = all[i];
-        std::string const saved_at = detail::to_text(r.saved_at);
         bool const is_text =
             r.payload.find('\0') == r.payload.npos && detail::is_utf8(r.payload) && detail::is_held(db, r.payload);
         detail::postgres_parameter const payload = r.payload, none;
-        auto const row = db.run(
-            sql, {k.str(), version, saved_at, changes[i].after, is_text ? payload : none, is_text ? none : payload}, op,
-            until);
-        written.push_back({k.string(), {}, row_written(row, k, op)});
+        questions.push_back(
+            {sql, {k.str(), version, times[i], changes[i].after, is_text ? payload : none, is_text ? none : payload}});
+      }
+      auto const rows = ask(std::move(questions));
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        auto const& k = all[i].first;
+        written.push_back({k.string(), {}, row_written(rows[i], k, op)});
       }
       return true;
     });
@@ -246,13 +248,15 @@ class postgres_storage {
     std::vector<detail::change_of> changes;
     for (auto const& k : all) changes.push_back({k, std::nullopt});
     return session_->change(op, changes, false, std::size_t{0},
-                            [&](connection& db, auto const& before, auto& written, auto until) {
+                            [&](connection& db, auto const& before, auto const& ask, auto& written) {
+                              std::string const sql = "WITH gone AS (DELETE FROM " + session_->table().sql(db) +
+                                                      " WHERE key = $1 AND set_aside = '')"
+                                                      " SELECT pg_logical_emit_message(true, 'stash', '')::text";
+                              std::vector<detail::postgres_question> questions;
+                              for (auto const& k : all) questions.push_back({sql, {k.str()}});
+                              ask(std::move(questions));
                               std::size_t removed = 0;
                               for (std::size_t i = 0; i < all.size(); ++i) {
-                                db.run("WITH gone AS (DELETE FROM " + session_->table().sql(db) +
-                                           " WHERE key = $1 AND set_aside = '')"
-                                           " SELECT pg_logical_emit_message(true, 'stash', '')::text",
-                                       {all[i].str()}, op, until);
                                 removed += before[i].has_value();
                                 written.push_back({all[i].string(), {}, std::nullopt});
                               }

@@ -1,9 +1,7 @@
 #pragma once
 
 #include <libpq-fe.h>
-#include <netdb.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/system/errc.hpp>
@@ -16,7 +14,8 @@
 #include <span>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connecting.hpp>
-#include <stash/detail/postgres/int_size.hpp>
+#include <stash/detail/postgres/plans.hpp>
+#include <stash/detail/postgres/pooler.hpp>
 #include <stash/detail/postgres/result.hpp>
 #include <stash/detail/postgres/settings.hpp>
 #include <stash/detail/postgres/wait.hpp>
@@ -41,7 +40,7 @@ class postgres_connection {
       : connection_(postgres_connecting::connect(info, op, until).release()) {
     ::PQsetNoticeReceiver(connection_, note, this);
     try {
-      refuse_pooler(op, until);
+      detail::refuse_pooler(*this, op, until);
       run(set_session_settings(), {}, op, until);
     } catch (...) {
       ::PQfinish(connection_);
@@ -83,13 +82,39 @@ class postgres_connection {
     return run(sql, std::span(parameters.begin(), parameters.size()), op, until);
   }
 
-  /// Calls `each(row)` for each row as it comes, one in each result, and at the end once with a result without any.
-  template <class Each>
-  void run_by_row(std::string const& sql, std::initializer_list<postgres_parameter> parameters, operation const& op,
-                  deadline until, Each each) {
-    send(sql, std::span(parameters.begin(), parameters.size()), op);
-    ::PQsetSingleRowMode(connection_);
-    receive(op, until, each);
+  /// The rows of each, which go to the server together, in one round trip; one that fails is the last. Where `begins`,
+  /// BEGIN goes in front of them. For what is asked often, and writes out the type and the collation of each column of
+  /// its result: it would fail where those of the table's were altered.
+  std::vector<postgres_result> run_all(std::span<postgres_question const> all, operation const& op, deadline until,
+                                       bool begins = false) {
+    return answers(ask_all(all, op, begins), op, until);
+  }
+  /// The two halves of `run_all`, between which nothing else may be asked.
+  postgres_plans::asked ask_all(std::span<postgres_question const> all, operation const& op, bool begins = false) {
+    for (auto const& one : all) postgres_arguments{one.parameters, op};  // throws, if at all, before anything is sent
+    postgres_plans::asked asked;
+    if (begins) must_be_ = PQTRANS_INTRANS;
+    is_lost_ = true;  // until all is on its way
+    bool is_sent = ::PQenterPipelineMode(connection_) != 0;
+    if (begins) is_sent = is_sent && plans_.send(connection_, {"BEGIN", {}}, asked, op);
+    for (auto const& one : all) is_sent = is_sent && plans_.send(connection_, one, asked, op);
+    if (!is_sent || ::PQpipelineSync(connection_) == 0) lose(op);
+    is_lost_ = false;
+    asked.begins = begins;
+    return asked;
+  }
+  std::vector<postgres_result> answers(postgres_plans::asked asked, operation const& op, deadline until) {
+    std::vector<postgres_result> results;
+    try {
+      receive(op, until, [&](postgres_result result) {
+        if (asked.is_next_a_question()) results.push_back(std::move(result));
+      });
+    } catch (error const&) {
+      plans_.forget(asked);
+      throw;
+    }
+    if (asked.begins) results.erase(results.begin());
+    return results;
   }
 
   /// Statements without parameters, in one round trip (the simple protocol); one that fails is the last, and without a
@@ -170,8 +195,7 @@ class postgres_connection {
     for (auto result = next(op, until); result.get() != nullptr; result = next(op, until)) {
       is_answered = true;
       auto const status = ::PQresultStatus(result.get());
-      bool const is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_SINGLE_TUPLE ||
-                           status == PGRES_COPY_IN;
+      bool const is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_IN;
       if (!is_good) {
         if (!failed) failed.emplace(std::move(result));
         if (!detail::is_sqlstate(failed->field(PG_DIAG_SQLSTATE))) break;  // of a connection that is to be lost
@@ -192,14 +216,9 @@ class postgres_connection {
     }
   }
   void send(std::string const& sql, std::span<postgres_parameter const> parameters, operation const& op) {
-    std::vector<char const*> values;
-    std::vector<int> sizes, formats(parameters.size(), 1);
-    for (auto const& p : parameters) {
-      values.push_back(!p ? nullptr : p->data() != nullptr ? p->data() : "");
-      sizes.push_back(p ? detail::int_size(p->size(), op) : 0);
-    }
-    if (::PQsendQueryParams(connection_, sql.c_str(), detail::int_size(parameters.size(), op), nullptr, values.data(),
-                            sizes.data(), formats.data(), 1) == 0) {
+    postgres_arguments const with{parameters, op};
+    if (::PQsendQueryParams(connection_, sql.c_str(), with.count(), nullptr, with.values.data(), with.sizes.data(),
+                            with.formats.data(), 1) == 0) {
       lose(op);
     }
   }
@@ -209,8 +228,17 @@ class postgres_connection {
     send(sql, parameters, op);
     receive(op, until, each);
   }
-  /// The next result of what was sent; null: there is no more.
+  /// The next result of all that was sent; null: there is no more.
   postgres_result next(operation const& op, deadline until) {
+    auto result = next_or_end(op, until);
+    if (::PQpipelineStatus(connection_) == PQ_PIPELINE_OFF) return result;
+    if (result.get() == nullptr) result = next_or_end(op, until);  // that was the end of one statement's
+    if (::PQresultStatus(result.get()) != PGRES_PIPELINE_SYNC) return result;
+    if (::PQexitPipelineMode(connection_) == 0) lose(op);
+    return postgres_result{nullptr};
+  }
+  /// The same of one statement.
+  postgres_result next_or_end(operation const& op, deadline until) {
     flush(op, until);
     while (::PQisBusy(connection_) != 0) {
       wait(POLLIN, op, until);
@@ -230,45 +258,6 @@ class postgres_connection {
   void wait(short events, operation const& op, deadline until) {
     if (detail::wait_for(connection_, events, std::chrono::steady_clock::now() + until.silence)) return;
     lose(op, "the server did not answer in time");
-  }
-
-  [[noreturn]] static void refuse(std::string_view why, operation const& op) {
-    throw error{boost::system::errc::make_error_code(boost::system::errc::operation_not_supported),
-                std::string(op.name), std::string(op.subject), std::string(why)};
-  }
-
-  /// Before anything of the session is changed, which a pooler would hand on to its next client.
-  void refuse_pooler(operation const& op, deadline until) {
-    constexpr auto why =
-        "there is a pooler between: settings and locks belong to a session of the server; connect to the server itself";
-    auto const found =
-        run("SELECT pg_catalog.pg_backend_pid()::pg_catalog.text, pg_catalog.host(pg_catalog.inet_client_addr()),"
-            " pg_catalog.inet_client_port()::pg_catalog.text",
-            {}, op, until);
-    // pgbouncer and most others make a process id up for their clients.
-    if (found.text(0, 0) != std::to_string(::PQbackendPID(connection_))) refuse(why, op);
-    // pgpool passes on the server's own. It has a connection of its own to the server, but so has what merely passes on
-    // bytes: only pgpool answers this. To a server it is an error, which its log tells; so not where the server sees
-    // us.
-    if (found.text(0, 1) + ' ' + found.text(0, 2) != own_address()) {
-      try {
-        execute("SHOW pool_version", op, until);  // not by the other protocol: pgpool does not look there
-      } catch (error const& problem) {
-        if (problem.code() == stash::sqlstate("42704")) return;
-        throw;
-      }
-      refuse(why, op);
-    }
-  }
-  /// The address of our end, "127.0.0.1 40312"; a Unix socket has none.
-  std::string own_address() const {
-    sockaddr_storage at{};
-    socklen_t size = sizeof at;
-    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
-    auto* const any = reinterpret_cast<sockaddr*>(&at);
-    ::getsockname(::PQsocket(connection_), any, &size);  // of which nothing is an address where it fails
-    int const failed = ::getnameinfo(any, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    return failed != 0 ? "unknown" : std::string(host) + ' ' + port;
   }
 
   static void note(void* self, PGresult const* notice) noexcept {
@@ -294,6 +283,7 @@ class postgres_connection {
   PGTransactionStatusType must_be_ = PQTRANS_IDLE;
   bool is_lost_ = false;
   bool has_warned_ = false;
+  postgres_plans plans_;
   std::string warning_;  // what it last warned of
 };
 

@@ -22,6 +22,9 @@ struct found_record {
   std::string checksum, version;
   friend bool operator==(found_record const&, found_record const&) = default;
 };
+inline std::optional<std::string> checksum_of(std::optional<found_record> const& r) {
+  return r ? std::optional(r->checksum) : std::nullopt;
+}
 using found_records = std::vector<std::optional<found_record>>;
 
 /// Calls `f`; where it fails since the table is none that records can be kept in, the error says so.
@@ -30,7 +33,9 @@ auto in_words(postgres_table const& table, postgres_connection& db, operation co
   try {
     return f();
   } catch (error const& problem) {
-    if (!db.is_lost() && problem.code() != errc::indeterminate) table.check_kind(db, op, until);
+    if (db.is_lost() || problem.code() == errc::indeterminate) throw;
+    auto const kind = table.question_of_kind();
+    table.check_kind(db.run_all({&kind, 1}, op, until).front(), op);
     throw;
   }
 }
@@ -41,9 +46,11 @@ inline postgres_table::place standing(postgres_table& table, postgres_connection
   for (auto const& one : all) postgres_table::require_held(db, one.k, op, until);
   auto const look = [&](std::string const& rows) {
     found.clear();
-    for (auto const& one : all) {
-      auto const row = db.run("SELECT xxh64, row_version FROM " + rows + " WHERE key = $1 AND set_aside = ''",
-                              {one.k.str()}, op, until);
+    std::string const sql =
+        "SELECT xxh64::text COLLATE \"C\", row_version FROM " + rows + " WHERE key = $1 AND set_aside = ''";
+    std::vector<postgres_question> questions;
+    for (auto const& one : all) questions.push_back({sql, {one.k.str()}});
+    for (auto const& row : db.run_all(questions, op, until)) {
       found.emplace_back();
       if (row.rows() > 0) found.back().emplace(found_record{row.text(0, 0), row.text(0, 1)});
     }

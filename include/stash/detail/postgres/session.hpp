@@ -1,6 +1,5 @@
 #pragma once
 
-#include <boost/system/errc.hpp>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -109,9 +108,9 @@ class postgres_session {
     return false;
   }
 
-  /// Calls `write(connection, before, written, until)` in a transaction; `before` has the records that stand there, and
-  /// `written` is to have the rows that must stand there at its end. Where there is no table, `make` makes it; else
-  /// returns `nothing`.
+  /// Calls `write(connection, before, ask, written)` in a transaction; `before` has the records that stand there,
+  /// `ask(questions)` is to be called once, and `written` is to have the rows that must stand there at its end. Where
+  /// there is no table, `make` makes it; else returns `nothing`.
   ///
   /// Where nobody knows whether it was done, it is done again in a new session, with the locks taken there: a read
   /// would prove nothing, for what it shows may not have reached the standby that the save must wait for. While the old
@@ -176,8 +175,6 @@ class postgres_session {
   /// Whether the session in which a lock was taken is the one that we have.
   bool is_current(generation taken) const noexcept { return db_ && taken == generation_; }
 
-  bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
-
   template <class F>
   auto repeat(operation const& op, deadline until, F f) -> decltype(f(std::declval<postgres_connection&>(), until)) {
     for (;;) {
@@ -196,7 +193,7 @@ class postgres_session {
     if (db_) return *db_;
     detail::connect(db_, info_, generation_ > 0, op, until, [&] {
       owner_ = {};
-      detail::check_session(*db_, is_durable(), op, until);
+      detail::check_session(*db_, options_.durability == durability::power_loss, op, until);
       table_.start(*db_, op, until);
     });
     ++generation_;
@@ -223,11 +220,21 @@ class postgres_session {
   auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
                   operation const& op, deadline until, Write& write) {
     return detail::in_words(table_, db, op, until, [&] {
-      postgres_transaction together{db, op, [=] { return until; }};
-      for (auto const& one : all) table_.take_over(db, one.k, op, until);
+      postgres_transaction together{db, op, [=] { return until; }, postgres_transaction::later()};
+      if (table_.has_old()) {
+        together.begin();
+        for (auto const& one : all) table_.take_over(db, one.k, op, until);
+      }
+      bool has_triggers = false;
+      auto const ask = [&](std::vector<postgres_question> questions) {
+        questions.push_back(table_.question_of_kind());
+        auto answers = together.run_all(questions);
+        has_triggers = table_.check_kind(answers.back(), op);
+        return answers;
+      };
       std::vector<postgres_written> written;
-      auto result = write(db, before, written, until);
-      table_.check_written(db, written, op, until);
+      auto result = write(db, before, ask, written);
+      if (has_triggers) table_.check_written(db, written, op, until);  // else it is as it was sent
       together.commit();
       return result;
     });
@@ -250,7 +257,7 @@ class postgres_session {
         found_records now;
         detail::standing(table_, db, all, now, op, until);
         for (std::size_t i = 0; i < all.size(); ++i) {
-          if (now[i] == before[i] || checksum_of(now[i]) == all[i].after) continue;
+          if (now[i] == before[i] || detail::checksum_of(now[i]) == all[i].after) continue;
           op.fail(errc::busy, shown(all[i].k), "the session ended, and another changed the record since");
         }
         return write_once(db, all, before, op, until, write);
@@ -265,9 +272,6 @@ class postgres_session {
       }
       detail::sleep_for(std::chrono::milliseconds(100));
     }
-  }
-  static std::optional<std::string> checksum_of(std::optional<found_record> const& r) {
-    return r ? std::optional(r->checksum) : std::nullopt;
   }
   /// For a session in which only `write_again` took locks.
   void unlock_all(operation const& op, deadline until) {

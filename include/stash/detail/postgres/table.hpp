@@ -172,11 +172,10 @@ class postgres_table {
       " ON CONFLICT (key, set_aside) DO UPDATE SET version = excluded.version, saved_at = excluded.saved_at,"
       " xxh64 = excluded.xxh64, payload = excluded.payload, payload_bytes = excluded.payload_bytes";
 
-  /// Before a change is committed: throws where what it wrote does not stand there, or would not stay. What a change
-  /// has written to, nobody can alter before its end.
+  /// Before a change of a table with triggers is committed: throws where what it wrote does not stand there, or would
+  /// not stay.
   void check_written(postgres_connection& db, std::vector<postgres_written> const& all, operation const& op,
                      deadline until) const {
-    if (!check_kind(db, op, until)) return;                  // no trigger: what was written is what was sent
     db.run("SET CONSTRAINTS ALL IMMEDIATE", {}, op, until);  // so that the triggers of the end have been called
     for (auto const& one : all) {
       auto const found = db.run("SELECT ctid::text FROM " + sql(db) + " WHERE key = $1 AND set_aside = $2",
@@ -189,14 +188,17 @@ class postgres_table {
     refuse(shown(row) + ": the table did not take it as it was sent; a trigger may have changed it", op);
   }
 
-  /// Throws where it is not a table that keeps what is written to it. Whether it has triggers.
-  bool check_kind(postgres_connection& db, operation const& op, deadline until) const {
-    auto const found = db.run(
+  /// What kind of table it is. Of what a transaction has written to, nobody can alter that before its end.
+  postgres_question question_of_kind() const {
+    return {
         "SELECT c.relkind::text, c.relpersistence::text, (EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhparent,"
-        " inhrelid)))::text, (EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN'))::text, "
-        "c.relhastriggers::text FROM pg_class c JOIN pg_namespace n"
+        " inhrelid)))::text, (EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN'))"
+        "::text, c.relhastriggers::text FROM pg_class c JOIN pg_namespace n"
         " ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = $2::text",
-        {schema_, name_}, op, until);
+        {schema_, name_}};
+  }
+  /// Throws where it is not a table that keeps what is written to it. Whether it has triggers.
+  bool check_kind(postgres_result const& found, operation const& op) const {
     if (found.rows() == 0) return true;
     auto const refuse_if = [&](bool is_bad, char const* why) {
       if (is_bad) refuse("the table " + schema_ + '.' + name_ + why, op);

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <libpq-fe.h>
+
+#include <cstddef>
+#include <span>
+#include <stash/detail/operation.hpp>
+#include <stash/detail/postgres/int_size.hpp>
+#include <stash/detail/postgres/result.hpp>
+#include <stash/detail/record/file_names.hpp>
+#include <stash/detail/text/xxh64.hpp>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+namespace stash::inline v1::detail {
+
+/// A statement and its parameters, of what lives until it was sent.
+struct postgres_question {
+  std::string_view sql;
+  std::vector<postgres_parameter> parameters;
+};
+
+/// Parameters as libpq takes them. Throws `errc::too_large`.
+struct postgres_arguments {
+  std::vector<char const*> values;
+  std::vector<int> sizes, formats;
+
+  postgres_arguments(std::span<postgres_parameter const> all, operation const& op) : formats(all.size(), 1) {
+    for (auto const& p : all) {
+      values.push_back(!p ? nullptr : p->data() != nullptr ? p->data() : "");
+      sizes.push_back(p ? detail::int_size(p->size(), op) : 0);
+    }
+  }
+  int count() const noexcept { return static_cast<int>(values.size()); }
+};
+
+#ifndef LIBPQ_HAS_PIPELINING
+#error "stash needs libpq 14 or later"
+#endif
+
+/// The statements that the server of one session has read already, and plans no more than it must: by the hash of their
+/// text. Not thread safe.
+class postgres_plans {
+ public:
+  /// What was sent, and is to be answered: a plan, by its name, or a question, "".
+  struct asked {
+    std::vector<std::string> names;
+    std::size_t answered = 0;
+    bool begins = false;
+    bool is_next_a_question() { return names.at(answered++).empty(); }
+  };
+
+  /// False: libpq says no.
+  bool send(PGconn* connection, postgres_question const& one, asked& all, operation const& op) {
+    postgres_arguments const with{one.parameters, op};
+    std::string const sql(one.sql), name = "stash_" + detail::hex16(xxh64::hash(sql));
+    if (!names_.contains(name)) {
+      all.names.push_back(name);
+      names_.insert(name);
+      if (::PQsendPrepare(connection, name.c_str(), sql.c_str(), 0, nullptr) == 0) return false;
+    }
+    all.names.emplace_back();
+    return ::PQsendQueryPrepared(connection, name.c_str(), with.count(), with.values.data(), with.sizes.data(),
+                                 with.formats.data(), 1) != 0;
+  }
+  /// Those that were not answered: the server has none of them.
+  void forget(asked const& all) noexcept {
+    for (std::size_t i = all.answered; i < all.names.size(); ++i) names_.erase(all.names[i]);
+  }
+
+ private:
+  std::unordered_set<std::string> names_;
+};
+
+}  // namespace stash::inline v1::detail

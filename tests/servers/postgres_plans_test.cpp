@@ -1,0 +1,181 @@
+// What a storage in PostgreSQL asks together, and what the server keeps of it. Against a real server: STASH_POSTGRES is
+// the connection string of its superuser (see postgres_cluster.py).
+#include <new>
+#include <optional>
+#include <stash/storage/postgres.hpp>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "faulty_libpq.hpp"
+#include "postgres.hpp"
+#include "support.hpp"
+
+namespace postgres_plans_test {
+
+using namespace std::chrono_literals;
+using stash::record;
+using stash::record_state;
+using stash::sqlstate;
+using support::client;
+using support::code_of;
+using support::schema;
+using support::server;
+
+namespace {
+
+record some(std::string payload) { return {std::move(payload), stash::time_point{1s}}; }
+using records = std::vector<std::pair<stash::key, record>>;
+
+struct fixture : schema {
+  stash::postgres_storage s{server(), {.schema = name}};
+  client query;
+
+  std::string table() const { return quoted() + ".stash"; }
+};
+
+/// How often the server is waited for while `f` runs, but for BEGIN and COMMIT alone.
+template <class F>
+int round_trips(F f) {
+  int count = 0;
+  support::faulty_libpq const libpq{[&](std::string_view call, std::string_view) {
+    count += call == "PQpipelineSync";
+    return false;
+  }};
+  f();
+  return count;
+}
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(postgres_plans, fixture)
+
+BOOST_AUTO_TEST_CASE(a_batch_takes_no_more_round_trips_than_one_record) {
+  s.put("k", some("words"));
+  records all;
+  for (int i = 0; i < 100; ++i) all.emplace_back(std::to_string(i), some("words"));
+  BOOST_TEST(round_trips([&] { s.put("k", some("others")); }) == 2);  // what stands there, and the record
+  BOOST_TEST(round_trips([&] { s.put_all(all); }) == 2);
+  BOOST_TEST(round_trips([&] { s.get("k"); }) == 1);
+  std::vector<stash::key> keys;
+  for (auto const& one : all) keys.push_back(one.first);
+  BOOST_TEST(round_trips([&] { s.erase_all(keys); }) == 2);
+  BOOST_TEST(s.entries().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_of_which_one_is_refused_changes_nothing_and_leaves_the_session_as_it_was) {
+  s.put("c", some("old"));
+  query("CREATE FUNCTION " + quoted() +
+        ".refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.key = 'c' THEN RAISE 'no'; END IF; RETURN NEW; "
+        "END $$");
+  query("CREATE TRIGGER t BEFORE INSERT OR UPDATE ON " + table() + " FOR EACH ROW EXECUTE FUNCTION " + quoted() +
+        ".refuse()");
+  auto const lock = s.try_lock("c");
+  records all;
+  for (char const* const k : {"a", "b", "c", "d"}) all.emplace_back(k, some("new"));
+  BOOST_TEST(code_of([&] { s.put_all(all); }) == sqlstate("P0001"));
+  BOOST_TEST(lock->held());
+  BOOST_TEST((s.get("c") == some("old")));
+  BOOST_TEST(s.entries().size() == 1U);
+  s.put("a", some("new"));
+  BOOST_TEST((s.get("a") == some("new")));
+}
+
+BOOST_AUTO_TEST_CASE(small_and_large_payloads_are_listed_alike) {
+  records all;
+  for (int i = 0; i < 2500; ++i) all.emplace_back("k" + std::to_string(10'000 + i), some(std::to_string(i)));
+  for (int const i : {0, 1, 500, 999, 1000, 1999, 2499}) {
+    all[static_cast<std::size_t>(i)].second.payload = std::string(8192 + static_cast<std::size_t>(i % 2), 'x');
+  }
+  all[700].second.payload = std::string(20'000, '\0');
+  all[2200].second.payload = std::string(9000, '\xff');
+  s.put_all(all);
+  auto const found = s.entries();
+  BOOST_TEST_REQUIRE(found.size() == all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    bool const is_right = found[i].key == all[i].first && found[i].state == record_state::intact &&
+                          found[i].bytes == all[i].second.payload.size();
+    BOOST_TEST(is_right, i);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_large_and_was_removed_meanwhile_is_not_listed) {
+  records all;
+  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some(std::string(10'000, 'x')));
+  s.put_all(all);
+  int asked = 0;
+  support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+    bool const is_alone = call == "PQsendQueryPrepared" && sql.find("infinity") != sql.npos;
+    if (is_alone && ++asked == 2) query("DELETE FROM " + table() + " WHERE key = 'b'");
+    return false;
+  }};
+  auto const found = s.entries();
+  BOOST_TEST(found.size() == 2U);
+  BOOST_TEST(asked == 3);
+}
+
+/// It was planned when there was one row, for which the server would read the whole table.
+BOOST_AUTO_TEST_CASE(what_is_asked_often_is_found_by_its_key_however_small_the_table_was) {
+  s.put("k", some("words"));
+  query("VACUUM ANALYZE " + table());
+  auto const scans = [&](std::string const& kind) {
+    return std::stoi(
+        query("SELECT " + kind + "::text FROM pg_stat_all_tables WHERE relid = '" + table() + "'::regclass"));
+  };
+  auto const whole_before = scans("seq_scan"), by_key_before = scans("idx_scan");  // but for the last second's
+  for (int i = 0; i < 20; ++i) {
+    s.put("k", some("words"));
+    s.get("k");
+    s.erase("none");
+  }
+  auto const give_up = std::chrono::steady_clock::now() + 60s;  // the server counts with some delay
+  while (scans("idx_scan") < by_key_before + 60 && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(100ms);
+    s.get("k");
+  }
+  BOOST_TEST(scans("idx_scan") >= by_key_before + 60);
+  BOOST_TEST(scans("seq_scan") < whole_before + 10);
+}
+
+BOOST_AUTO_TEST_CASE(a_table_whose_columns_were_altered_meanwhile_is_read_and_written_as_before) {
+  for (int i = 0; i < 8; ++i) {
+    s.put("k", some("words"));
+    BOOST_TEST((s.get("k") == some("words")));
+    BOOST_TEST(s.entries().size() == 1U);
+  }
+  for (char const* const column : {"payload", "xxh64", "saved_at", "key", "set_aside"}) {
+    query("ALTER TABLE " + table() + " ALTER " + column + " TYPE varchar COLLATE \"C\"");
+    BOOST_TEST((s.get("k") == some("words")), column);
+    BOOST_TEST(s.entries().at(0).state == record_state::intact, column);
+    s.put("k", some("words"));
+  }
+  query("ALTER TABLE " + table() + " ALTER version TYPE bigint");
+  BOOST_TEST((s.get("k") == some("words")));
+  s.put("k", some("others"));
+  BOOST_TEST((s.get("k") == some("others")));
+  query("DROP TABLE " + table());
+  BOOST_TEST(!s.get("k"));
+  s.put("k", some("words"));
+  BOOST_TEST((s.get("k") == some("words")));
+}
+
+BOOST_AUTO_TEST_CASE(where_memory_runs_out_amid_what_is_sent_it_is_written_again) {
+  s.put("k", some("old"));
+  auto const lock = s.try_lock("k");
+  bool has_thrown = false;
+  {
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      bool const is_its = call == "PQsendQueryPrepared" && sql.starts_with("INSERT");
+      if (is_its && !std::exchange(has_thrown, true)) throw std::bad_alloc{};
+      return false;
+    }};
+    BOOST_CHECK_NO_THROW(s.put("k", some("new")));
+  }
+  BOOST_TEST(has_thrown);
+  BOOST_TEST((s.get("k") == some("new")));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace postgres_plans_test
