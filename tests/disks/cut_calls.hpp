@@ -49,9 +49,9 @@ class countdown {
                                                     "fchmod",         "mkdir",
                                                     "rename",         "rename_noreplace",
                                                     "link",           "unlink",
-                                                    "rmdir",          "link_unnamed",
-                                                    "write",          "sync",
-                                                    "truncate",       "delete",  // these are SQLite's
+                                                    "rmdir",          "write",
+                                                    "sync",           "truncate",
+                                                    "delete",  // these are SQLite's
                                                     "PQsendQuery",    "PQsendQueryParams",
                                                     "PQpipelineSync", "PQsendQueryPrepared",
                                                     "PQgetResult"};

@@ -1,8 +1,8 @@
-"""Real power cuts: an ext4, an xfs and a btrfs image, cut at each system call of a save, a clear, a guard, a recovery,
+"""Real power cuts: an ext4 image (with a journal, and without), an xfs and a btrfs image, cut at each system call of a save, a clear, a guard, a recovery,
 with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree and a table of SQLite that are replaced.
 
 A program works in a file system on a loop device and says what was acknowledged. At its n-th call it is stopped, the
-power is cut, the image is mounted again, which replays its journal, and what is found must be what was acknowledged,
+power is cut, the image is mounted again, which replays its journal (without one, e2fsck checks it first), and what is found must be what was acknowledged,
 or that with the change under way. Then `recover` must bring the words back and leave no litter. n grows until the
 program ends before it; that last cut is the one after everything was acknowledged.
 
@@ -37,7 +37,9 @@ TIMEOUT = 60
 IS_LONG = "STASH_LONG" in os.environ
 SIZES = [10_000]  # of a word; half of it is a whole page
 
-FILE_SYSTEMS = {"ext4": (32 << 20, ["mkfs.ext4", "-q"]), "xfs": (300 << 20, ["mkfs.xfs", "-q"])}
+PLAIN = "ext4 without a journal"
+FILE_SYSTEMS = {"ext4": (32 << 20, ["mkfs.ext4", "-q"]), "xfs": (300 << 20, ["mkfs.xfs", "-q"]),
+                PLAIN: (32 << 20, ["mkfs.ext4", "-q", "-O", "^has_journal"])}
 # It cannot be shut down: its image is copied.
 ALL_FILE_SYSTEMS = FILE_SYSTEMS | {"btrfs": (128 << 20, ["mkfs.btrfs", "-q", "-M"])}
 
@@ -106,7 +108,10 @@ def calls_of(storage):
 
 def is_tried(file_system, storage, kind, workload):
     on = (kind == KINDS[0]) + ((file_system, storage) == ("ext4", "files"))
-    return IS_LONG or on == 2 or (on == 1 and workload in ["save", "overwrite", "set aside", "commit"])
+    some = ["save", "overwrite", "set aside", "commit"]
+    if file_system == PLAIN:
+        return kind in KINDS[::3] if IS_LONG else kind == "snapshot" and storage == "files" and workload in some
+    return IS_LONG or on == 2 or (on == 1 and workload in some)
 
 
 ON_EACH = [each for storage, workloads in STORAGES.items()
@@ -158,6 +163,8 @@ class Disk:
         return done.stdout
 
     def mount(self):
+        if self.name == PLAIN and subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, timeout=TIMEOUT).returncode > 1:
+            raise OSError("e2fsck could not mend it")  # 1: it could
         self.command("mount", "-o", "loop", self.image, self.mounted)
         self.is_mounted = True
 
@@ -240,8 +247,9 @@ def require_mounts(name):
     """Skips where this machine can mount no image."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount an image")
-    if shutil.which(f"mkfs.{name}") is None:
-        pytest.skip(f"there is no mkfs.{name}")
+    mkfs = ALL_FILE_SYSTEMS[name][1][0]
+    if shutil.which(mkfs) is None:
+        pytest.skip(f"there is no {mkfs}")
 
 
 @pytest.fixture(scope="session")

@@ -237,7 +237,7 @@ struct trouble {
 /// What the system calls go through: makes trouble, and notes what it saw.
 class machine {
  public:
-  bool has_renameat2 = true, has_unnamed_files = true;
+  bool has_renameat2 = true;
   std::optional<forgetful_disk> disk{};
 
   void start(trouble const& t) {
@@ -323,11 +323,6 @@ struct troubled_ops : support::spoiled_ops {
   }
   ssize_t writev(int fd, iovec const* parts, int count) const {
     return call("writev", [&] { return on->write(fd, parts, count); });
-  }
-  int open_unnamed(int d) const {
-    if (on->has_unnamed_files) return spoiled_ops::open_unnamed(d);
-    errno = EOPNOTSUPP;
-    return -1;
   }
   ssize_t pwritev(int fd, iovec const* parts, int count, off_t at) const {
     return call("pwritev", [&] { return on->write(fd, parts, count, at); });
@@ -721,12 +716,6 @@ void old_kernel(W& w) {
   w.place.calls().has_renameat2 = false;
 }
 
-template <class W>
-void named_files(W& w) {
-  one_record(w);
-  w.place.calls().has_unnamed_files = false;
-}
-
 // Of a journal
 
 /// What comes next opens it.
@@ -816,10 +805,6 @@ std::vector<operation<W>> own_operations() requires(!W::place_type::is_one_file)
        [](W& w) { return w.place.litter().empty(); }},
       {"sweep where there is nothing", "sweep", nothing_changes, nothing<W>, [](W& w) { w.storage().sweep(k); },
        [](W& w) { return w.place.litter().empty(); }, nullptr, false},
-      {"put without unnamed files", "put", old_or_new, named_files<W>, [](W& w) { w.storage().put(k, new_record); },
-       [](W& w) { return w.stands() == new_record; }},
-      {"set_aside without unnamed files", "set_aside", moves, named_files<W>, set_aside<W>, is_aside<W>,
-       set_aside_again<W>},
       {"set_aside without renameat2", "set_aside", moves, old_kernel<W>, set_aside<W>, is_aside<W>, set_aside_again<W>},
       {"erase without renameat2", "erase", moves, old_kernel<W>, [](W& w) { w.storage().erase(k); },
        [](W& w) { return !w.stands(); }},

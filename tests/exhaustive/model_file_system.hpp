@@ -29,6 +29,8 @@ namespace support {
 /// - Of the bytes of a file since its last sync: any length from the old one (none, if it was truncated) up to the new
 ///   one, in whole blocks or one byte short; of each block that was there the new bytes or the old ones, and of each
 ///   new block these, zeros, or stale ones: those of the file that was freed last.
+/// - A file that had no name when it was synced: the disk knows of no link to it. Names that it was given since may be
+///   there or not, for a check of the file system takes away those of a file without links (ext4 without a journal).
 /// - A sync that fails has written any part of that, and marks all of it as clean: a later sync says yes and does
 ///   nothing for it, also where it has other blocks of the file to write.
 ///
@@ -49,6 +51,7 @@ class model_file_system {
     std::vector<std::string> bytes_on_disk{std::string()};  // one of them; a single one is certain
     std::set<std::size_t> dirty{};                          // the blocks that were written since the last sync
     bool truncated = false, resized = false;
+    bool has_links = true, has_links_on_disk = true;
     bool is_dirty() const { return truncated || resized || !dirty.empty(); }
     // Of a directory.
     names entries{};
@@ -78,7 +81,11 @@ class model_file_system {
   }
 
   /// One without a name.
-  int add_file() { return add({}); }
+  int add_file() { return add({.has_links = false, .has_links_on_disk = false}); }
+  void link(int file, int directory, std::string const& name) {
+    edit(file).has_links = true;
+    change(directory, {{name, file}});
+  }
   int create(int directory, std::string const& name, bool is_directory) {
     int const n = add({.is_directory = is_directory});
     change(directory, {{name, n}});
@@ -120,7 +127,10 @@ class model_file_system {
       }
       i.entries_on_disk = std::move(synced);
       i.unsynced.clear();
-    } else if (i.is_dirty()) {
+      return;
+    }
+    i.has_links_on_disk = i.has_links;
+    if (i.is_dirty()) {
       std::set<std::string> synced;
       for (auto const& disk : i.bytes_on_disk) synced.insert(written(i, i.truncated ? "" : disk));
       i.bytes_on_disk = {synced.begin(), synced.end()};
@@ -208,6 +218,16 @@ class model_file_system {
     return all;
   }
 
+  /// And those of which the names of files without links were taken away.
+  std::set<names> after_a_check(std::set<names> images) const {
+    std::set<names> all = images;
+    for (names image : images) {
+      std::erase_if(image, [&](auto const& one) { return !at(one.second).has_links_on_disk; });
+      all.insert(std::move(image));
+    }
+    return all;
+  }
+
   std::vector<std::string> possible_bytes(int file) const {
     inode const& f = at(file);
     if (!f.is_dirty()) return f.bytes_on_disk;
@@ -249,7 +269,7 @@ class model_file_system {
     open.pop_back();
     auto& place = after.inodes_[static_cast<std::size_t>(n)];
     if (at(n).is_directory) {
-      for (names const& image : possible_entries(n)) {
+      for (names const& image : after_a_check(possible_entries(n))) {
         place =
             std::make_shared<inode const>(inode{.is_directory = true, .entries = image, .entries_on_disk = {image}});
         auto further = open;
@@ -284,13 +304,14 @@ enum class protocol {
   writes_first_in_place,
   /// A flush less for a record that has no predecessor, which a reader never sees torn: it has its name when it is
   /// whole, but not yet on the disk.
-  syncs_after_link
+  syncs_after_link,
+  /// As the library once did it: a file that has no name until it is whole and synced.
+  links_when_synced
 };
 
 /// What is tried instead of what the library does on Linux.
 struct variant {
-  // A kernel that lacks a call: what the library does then is not guilty either.
-  bool has_unnamed_files = true, has_proc = true, has_renameat2 = true;
+  bool has_renameat2 = true;  ///< a kernel that lacks it: what the library does then is not guilty either
   // What lacks one of these is.
   bool syncs_files = true, syncs_directories = true;
   bool believes_a_second_sync = false;  ///< syncs once more where that fails, and believes what it is told then
@@ -435,16 +456,15 @@ class model_ops {
     step("link");
     return 0;
   }
+  // Which the library does not use.
   int open_unnamed(int) const {
-    if (!machine_->variant.has_unnamed_files) return fail(EOPNOTSUPP);
     machine_->open_files.push_back({files().add_file(), 0});
     step("open_unnamed");
     return static_cast<int>(machine_->open_files.size()) - 1;
   }
   int link_unnamed(int fd, int directory, char const* name) const {
-    if (!machine_->variant.has_proc) return fail(ENOENT);
     if (find(directory, name) != nothing) return fail(EEXIST);
-    files().change(inode_of(directory), {{name, file(fd).inode}});
+    files().link(file(fd).inode, inode_of(directory), name);
     step("link_unnamed");
     return 0;
   }

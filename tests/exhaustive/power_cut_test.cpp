@@ -7,7 +7,7 @@ using namespace support;
 BOOST_AUTO_TEST_SUITE(power_cut)
 
 BOOST_AUTO_TEST_CASE(no_history_loses_a_word_or_brings_a_record_back) {
-  explore_files({}, "", support::is_long() ? 300'000U : 30'000U);
+  explore_files({}, "", support::is_long() ? 1'000'000U : 90'000U);
 }
 
 /// What nobody can help: a change whose sync failed, and whose maker died, so that nobody knows that it must be made

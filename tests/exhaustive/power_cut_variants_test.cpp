@@ -29,8 +29,11 @@ class loose_storage : public model_files {
         write(path, O_EXCL, k, r, true);
         return sync(directory);
       case protocol::syncs_after_link:
-        if (!is_linked(k, r)) return model_files::put(k, r);
+        if (!is_linked(k, r, false)) return model_files::put(k, r);
         sync(path);
+        return sync(directory);
+      case protocol::links_when_synced:
+        if (!is_linked(k, r, true)) return model_files::put(k, r);
         return sync(directory);
       default:
         return model_files::put(k, r);
@@ -81,10 +84,12 @@ class loose_storage : public model_files {
     return std::find(names.begin(), names.end(), stash::detail::record_name(k, "put")) != names.end();
   }
   /// Whether it has its name now; not where another had it.
-  bool is_linked(stash::key const& k, stash::record const& r) {
+  bool is_linked(stash::key const& k, stash::record const& r, bool syncs) {
     auto const dir = prepared(k);
     int const fd = ops_.open_unnamed(dir.get());
     write(fd, k, r);
+    bool const synced = !syncs || !is_durable_ || ops_.fsync(fd) == 0;
+    if (!synced) return ops_.close(fd), nobody_knows(), false;
     bool const is_new = ops_.link_unnamed(fd, dir.get(), stash::detail::record_name(k, "put").c_str()) == 0;
     ops_.close(fd);
     return is_new;
@@ -104,20 +109,12 @@ std::string guilt_of(protocol p, limits l = {.torn_is_absent = true}) {
 
 BOOST_AUTO_TEST_SUITE(power_cut_variants)
 
-// Not guilty, but another way: what the library does where there are no files without a name, and where it cannot
-// give them one, and where there is no renameat2.
-BOOST_AUTO_TEST_CASE(where_a_file_must_have_a_name_from_the_start_nothing_is_lost_either) {
-  explore_files({.has_unnamed_files = false}, "of files with names from the start ",
-                support::is_long() ? 1'000'000U : 90'000U);
-}
-
+// Not guilty, but another way: what the library does where there is no renameat2.
 BOOST_AUTO_TEST_CASE(where_a_kernel_lacks_a_call_nothing_is_lost_either) {
-  for (variant const v : {variant{.has_proc = false}, variant{.has_unnamed_files = false, .has_renameat2 = false}}) {
-    explorer<model_files> e{{.cuts_in_recovery = 0, .variant = v}};
-    e.explore();
-    for (auto const& each : e.violations()) BOOST_ERROR(each);
-    BOOST_TEST(e.bad_states() == 0U);
-  }
+  explorer<model_files> e{{.cuts_in_recovery = 0, .variant = {.has_renameat2 = false}}};
+  e.explore();
+  for (auto const& each : e.violations()) BOOST_ERROR(each);
+  BOOST_TEST(e.bad_states() == 0U);
 }
 
 namespace {
@@ -194,6 +191,11 @@ BOOST_AUTO_TEST_CASE(a_first_record_written_in_place_is_found_to_bring_a_cleared
 BOOST_AUTO_TEST_CASE(a_first_record_linked_before_its_sync_is_found_to_bring_a_cleared_one_back) {
   auto const found = guilt_of(protocol::syncs_after_link);
   BOOST_TEST(says(found, "save [link_unnamed] CUT: the record is typed by hand, number 1"), found);
+}
+// As on ext4 without a journal, where 10 of 40 acknowledged saves were gone after e2fsck.
+BOOST_AUTO_TEST_CASE(a_file_that_is_given_its_name_when_it_is_synced_is_found_to_lose_the_name) {
+  auto const found = guilt_of(protocol::links_when_synced);
+  BOOST_TEST(says(found, "save [return] CUT: the record is absent"), found);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -169,7 +169,6 @@ struct spoiled_ops {
   using hook = std::function<int(std::string_view)>;
   std::shared_ptr<hook> before = std::make_shared<hook>([](std::string_view) { return 0; });
   stash::posix_file_ops real{};
-  bool has_unnamed_files = true;  // false: as on a file system without
 
   template <class F>
   auto call(char const* name, F f) const -> decltype(f()) {
@@ -239,12 +238,6 @@ struct spoiled_ops {
   }
   int link(int d, char const* a, char const* b) const {
     return call("link", [&] { return real.link(d, a, b); });
-  }
-  int open_unnamed(int d) const {
-    return call("open_unnamed", [&] { return has_unnamed_files ? real.open_unnamed(d) : (errno = EOPNOTSUPP, -1); });
-  }
-  int link_unnamed(int fd, int d, char const* n) const {
-    return call("link_unnamed", [&] { return real.link_unnamed(fd, d, n); });
   }
   long name_max(int fd) const { return real.name_max(fd); }
   int unlink(int d, char const* n) const {

@@ -15,11 +15,7 @@ using file_stash = stash::basic_stash<support::spoiled_storage, stash::json_seri
 
 /// A resource that holds a value, a stash whose system calls can be spoiled, and what was told and restored.
 struct fixture : support::scratch {
-  support::spoiled_ops ops = [] {
-    support::spoiled_ops o;
-    o.has_unnamed_files = false;  // so that each of its calls can fail a save
-    return o;
-  }();
+  support::spoiled_ops ops;
   stash::manual_clock clock{time_point{1000s}};
   file_stash store{support::spoiled_storage{dir(), {}, ops}, {}, clock};
   support::event_log log;

@@ -1,6 +1,5 @@
 // Descriptors: which numbers ours have, and what becomes of them in the program's hands.
 #include <fcntl.h>
-#include <sched.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
 
@@ -240,83 +239,6 @@ BOOST_AUTO_TEST_CASE(nor_are_they_there_for_a_moment) {
     return what_is(0) == "/" && what_is(1) == "/" && what_is(2) == "/" ? 0 : 1;
   });
   BOOST_TEST(status == 0);
-}
-
-// A thread with descriptors of its own
-
-BOOST_AUTO_TEST_CASE(a_thread_that_does_not_share_its_descriptors_saves_its_own_file) {
-  support::write(root / "foreign", "foreign");
-  int const status = support::in_child([&] {
-    support::spoiled_ops ops;
-    support::spoiled_storage files{dir(), {}, ops};
-    files.put("other", first);
-    for (int i = 0; i < 30; ++i) ::open((root / "foreign").c_str(), O_RDONLY);
-    bool is_saved = false;
-    std::thread{[&] {
-      if (::unshare(CLONE_FILES) != 0) return;
-      for (int fd = 3; fd < 40; ++fd) ::close(fd);
-      bool is_renamed = false;
-      *ops.before = [&](std::string_view call) {
-        is_renamed |= call == "rename";
-        return 0;
-      };
-      files.put("k", first);  // a new name
-      if (is_renamed) return;
-      files.put("other", first);  // in place of one
-      auto const aside = files.set_aside("other", "x");
-      is_saved = files.get("k") == first && support::read(aside) != "foreign";
-    }}.join();
-    if (!is_saved) return 1;
-    struct stat s;
-    ::stat((root / "foreign").c_str(), &s);
-    return s.st_nlink == 1 ? 0 : 2;
-  });
-  BOOST_TEST(status == 0);
-}
-
-BOOST_AUTO_TEST_CASE(what_is_given_the_records_name_is_compared_with_what_was_written) {
-  struct lying : support::spoiled_ops {
-    std::string foreign{};
-    int link_unnamed(int, int d, char const* n) const { return ::linkat(AT_FDCWD, foreign.c_str(), d, n, 0); }
-  };
-  auto const foreign = root / "foreign";
-  support::write(foreign, "foreign");
-  lying ops;
-  ops.foreign = foreign.native();
-  stash::basic_atomic_file_storage<lying> s{dir(), {}, ops};
-  s.put("k", first);
-  BOOST_TEST((s.get("k") == first));
-  *ops.before = [](std::string_view call) { return call == "unlink" ? ENOENT : 0; };  // a cleaner was faster
-  s.put("k", first);
-  BOOST_TEST((s.get("k") == first));
-  *ops.before = [](std::string_view) { return 0; };
-  s.sweep("k");
-  auto const aside = s.set_aside("k", "x");
-  BOOST_TEST(support::read(aside) != "foreign");
-  BOOST_TEST(names(dir()).size() == 2U);
-  struct stat found;
-  BOOST_REQUIRE(::stat(foreign.c_str(), &found) == 0);
-  BOOST_TEST(found.st_nlink == 1U);
-  for (char const* const failing : {"fstat", "lstat"}) {  // cannot be compared: the other way
-    fs::remove_all(dir());
-    *ops.before = [&, written = false](std::string_view call) mutable {
-      written |= call == "writev";
-      return written && call == failing ? EIO : 0;
-    };
-    support::spoiled_ops plain;
-    plain.before = ops.before;
-    support::spoiled_storage{dir(), {}, plain}.put("k", first);
-    BOOST_TEST((stash::atomic_file_storage{dir()}.get("k") == first), failing);
-    BOOST_TEST(names(dir()).size() == 2U);
-    fs::remove_all(dir());  // and nobody knows which it is where it cannot be taken away again
-    *ops.before = [&, written = false](std::string_view call) mutable {
-      written |= call == "writev";
-      return written && (call == failing || call == "unlink") ? EIO : 0;
-    };
-    BOOST_TEST(support::code_of([&] {
-                 support::spoiled_storage{dir(), {}, plain}.put("k", first);
-               }) == stash::errc::indeterminate);
-  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(where_the_lock_is_lost_during_the_save_no_delete_starts) {
   support::event_log log;
   stash::guard_options const options{.best_effort = true, .observer = log.observer()};
   auto const lose = [&](std::string_view call) {
-    if (call == "link_unnamed") fs::remove(lock_file);
+    if (call == "rename") fs::remove(lock_file);
     return 0;
   };
   *ops.before = lose;

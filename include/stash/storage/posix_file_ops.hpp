@@ -12,7 +12,6 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <stash/detail/system/no_cancel.hpp>
@@ -120,17 +119,6 @@ struct posix_file_ops {
   /// A second name for `from`; EEXIST where `to` exists.
   int link(int directory, char const* from, char const* to) const noexcept {
     return ::linkat(directory, from, directory, to, 0);
-  }
-  /// A file without a name in `directory`, to be written: it is gone when it is closed, unless it was linked. Fails
-  /// where there is no such thing, and where it could not be linked.
-  int open_unnamed(int directory) const noexcept { return open(directory, ".", O_WRONLY | O_TMPFILE, 0600); }
-  /// Gives it one, never another file's (EEXIST). ENOENT where /proc is not mounted. Which file gets the name must be
-  /// looked at: a /proc that something else was mounted over may lie.
-  int link_unnamed(int fd, int directory, char const* name) const noexcept {
-    char path[40];  // linkat(2): with AT_EMPTY_PATH it would need a capability, before Linux 6.10
-    // Not /proc/self: that is the main thread, and a thread may have descriptors of its own (unshare(2)).
-    std::snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
-    return ::linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
   }
   /// The most bytes that a name in the directory may have; -1: there is no limit, or it cannot be told.
   long name_max(int directory) const noexcept { return ::fpathconf(directory, _PC_NAME_MAX); }

@@ -52,7 +52,6 @@ class file_mover {
     temporary_file<Ops> file{ops_, dir_, k, true, op_};
     file.write({*bytes, {}, {}});
     file.finish();
-    file.give_name();
     if (!move_without_replacing(file.name(), to)) op_.fail(ENOENT, "rename", dir_.path_of(file.name()));
     file.keep();
     make_durable();
