@@ -175,6 +175,17 @@ BOOST_AUTO_TEST_CASE(values_of_every_kind_come_back_equal_and_in_order) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_bytes_are_those_of_boost_however_many_more_or_fewer_than_expected) {
+  json::array numbers, nothing;
+  for (int i = 0; i < 10'000; ++i) numbers.push_back(i % 10);
+  for (int i = 0; i < 10'000; ++i) nothing.push_back(json::array{});
+  for (json::value const& v :
+       {json::value(std::string(100'000, '\x01')), json::value(std::string(100'000, 'x')), json::value(numbers),
+        json::value(nothing), json::value(-1.2345678901234567e-300), json::value(json::object{}), json::value("")}) {
+    BOOST_TEST(z.serialize(v) == json::serialize(v));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_object_does_not_become_an_array_around_it) {
   json::value const v{{"a", 1}};
   BOOST_TEST(there_and_back(v).is_object());

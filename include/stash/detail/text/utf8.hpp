@@ -15,6 +15,7 @@ inline bool is_utf8(std::string_view bytes) noexcept {
   while (p != end) {
     std::uint64_t eight = 0;  // most text is ASCII: eight bytes a step
     while (end - p >= 8 && (std::memcpy(&eight, p, 8), (eight & 0x8080808080808080U) == 0)) p += 8;
+    while (p != end && static_cast<unsigned char>(*p) < 0x80) ++p;
     if (p == end) break;
     auto const point = boost::locale::utf::utf_traits<char>::decode(p, end);
     if (point == boost::locale::utf::illegal || point == boost::locale::utf::incomplete) return false;
