@@ -163,33 +163,32 @@ auto files_by_hand(int count) {
   return [count](fs::path const& dir) {
     auto at = std::make_shared<descriptor>(::open(dir.c_str(), O_RDONLY | O_DIRECTORY));
     auto const sync = [at] { must(::fsync(at->get()), "fsync"); };
-    return timed(
-        [count](int i) { return keys(i * count, count); },
-        [=](std::vector<stash::key> const& all) {
-          constexpr std::size_t most = 128;  // open at once
-          std::string const bytes = text(200);
-          for (std::size_t first = 0; first < all.size(); first += most) {
-            std::vector<std::unique_ptr<descriptor>> open;
-            for (std::size_t i = first; i < std::min(first + most, all.size()); ++i) {
-              open.push_back(std::make_unique<descriptor>(::openat(at->get(), ".", O_WRONLY | O_TMPFILE, 0600)));
-              open.back()->write(bytes);
-              ::sync_file_range(open.back()->get(), 0, 0, SYNC_FILE_RANGE_WRITE);
-            }
-            for (auto const& one : open) must(::fsync(one->get()), "fsync");
-            for (std::size_t i = 0; i < open.size(); ++i) {
-              std::string const from = "/proc/self/fd/" + std::to_string(open[i]->get());
-              must(::linkat(AT_FDCWD, from.c_str(), at->get(), all[first + i].string().c_str(), AT_SYMLINK_FOLLOW),
-                   "link");
-            }
-          }
-          sync();
-          for (auto const& k : all) {
-            must(::renameat(at->get(), k.string().c_str(), at->get(), ("." + k.string()).c_str()), "rename");
-          }
-          sync();
-          for (auto const& k : all) must(::unlinkat(at->get(), ("." + k.string()).c_str(), 0), "unlink");
-        },
-        1, count);
+    return timed([count](int i) { return keys(i * count, count); },
+                 [=](std::vector<stash::key> const& all) {
+                   constexpr std::size_t most = 128;  // open at once
+                   std::string const bytes = text(200);
+                   for (std::size_t first = 0; first < all.size(); first += most) {
+                     std::vector<std::unique_ptr<descriptor>> open;
+                     for (std::size_t i = first; i < std::min(first + most, all.size()); ++i) {
+                       open.push_back(std::make_unique<descriptor>(
+                           ::openat(at->get(), ("." + all[i].string()).c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600)));
+                       open.back()->write(bytes);
+                       ::sync_file_range(open.back()->get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+                     }
+                     for (auto const& one : open) must(::fsync(one->get()), "fsync");
+                     for (std::size_t i = 0; i < open.size(); ++i) {
+                       std::string const to = all[first + i].string();
+                       must(::renameat(at->get(), ("." + to).c_str(), at->get(), to.c_str()), "rename");
+                     }
+                   }
+                   sync();
+                   for (auto const& k : all) {
+                     must(::renameat(at->get(), k.string().c_str(), at->get(), ("." + k.string()).c_str()), "rename");
+                   }
+                   sync();
+                   for (auto const& k : all) must(::unlinkat(at->get(), ("." + k.string()).c_str(), 0), "unlink");
+                 },
+                 1, count);
   };
 }
 

@@ -136,9 +136,20 @@ class raw_rename {
   bool is_durable_;
 };
 
+/// With the header that the library writes, so that it is as many bytes.
+class raw_record : public raw_rename {
+ public:
+  static constexpr char name[] = "raw: the same, with a header";
+  using raw_rename::raw_rename;
+  void put(stash::key const& k, stash::record const& r) {
+    raw_rename::put(k, {stash::detail::header_line(k, r) + r.payload + '\n', r.saved_at});
+  }
+};
+
+/// Without the name for a moment; on ext4 without a journal a power cut takes what was acknowledged.
 class raw_tmpfile : public raw_rename {
  public:
-  static constexpr char name[] = "raw: O_TMPFILE, fsync, link, sync directory";
+  static constexpr char name[] = "not safe: O_TMPFILE, fsync, link, sync directory";
   using raw_rename::raw_rename;
   void put(stash::key const& k, stash::record const& r) {
     descriptor const file(::openat(at(), ".", O_WRONLY | O_TMPFILE, 0600));
@@ -149,21 +160,11 @@ class raw_tmpfile : public raw_rename {
   }
 };
 
-/// With the header that the library writes, so that it is as many bytes.
-class raw_tmpfile_record : public raw_tmpfile {
- public:
-  static constexpr char name[] = "raw: O_TMPFILE, fsync, link, sync directory; with a header";
-  using raw_tmpfile::raw_tmpfile;
-  void put(stash::key const& k, stash::record const& r) {
-    raw_tmpfile::put(k, {stash::detail::header_line(k, r) + r.payload + '\n', r.saved_at});
-  }
-};
-
 /// Removes what the library would have written: a file with a header is of two blocks.
-class raw_unlink : public raw_tmpfile_record {
+class raw_unlink : public raw_record {
  public:
   static constexpr char name[] = "raw: unlink, sync directory";
-  using raw_tmpfile_record::raw_tmpfile_record;
+  using raw_record::raw_record;
   void erase(stash::key const& k) {
     must(::unlinkat(at(), std::string(k.str()).c_str(), 0), "unlink");
     sync(at());
@@ -171,10 +172,10 @@ class raw_unlink : public raw_tmpfile_record {
 };
 
 /// A removal that no power cut and no failed sync takes back half.
-class raw_rename_unlink : public raw_tmpfile_record {
+class raw_rename_unlink : public raw_record {
  public:
   static constexpr char name[] = "raw: rename, sync directory, unlink";
-  using raw_tmpfile_record::raw_tmpfile_record;
+  using raw_record::raw_record;
   void erase(stash::key const& k) {
     std::string const file(k.str()), doomed = "." + file;
     must(::renameat(at(), file.c_str(), at(), doomed.c_str()), "rename");

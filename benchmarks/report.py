@@ -19,7 +19,8 @@ TREE = "stash: replace_guard of a tree"
 SQLITE, POSTGRES = "stash: SQLite", "stash: PostgreSQL"
 FLOOR = "raw: pwrite to a preallocated log, fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
-UNNAMED = "raw: O_TMPFILE, fsync, link, sync directory"
+WITH_HEADER = "raw: the same, with a header"
+UNNAMED = "not safe: O_TMPFILE, fsync, link, sync directory"
 BOOST = "Boost.JSON and Boost.Filesystem"
 FOREIGN = "all that stash.hpp includes"
 
@@ -61,12 +62,11 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      N + "batch of 100, a key/" + FLOOR, None),
     ("file save of a new key / temporary, fsync, rename, sync directory", F + "save new/" + FILES,
      F + "save new/" + CAREFUL, 0.9),
-    ("file save of a new key / O_TMPFILE, fsync, link, sync directory", F + "save new/" + FILES,
-     F + "save new/" + UNNAMED, 1.05),
-    ("file save of a new key / the same, with a header", F + "save new/" + FILES,
-     F + "save new/" + UNNAMED + "; with a header", 1.05),
+    ("file save of a new key / the same, with a header", F + "save new/" + FILES, F + "save new/" + WITH_HEADER, 1.05),
     ("the floor of that: the same, with a header / temporary, fsync, rename, sync directory",
-     F + "save new/" + UNNAMED + "; with a header", F + "save new/" + CAREFUL, None),
+     F + "save new/" + WITH_HEADER, F + "save new/" + CAREFUL, None),
+    ("not safe: O_TMPFILE, fsync, link, sync directory / temporary, fsync, rename, sync directory",
+     F + "save new/" + UNNAMED, F + "save new/" + CAREFUL, None),
     ("file overwrite / temporary, fsync, rename, sync directory", F + "overwrite/" + FILES, F + "overwrite/" + CAREFUL,
      1.05),
     ("file clear / unlink, sync directory", F + "clear/" + FILES, F + "clear/raw: unlink, sync directory", 1.05),
@@ -97,8 +97,16 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      S + "listing/memory/by hand/1000000", 1.2),
     ("entries() of 1,000,000 rows, SQLite / the plain query", S + "listing/sqlite/entries/1000000",
      S + "listing/sqlite/plain/1000000", 1.2),
+    ("the floor of that: the plain query, each row checked and its entry kept / the plain query, SQLite",
+     S + "listing/sqlite/checked/1000000", S + "listing/sqlite/plain/1000000", None),
+    ("entries() of 1,000,000 rows, SQLite / the plain query, each row checked and its entry kept",
+     S + "listing/sqlite/entries/1000000", S + "listing/sqlite/checked/1000000", None),
     ("entries() of 1,000,000 rows, PostgreSQL / the plain query", S + "listing/postgres/entries/1000000",
      S + "listing/postgres/plain/1000000", 1.2),
+    ("the floor of that: the plain query, each row checked and its entry kept / the plain query, PostgreSQL",
+     S + "listing/postgres/checked/1000000", S + "listing/postgres/plain/1000000", None),
+    ("entries() of 1,000,000 rows, PostgreSQL / the plain query, each row checked and its entry kept",
+     S + "listing/postgres/entries/1000000", S + "listing/postgres/checked/1000000", None),
     ("life of a guard in memory but for its serialization, µs", "guard/memory/life of a guard", None, 1.0),
     ("a job that drops and rebuilds, delete_guard, journal / words in a file, each step synced by hand",
      JOB + "stash: delete_guard, journal", JOB + "words in a file, each step synced by hand", None),

@@ -201,6 +201,17 @@ std::size_t files_by_hand(fs::path const& directory) {
   return found.size();
 }
 
+/// Of a row of such columns what an entry keeps, looked at as the library does: nullopt where it is not whole.
+std::optional<stash::entry> checked(std::string_view k, std::string_view version, std::string_view saved_at,
+                                    std::string_view xxh64, std::string_view payload, std::string const& where) {
+  auto const time = stash::detail::to_time(saved_at);
+  if (version != "1" || !time || stash::detail::row_checksum(stash::key(k), saved_at, payload) != xxh64) {
+    return std::nullopt;
+  }
+  return stash::entry{stash::key(k), stash::record_state::intact, time, payload.size(),
+                      where + std::string(": ").append(k)};
+}
+
 constexpr char sqlite_rows[] = "SELECT key, version, saved_at, xxh64, payload FROM stash ORDER BY key";
 /// The plain query: each row's columns, as text.
 std::size_t rows_of(stash::detail::sqlite_connection& db) {
@@ -211,6 +222,16 @@ std::size_t rows_of(stash::detail::sqlite_connection& db) {
     ++found;
   }
   return found;
+}
+/// The same, each row checked and its entry kept.
+std::size_t checked_rows_of(stash::detail::sqlite_connection& db) {
+  stash::detail::sqlite_statement row{db, sqlite_rows, "benchmark", {}};
+  std::vector<stash::entry> found;
+  while (row.step()) {
+    auto const of = [&](int column) { return row.view(column).value_or(""); };
+    if (auto one = checked(of(0), of(1), of(2), of(3), of(4), db.file())) found.push_back(std::move(*one));
+  }
+  return found.size();
 }
 void enlist_sqlite(settings const& with, int count) {
   auto const name = "/" + std::to_string(count);
@@ -235,6 +256,11 @@ void enlist_sqlite(settings const& with, int count) {
     stash::detail::sqlite_connection db((dir / "stash.sqlite").native());
     return seconds_to_list([&] { return rows_of(db); }, count);
   });
+  enlist_listing("scale/listing/sqlite/checked" + name, count, [=] {
+    fill();
+    stash::detail::sqlite_connection db((dir / "stash.sqlite").native());
+    return seconds_to_list([&] { return checked_rows_of(db); }, count);
+  });
 }
 
 #ifdef STASH_HAS_POSTGRES
@@ -248,7 +274,8 @@ class postgres_rows {
     for (int i = 1; i < count; ++i) {
       auto const k = new_key(-1 - i);
       std::string const row = k.string() + "\t\t1\t" + stash::detail::to_text(r.saved_at) + '\t' +
-                              stash::detail::row_checksum(k, r.saved_at, r.payload) + '\t' + r.payload + '\n';
+                              stash::detail::row_checksum(k, stash::detail::to_text(r.saved_at), r.payload) + '\t' +
+                              r.payload + '\n';
       ::PQputCopyData(db_.get(), row.data(), static_cast<int>(row.size()));
     }
     ::PQputCopyEnd(db_.get(), nullptr);
@@ -257,9 +284,7 @@ class postgres_rows {
   }
   std::size_t entries() const { return storage_.entries().size(); }
   std::size_t rows() {
-    std::unique_ptr<PGresult, decltype(&::PQclear)> const all{
-        ::PQexec(db_.get(), ("SELECT key, version, saved_at, xxh64, payload FROM " + table_ + " ORDER BY key").c_str()),
-        ::PQclear};
+    auto const all = selected();
     int const found = ::PQntuples(all.get());
     for (int i = 0; i < found; ++i) {
       for (int column = 0; column < 5; ++column) {
@@ -268,8 +293,22 @@ class postgres_rows {
     }
     return static_cast<std::size_t>(found);
   }
+  /// The same, each row checked and its entry kept.
+  std::size_t checked_rows() {
+    auto const all = selected();
+    std::vector<stash::entry> found;
+    for (int i = 0; i < ::PQntuples(all.get()); ++i) {
+      auto const of = [&](int column) { return std::string_view(::PQgetvalue(all.get(), i, column)); };
+      if (auto one = checked(of(0), of(1), of(2), of(3), of(4), table_)) found.push_back(std::move(*one));
+    }
+    return found.size();
+  }
 
  private:
+  std::unique_ptr<PGresult, decltype(&::PQclear)> selected() {
+    std::string const sql = "SELECT key, version, saved_at, xxh64, payload FROM " + table_ + " ORDER BY key";
+    return {::PQexec(db_.get(), sql.c_str()), ::PQclear};
+  }
   void send(std::string const& sql) { ::PQclear(::PQexec(db_.get(), sql.c_str())); }
 
   std::string name_ = new_table(), table_ = "stash." + name_;
@@ -284,6 +323,8 @@ void enlist_postgres(int count) {
                  [=] { return seconds_to_list([&, all = &filled()] { return all->entries(); }, count); });
   enlist_listing("scale/listing/postgres/plain" + name, count,
                  [=] { return seconds_to_list([&, all = &filled()] { return all->rows(); }, count); });
+  enlist_listing("scale/listing/postgres/checked" + name, count,
+                 [=] { return seconds_to_list([&, all = &filled()] { return all->checked_rows(); }, count); });
 }
 #else
 void enlist_postgres(int) {}

@@ -41,7 +41,7 @@ turn guarded(fs::path const& dir) {
 turn by_hand(fs::path const& dir) {
   fs::create_directories(dir / "export");
   fs::create_directories(dir / "stash");
-  auto records = std::make_shared<raw_tmpfile_record>(dir / "stash", stash::durability::power_loss);
+  auto records = std::make_shared<raw_record>(dir / "stash", stash::durability::power_loss);
   auto cleared = std::make_shared<raw_rename_unlink>(dir / "stash", stash::durability::power_loss);
   auto above = std::make_shared<descriptor>(::open(dir.c_str(), O_RDONLY | O_DIRECTORY));
   stash::record const note{boost::json::serialize(*stash::tree{dir / "export"}.live()), stash::time_point{}};
