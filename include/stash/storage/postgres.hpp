@@ -211,7 +211,7 @@ class postgres_storage {
     std::vector<detail::change_of> changes;
     for (auto const& [k, r] : all) {
       check(k, r);
-      changes.push_back({k, detail::row_checksum(k, r.saved_at, r.payload)});
+      changes.push_back({k, detail::row_checksum(k, detail::time_text{r.saved_at}.str(), r.payload)});
     }
     session_->change(op, changes, true, true, [&](connection& db, auto const&, auto const& ask, auto& written) {
       std::string const sql =

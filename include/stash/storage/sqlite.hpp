@@ -217,8 +217,8 @@ class sqlite_storage {
       std::vector<std::pair<std::string, std::string>> texts;  // of its time and its checksum
       for (auto const& [k, r] : all) {
         detail::require_held(db, k, op);
-        auto const& [saved_at, checksum] =
-            texts.emplace_back(detail::to_text(r.saved_at), detail::row_checksum(k, r.saved_at, r.payload));
+        auto& [saved_at, checksum] = texts.emplace_back(detail::to_text(r.saved_at), "");
+        checksum = detail::row_checksum(k, saved_at, r.payload);
         row.bind(k.str()).bind(detail::row_version).bind(saved_at).bind(checksum);
         // As text where it can be, so that people can read it.
         bool const is_text =

@@ -50,7 +50,11 @@ class postgres_table {
   bool is_default() const noexcept { return schema_ == own_schema; }
 
   std::string sql(postgres_connection const& db) const { return db.identifier(schema_) + '.' + db.identifier(name_); }
-  std::string shown(std::string_view row) const { return (schema_ + '.' + name_ + ": ").append(row); }
+  std::string shown(std::string_view row) const {
+    std::string text;
+    text.reserve(schema_.size() + 1 + name_.size() + 2 + row.size());
+    return text.append(schema_).append(".").append(name_).append(": ").append(row);
+  }
   /// As `shown`, of a row of the old table where `is_old`.
   std::string shown(std::string_view row, bool is_old) const {
     return is_old ? std::string(old_schema).append(".").append(name_).append(": ").append(row) : shown(row);

@@ -39,19 +39,19 @@ inline std::string checksum(std::string_view prefix, std::string_view payload) {
   return detail::checksum_under(header.append(prefix).append(header_end), payload);
 }
 
-/// The header line without the digits and the newline.
-inline std::string header_without_digits(key const& k, time_point saved_at, std::size_t bytes) {
+/// The header line without the digits and the newline. `saved_at` is as `time_text` writes it.
+inline std::string header_without_digits(key const& k, std::string_view saved_at, std::size_t bytes) {
   std::string line;
   line.reserve(256);
   detail::append_quoted(line.append("{\"stash\":1,\"key\":"), k);
-  line.append(",\"saved_at\":\"").append(time_text{saved_at}.str());
+  line.append(",\"saved_at\":\"").append(saved_at);
   line.append("\",\"bytes\":").append(std::to_string(bytes)).append(checksum_field).append(header_end);
   return line;
 }
 
 /// The header line of `r`, its newline included.
 inline std::string header_line(key const& k, record const& r) {
-  std::string line = detail::header_without_digits(k, r.saved_at, r.payload.size());
+  std::string line = detail::header_without_digits(k, time_text{r.saved_at}.str(), r.payload.size());
   std::string const digits = detail::checksum_under(line, r.payload);
   line.resize(line.size() - header_end.size());
   line.append(digits).append(header_end) += '\n';

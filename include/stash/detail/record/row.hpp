@@ -29,8 +29,8 @@ struct record_row {
 
 inline constexpr std::int64_t row_version = 1;
 
-/// The checksum that a file with this record would have.
-inline std::string row_checksum(key const& k, time_point saved_at, std::string_view payload) {
+/// The checksum that a file with this record would have; `saved_at` as in its header.
+inline std::string row_checksum(key const& k, std::string_view saved_at, std::string_view payload) {
   return detail::checksum_under(detail::header_without_digits(k, saved_at, payload.size()), payload);
 }
 
@@ -43,7 +43,7 @@ inline time_point check_row(record_row const& row, key const& k, operation const
   }
   auto const saved_at = detail::to_time(row.saved_at);
   if (!saved_at) op.fail(errc::corrupt, where, "no time");
-  if (detail::row_checksum(k, *saved_at, row.payload) != row.xxh64) {
+  if (detail::row_checksum(k, row.saved_at, row.payload) != row.xxh64) {
     op.fail(errc::corrupt, where, "damaged, or changed by hand");
   }
   return *saved_at;

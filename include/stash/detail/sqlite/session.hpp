@@ -44,7 +44,11 @@ class sqlite_session {
       : file_(std::move(file)), directory_(file_.parent_path()), options_(options) {}
 
   boost::filesystem::path const& file() const noexcept { return file_; }
-  std::string shown(std::string_view name) const { return (file_.native() + ": ").append(name); }
+  std::string shown(std::string_view name) const {
+    std::string text;
+    text.reserve(file_.size() + 2 + name.size());
+    return text.append(file_.native()).append(": ").append(name);
+  }
   boost::filesystem::path const& directory() const noexcept { return directory_; }
   bool is_durable() const noexcept { return options_.durability == durability::power_loss; }
   made_levels const& made() const noexcept { return made_; }
