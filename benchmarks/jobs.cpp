@@ -230,14 +230,14 @@ auto recovered_by_hand(int count) {
 void enlist(settings const& with) {
   enlist_job(with);
 
-  int const few = 100, many = with.is_quick ? 1000 : 10'000;
+  int const few = 100, many = with.is_quick ? 300 : 10'000;
   race guards{"jobs/guards", with, with.is_quick ? 2 : 5};
   guards.enter("stash: 100 keys", guard_of(few)).enter("stash: " + std::to_string(many) + " keys", guard_of(many));
   guards.enter("raw: 100 files", files_by_hand(few));
   guards.enter("raw: " + std::to_string(many) + " files", files_by_hand(many));
   race::enlist(std::move(guards));
 
-  int const orphans = with.is_quick ? 1000 : 100'000;
+  int const orphans = with.is_quick ? 300 : 100'000;
   race r{"jobs/recover", with, with.is_quick ? 2 : 3};
   r.enter("stash: recover", recovered(orphans)).enter("raw: open, read, parse, unlink", recovered_by_hand(orphans));
   race::enlist(std::move(r));
