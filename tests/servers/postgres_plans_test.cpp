@@ -2,6 +2,8 @@
 // the connection string of its superuser (see postgres_cluster.py).
 #include <new>
 #include <optional>
+#include <random>
+#include <set>
 #include <stash/storage/postgres.hpp>
 #include <string>
 #include <thread>
@@ -15,6 +17,7 @@
 namespace postgres_plans_test {
 
 using namespace std::chrono_literals;
+using stash::errc;
 using stash::record;
 using stash::record_state;
 using stash::sqlstate;
@@ -35,12 +38,12 @@ struct fixture : schema {
   std::string table() const { return quoted() + ".stash"; }
 };
 
-/// How often the server is waited for while `f` runs, but for BEGIN and COMMIT alone.
+/// How often the server is waited for while `f` runs.
 template <class F>
 int round_trips(F f) {
   int count = 0;
   support::faulty_libpq const libpq{[&](std::string_view call, std::string_view) {
-    count += call == "PQpipelineSync";
+    count += call == "PQpipelineSync" || call == "PQsendQueryParams" || call == "PQsendQuery";
     return false;
   }};
   f();
@@ -55,12 +58,12 @@ BOOST_AUTO_TEST_CASE(a_batch_takes_no_more_round_trips_than_one_record) {
   s.put("k", some("words"));
   records all;
   for (int i = 0; i < 100; ++i) all.emplace_back(std::to_string(i), some("words"));
-  BOOST_TEST(round_trips([&] { s.put("k", some("others")); }) == 2);  // what stands there, and the record
-  BOOST_TEST(round_trips([&] { s.put_all(all); }) == 2);
+  BOOST_TEST(round_trips([&] { s.put("k", some("others")); }) == 3);  // what stands there, the record, COMMIT
+  BOOST_TEST(round_trips([&] { s.put_all(all); }) == 3);
   BOOST_TEST(round_trips([&] { s.get("k"); }) == 1);
   std::vector<stash::key> keys;
   for (auto const& one : all) keys.push_back(one.first);
-  BOOST_TEST(round_trips([&] { s.erase_all(keys); }) == 2);
+  BOOST_TEST(round_trips([&] { s.erase_all(keys); }) == 3);
   BOOST_TEST(s.entries().size() == 1U);
 }
 
@@ -85,11 +88,12 @@ BOOST_AUTO_TEST_CASE(a_batch_of_which_one_is_refused_changes_nothing_and_leaves_
 BOOST_AUTO_TEST_CASE(small_and_large_payloads_are_listed_alike) {
   records all;
   for (int i = 0; i < 2500; ++i) all.emplace_back("k" + std::to_string(10'000 + i), some(std::to_string(i)));
-  for (int const i : {0, 1, 500, 999, 1000, 1999, 2499}) {
-    all[static_cast<std::size_t>(i)].second.payload = std::string(8192 + static_cast<std::size_t>(i % 2), 'x');
+  for (int const i : {0, 1, 499, 500, 501, 999, 1000, 1001, 1999, 2499}) {
+    all[static_cast<std::size_t>(i)].second.payload = std::string(16'384 + static_cast<std::size_t>(i % 2), 'x');
   }
+  for (std::size_t i = 1600; i < 1620; ++i) all[i].second.payload = std::string(i % 2 == 0 ? 20'000 : 1'048'577, 'y');
   all[700].second.payload = std::string(20'000, '\0');
-  all[2200].second.payload = std::string(9000, '\xff');
+  all[2200].second.payload = std::string(19'000, '\xff');
   s.put_all(all);
   auto const found = s.entries();
   BOOST_TEST_REQUIRE(found.size() == all.size());
@@ -102,17 +106,78 @@ BOOST_AUTO_TEST_CASE(small_and_large_payloads_are_listed_alike) {
 
 BOOST_AUTO_TEST_CASE(what_is_large_and_was_removed_meanwhile_is_not_listed) {
   records all;
-  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some(std::string(10'000, 'x')));
+  for (char const* const k : {"a", "b", "c"}) all.emplace_back(k, some(std::string(2'000'000, 'x')));
+  for (char const* const gone : {"1048576", "infinity"}) {  // before it is asked for with others, and before alone
+    s.put_all(all);
+    bool is_gone = false;
+    support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
+      bool const is_asked = call == "PQsendQueryPrepared" && sql.find(gone) != sql.npos;
+      if (is_asked && !std::exchange(is_gone, true)) query("DELETE FROM " + table() + " WHERE key = 'a'");
+      return false;
+    }};
+    auto const found = s.entries();
+    BOOST_TEST(found.size() == 2U, gone);
+    BOOST_TEST(is_gone, gone);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_long_list_is_whole_and_by_key_whatever_the_order_of_the_column) {
+  records all{{"k", some("words")}};
   s.put_all(all);
-  int asked = 0;
+  query("ALTER TABLE " + table() + " ALTER key TYPE varchar COLLATE \"en-x-icu\"");
+  std::minstd_rand random;
+  std::set<std::string> keys{"k"};
+  while (keys.size() < 2000) {
+    std::string k;
+    for (int i = 0; i < 6; ++i) k += "aAbBzZ_-09"[random() % 10];
+    if (keys.insert(k).second) all.emplace_back(k, some("words"));
+  }
+  s.put_all(all);
+  auto const found = s.entries();
+  BOOST_TEST_REQUIRE(found.size() == keys.size());
+  auto expected = keys.begin();
+  for (auto const& one : found) BOOST_TEST(one.key == *expected++);
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_is_on_its_way_before_all_of_it_is_in_memory) {
+  s.put("k", some("words"));
+  records all;
+  for (char const* const k : {"a", "b", "c", "d"}) all.emplace_back(k, some(std::string(1 << 20, 'x')));
+  int inserts = 0, flushes = 0;
   support::faulty_libpq const libpq{[&](std::string_view call, std::string_view sql) {
-    bool const is_alone = call == "PQsendQueryPrepared" && sql.find("infinity") != sql.npos;
-    if (is_alone && ++asked == 2) query("DELETE FROM " + table() + " WHERE key = 'b'");
+    inserts += call == "PQsendQueryPrepared" && sql.starts_with("INSERT");
+    flushes += call == "PQflush" && inserts > 0 && inserts < 4;
     return false;
   }};
-  auto const found = s.entries();
-  BOOST_TEST(found.size() == 2U);
-  BOOST_TEST(asked == 3);
+  s.put_all(all);
+  BOOST_TEST(flushes >= 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_session_of_which_somebody_threw_the_plans_away_is_made_anew) {
+  s.put("k", some("old"));
+  query("CREATE FUNCTION " + quoted() +
+        ".forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DEALLOCATE ALL; RETURN NEW; END $$");
+  query("CREATE TRIGGER t BEFORE INSERT ON " + table() + " FOR EACH ROW EXECUTE FUNCTION " + quoted() + ".forget()");
+  s.put("k", some("new"));
+  BOOST_TEST((s.get("k") == some("new")));
+  query("DROP TRIGGER t ON " + table());
+  BOOST_TEST(code_of([&] { s.put("other", some("new")); }) == errc::busy);  // once
+  s.put("other", some("new"));
+  BOOST_TEST((s.get("other") == some("new")));
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_whose_answers_nobody_reads_is_lost) {
+  stash::detail::operation const op{"test", "test"};
+  auto const soon = stash::detail::deadline_in(30s);
+  stash::detail::postgres_connection db{server(), op, soon};
+  stash::detail::postgres_question const question{"SELECT 'words'", {}};
+  {
+    auto asked = db.ask_all({&question, 1}, op, soon);
+    BOOST_TEST(db.answers(std::move(asked), op, soon).front().text(0, 0) == "words");
+  }
+  BOOST_TEST(!db.is_lost());
+  { auto const asked = db.ask_all({&question, 1}, op, soon); }
+  BOOST_TEST(db.is_lost());
 }
 
 /// It was planned when there was one row, for which the server would read the whole table.
@@ -130,7 +195,8 @@ BOOST_AUTO_TEST_CASE(what_is_asked_often_is_found_by_its_key_however_small_the_t
     s.erase("none");
   }
   auto const give_up = std::chrono::steady_clock::now() + 60s;  // the server counts with some delay
-  while (scans("idx_scan") < by_key_before + 60 && std::chrono::steady_clock::now() < give_up) {
+  auto const count = [&] { return scans("idx_scan") - by_key_before + scans("seq_scan") - whole_before; };
+  while (count() < 60 && std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(100ms);
     s.get("k");
   }

@@ -127,8 +127,8 @@ class postgres_storage {
     if (!all.empty()) erase_rows({"erase_all", {}}, all);
   }
 
-  /// All records, by key. `where` is the table and the key. Fetches every payload, those over 8 KiB one at a time: in
-  /// memory are the entries, some 300 bytes each, and at most 18 MiB more than the greatest payload. Eight thousand at
+  /// All records, by key. `where` is the table and the key. Fetches every payload, those over 1 MiB one at a time: in
+  /// memory are the entries, some 300 bytes each, and at most 20 MiB more than the greatest payload. Eight thousand at
   /// a time, so that other threads have their turn meanwhile; what changes meanwhile may be listed or not. Throws as
   /// `get`, but not for one record's damage.
   std::vector<entry> entries() const { return detail::list_rows(*session_, "entries", " WHERE set_aside = ''"); }

@@ -15,8 +15,9 @@ inline void check_session(postgres_connection& db, bool is_durable, operation co
   auto const found = db.run(
       "SELECT pg_is_in_recovery()::text, current_setting('fsync'), c, set_config('synchronous_commit',"
       " CASE WHEN $1 = 'durable' AND c <> 'remote_apply' THEN 'on' ELSE c END, false),"
-      // What is asked often is planned once, perhaps when there were few rows.
-      " set_config('enable_seqscan', 'off', false)"
+      // What is asked often is planned once, perhaps when there were few rows. It makes a plan that must read them all
+      // look dear: without "jit" the server would compile each.
+      " set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"
       " FROM current_setting('synchronous_commit') c",
       {is_durable ? "durable" : ""}, op, until);
   auto const refuse = [&](std::string const& why) {

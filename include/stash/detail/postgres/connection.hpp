@@ -87,33 +87,42 @@ class postgres_connection {
   /// its result: it would fail where those of the table's were altered.
   std::vector<postgres_result> run_all(std::span<postgres_question const> all, operation const& op, deadline until,
                                        bool begins = false) {
-    return answers(ask_all(all, op, begins), op, until);
+    return answers(ask_all(all, op, until, begins), op, until);
   }
+  /// What was sent, for `answers`; where nobody reads them, the connection is lost.
+  struct asked {
+    struct lose {
+      bool is_answered;
+      void operator()(postgres_connection* db) const noexcept { db->is_lost_ = db->is_lost_ || !is_answered; }
+    };
+    std::unique_ptr<postgres_connection, lose> unanswered;
+    postgres_plans::asked what;
+    bool begins = false;
+  };
   /// The two halves of `run_all`, between which nothing else may be asked.
-  postgres_plans::asked ask_all(std::span<postgres_question const> all, operation const& op, bool begins = false) {
+  asked ask_all(std::span<postgres_question const> all, operation const& op, deadline until, bool begins = false) {
     for (auto const& one : all) postgres_arguments{one.parameters, op};  // throws, if at all, before anything is sent
-    postgres_plans::asked asked;
+    asked result{decltype(asked::unanswered)(this), {}, begins};
     if (begins) must_be_ = PQTRANS_INTRANS;
-    is_lost_ = true;  // until all is on its way
-    bool is_sent = ::PQenterPipelineMode(connection_) != 0;
-    if (begins) is_sent = is_sent && plans_.send(connection_, {"BEGIN", {}}, asked, op);
-    for (auto const& one : all) is_sent = is_sent && plans_.send(connection_, one, asked, op);
+    bool const is_sent = ::PQenterPipelineMode(connection_) != 0 &&
+                         plans_.send(connection_, all, begins, result.what, op, [&] { flush(op, until); });
     if (!is_sent || ::PQpipelineSync(connection_) == 0) lose(op);
-    is_lost_ = false;
-    asked.begins = begins;
-    return asked;
+    return result;
   }
-  std::vector<postgres_result> answers(postgres_plans::asked asked, operation const& op, deadline until) {
+  std::vector<postgres_result> answers(asked all, operation const& op, deadline until) {
     std::vector<postgres_result> results;
     try {
       receive(op, until, [&](postgres_result result) {
-        if (asked.is_next_a_question()) results.push_back(std::move(result));
+        if (all.what.is_next_a_question()) results.push_back(std::move(result));
       });
-    } catch (error const&) {
-      plans_.forget(asked);
+    } catch (error const& problem) {
+      plans_.forget(all.what);
+      bool const is_unplanned = problem.code() == stash::sqlstate("26000");  // somebody has thrown the plans away
+      all.unanswered.get_deleter().is_answered = !is_unplanned;
       throw;
     }
-    if (asked.begins) results.erase(results.begin());
+    all.unanswered.get_deleter().is_answered = true;
+    if (all.begins) results.erase(results.begin());
     return results;
   }
 

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
+#include <span>
 #include <stash/detail/operation.hpp>
 #include <stash/detail/postgres/connection.hpp>
 #include <stash/detail/postgres/result.hpp>
@@ -39,51 +42,86 @@ struct postgres_pages {
   std::optional<postgres_row_name> last;  // nullopt: there is no more
 };
 
-/// The entries of some pages of what `wanted` selects from, which ends in a condition. While one is looked through, the
-/// server reads the next. A payload that is large comes alone, so that what is in memory has a bound.
-inline postgres_pages pages_after(postgres_table const& table, postgres_row_name const& last, std::string const& wanted,
-                                  postgres_connection& db, operation const& op, deadline until) {
-  constexpr int pages = 8, most = 1000;  // rows of a page
-  std::string const from = ", key::text COLLATE \"C\", nullif(set_aside, '')::text COLLATE \"C\" FROM " + wanted,
-                    one_row = "SELECT " + detail::record_columns("'infinity'::float8") + from +
-                              " AND key = $1 AND set_aside = $2",
-                    page = "SELECT " + detail::record_columns("8192") + from +
-                           " AND (key, set_aside) > ($1, $2) ORDER BY key, set_aside LIMIT " + std::to_string(most);
-  auto const ask = [&](std::string_view sql, std::string_view key, std::string_view set_aside) {
-    postgres_question const question{sql, {key, set_aside}};
-    return db.ask_all({&question, 1}, op);
-  };
-  auto const answer = [&](postgres_plans::asked asked) {
-    return std::move(db.answers(std::move(asked), op, until).front());
-  };
-  postgres_pages found{{}, last};
-  auto const add = [&](postgres_result const& rows, int i) {
+/// The entries of what `wanted` selects from, which ends in a condition, some pages at a time. While one is looked
+/// through, the server reads the next. Payloads that are large come apart, so that what is in memory has a bound.
+class postgres_lister {
+ public:
+  postgres_lister(postgres_table const& table, std::string const& wanted, postgres_connection& db, operation const& op,
+                  deadline until)
+      : table_(table), db_(db), op_(op), until_(until) {
+    auto const rows = [&](std::string const& most) {
+      return "SELECT " + detail::record_columns(most) +
+             ", key::text COLLATE \"C\", nullif(set_aside, '')::text COLLATE \"C\" FROM " + wanted + " AND ";
+    };
+    // Not ordered by the column of the result that is called "key" too: that may be another order.
+    page_ = rows("16384") + "(key, set_aside) > ($1, $2) ORDER BY records.key, records.set_aside LIMIT " +
+            std::to_string(most_rows);
+    one_ = rows("1048576") + "key = $1 AND set_aside = $2";
+    any_ = rows("'infinity'::float8") + "key = $1 AND set_aside = $2";
+  }
+
+  postgres_pages after(postgres_row_name const& last) {
+    postgres_pages found;
+    auto next = ask(page_, {last});
+    for (int left = most_pages - 1;; --left) {
+      auto const rows = std::move(db_.answers(std::exchange(next, {}), op_, until_).front());
+      found.last.reset();
+      if (rows.rows() == most_rows) found.last = name_of(rows, most_rows - 1);
+      std::vector<int> large;
+      for (int i = 0; i < rows.rows(); ++i) {
+        if (is_large(rows, i)) large.push_back(i);
+      }
+      bool const goes_on = found.last && left > 0 && large.empty();
+      if (goes_on) next = ask(page_, {*found.last});
+      for (int i = 0; i < rows.rows(); ++i) {
+        if (!is_large(rows, i)) add(found.entries, rows, i);
+      }
+      add_large(found.entries, rows, large);
+      if (!goes_on) return found;
+    }
+  }
+  static bool is_before(entry const& a, entry const& b) { return a.key < b.key; }
+
+ private:
+  static constexpr int most_rows = 500, most_pages = 16;
+
+  static bool is_large(postgres_result const& rows, int i) { return rows.is_null(i, 3) && rows.is_null(i, 4); }
+  static postgres_row_name name_of(postgres_result const& rows, int i) { return {rows.text(i, 6), rows.text(i, 7)}; }
+
+  postgres_connection::asked ask(std::string const& sql, std::vector<postgres_row_name> const& names) {
+    std::vector<postgres_question> questions;
+    for (auto const& one : names) questions.push_back({sql, {one.key, one.set_aside}});
+    return db_.ask_all(questions, op_, until_);
+  }
+  void add(std::vector<entry>& to, postgres_result const& rows, int i) const {
     auto const k = rows.view(i, 6), name = rows.view(i, 7), shown = name.empty() ? k : name;
-    auto e = detail::entry_of(detail::row_of(rows, i), k, table.shown(shown, !rows.is_null(i, 5)));
-    if (e) found.entries.push_back(std::move(*e));
-  };
-  auto next = ask(page, last.key, last.set_aside);
-  for (int left = pages - 1;; --left) {
-    auto const rows = answer(std::move(next));
-    auto const is_large = [&](int i) { return rows.is_null(i, 3) && rows.is_null(i, 4); };
-    found.last.reset();
-    if (rows.rows() == most) found.last = postgres_row_name{rows.text(most - 1, 6), rows.text(most - 1, 7)};
-    bool const goes_on = found.last && left > 0;
-    bool has_large = false;
-    for (int i = 0; i < rows.rows(); ++i) has_large = has_large || is_large(i);
-    auto const ask_next = [&] { next = ask(page, found.last->key, found.last->set_aside); };
-    if (goes_on && !has_large) ask_next();
-    for (int i = 0; i < rows.rows(); ++i) {  // where it throws now, the next call finds the session busy, and ends it
-      if (!is_large(i)) {
-        add(rows, i);
-      } else if (auto const alone = answer(ask(one_row, rows.view(i, 6), rows.view(i, 7))); alone.rows() > 0) {
-        add(alone, 0);
+    auto e = detail::entry_of(detail::row_of(rows, i), k, table_.shown(shown, !rows.is_null(i, 5)));
+    if (e) to.push_back(std::move(*e));
+  }
+  /// Eight at a time of up to a megabyte, and what is larger alone. One that was removed meanwhile is not listed.
+  void add_large(std::vector<entry>& to, postgres_result const& rows, std::span<int const> large) {
+    constexpr std::size_t together = 8;
+    for (; !large.empty(); large = large.subspan(std::min(together, large.size()))) {
+      std::vector<postgres_row_name> names;
+      for (int const i : large.first(std::min(together, large.size()))) names.push_back(name_of(rows, i));
+      for (auto const& some : db_.answers(ask(one_, names), op_, until_)) {
+        if (some.rows() == 0) continue;
+        if (!is_large(some, 0)) {
+          add(to, some, 0);
+          continue;
+        }
+        auto const alone = std::move(db_.answers(ask(any_, {name_of(some, 0)}), op_, until_).front());
+        if (alone.rows() > 0) add(to, alone, 0);
       }
     }
-    if (!goes_on) return found;
-    if (has_large) ask_next();
   }
-}
+
+  postgres_table const& table_;
+  postgres_connection& db_;
+  operation const& op_;
+  deadline until_;
+  std::string page_, one_, any_;
+};
 /// The entries of the rows that `where` selects. Some pages at a time, between which other threads have their turn in
 /// the session.
 inline std::vector<entry> list_rows(postgres_session& session, std::string_view operation_name, char const* where) {
@@ -92,10 +130,13 @@ inline std::vector<entry> list_rows(postgres_session& session, std::string_view 
   for (std::optional<postgres_row_name> last{std::in_place}; last;) {
     postgres_pages next =
         session.read_table<postgres_pages>(op, [&](postgres_connection& db, auto const& table, deadline until) {
-          return detail::pages_after(session.table(), *last, table + where, db, op, until);
+          return postgres_lister{session.table(), table + where, db, op, until}.after(*last);
         });
     for (auto& one : next.entries) found.push_back(std::move(one));
     last = std::move(next.last);
+  }
+  if (!std::is_sorted(found.begin(), found.end(), postgres_lister::is_before)) {  // the column has another order
+    std::stable_sort(found.begin(), found.end(), postgres_lister::is_before);
   }
   return found;
 }

@@ -48,22 +48,24 @@ class postgres_plans {
   struct asked {
     std::vector<std::string> names;
     std::size_t answered = 0;
-    bool begins = false;
     bool is_next_a_question() { return names.at(answered++).empty(); }
   };
 
-  /// False: libpq says no.
-  bool send(PGconn* connection, postgres_question const& one, asked& all, operation const& op) {
-    postgres_arguments const with{one.parameters, op};
-    std::string const sql(one.sql), name = "stash_" + detail::hex16(xxh64::hash(sql));
-    if (!names_.contains(name)) {
-      all.names.push_back(name);
-      names_.insert(name);
-      if (::PQsendPrepare(connection, name.c_str(), sql.c_str(), 0, nullptr) == 0) return false;
+  /// Sends all, and BEGIN before them where it `begins`. False: libpq says no. `flush` empties what libpq has kept.
+  template <class Flush>
+  bool send(PGconn* connection, std::span<postgres_question const> all, bool begins, asked& sent, operation const& op,
+            Flush flush) {
+    constexpr std::size_t most = 1 << 20;  // bytes to be kept: libpq's buffer has room for no more than 2 GiB
+    std::size_t kept = 0;
+    if (begins && !send(connection, {"BEGIN", {}}, sent, op)) return false;
+    for (auto const& one : all) {
+      if (!send(connection, one, sent, op)) return false;
+      for (auto const& p : one.parameters) kept += p ? p->size() : 0;
+      if (kept < most) continue;
+      flush();
+      kept = 0;
     }
-    all.names.emplace_back();
-    return ::PQsendQueryPrepared(connection, name.c_str(), with.count(), with.values.data(), with.sizes.data(),
-                                 with.formats.data(), 1) != 0;
+    return true;
   }
   /// Those that were not answered: the server has none of them.
   void forget(asked const& all) noexcept {
@@ -71,6 +73,19 @@ class postgres_plans {
   }
 
  private:
+  bool send(PGconn* connection, postgres_question const& one, asked& sent, operation const& op) {
+    postgres_arguments const with{one.parameters, op};
+    std::string const sql(one.sql), name = "stash_" + detail::hex16(xxh64::hash(sql));
+    if (!names_.contains(name)) {
+      sent.names.push_back(name);
+      names_.insert(name);
+      if (::PQsendPrepare(connection, name.c_str(), sql.c_str(), 0, nullptr) == 0) return false;
+    }
+    sent.names.emplace_back();
+    return ::PQsendQueryPrepared(connection, name.c_str(), with.count(), with.values.data(), with.sizes.data(),
+                                 with.formats.data(), 1) != 0;
+  }
+
   std::unordered_set<std::string> names_;
 };
 
