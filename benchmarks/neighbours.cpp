@@ -33,7 +33,7 @@ void enlist_files(settings const& with, stash::record const& value) {
   auto const d = stash::durability::power_loss;
   std::string const files_by = "files/power_loss/";
   compare<files, raw_rename, raw_record, raw_tmpfile>(with, files_by + "save new", d, save_new{value});
-  compare<files, raw_rename>(with, files_by + "overwrite", d, overwrite{value});
+  compare<files, raw_rename, raw_record>(with, files_by + "overwrite", d, overwrite{value});
   compare<files, raw_unlink, raw_rename_unlink>(with, files_by + "clear", d, clear{value});
 }
 
