@@ -80,7 +80,7 @@ class postgres_lister {
       if (!goes_on) return found;
     }
   }
-  static bool is_before(entry const& a, entry const& b) { return a.key < b.key; }
+  static bool is_before(entry const& a, entry const& b) { return a.key == b.key ? a.where < b.where : a.key < b.key; }
 
  private:
   static constexpr int most_rows = 500, most_pages = 16;
@@ -136,7 +136,7 @@ inline std::vector<entry> list_rows(postgres_session& session, std::string_view 
     last = std::move(next.last);
   }
   if (!std::is_sorted(found.begin(), found.end(), postgres_lister::is_before)) {  // the column has another order
-    std::stable_sort(found.begin(), found.end(), postgres_lister::is_before);
+    std::sort(found.begin(), found.end(), postgres_lister::is_before);
   }
   return found;
 }
