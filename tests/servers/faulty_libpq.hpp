@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -29,20 +30,39 @@ class faulty_libpq {
   faulty_libpq& operator=(faulty_libpq const&) = delete;
   ~faulty_libpq() { before_ = nullptr; }
 
-  static inline std::map<std::string, std::string> plans;  // their SQL, which is the same in each session
+  /// The SQL of a plan, which is the same in each session.
+  static void note_plan(char const* name, char const* sql) {
+    std::lock_guard const alone{plans_mutex_};
+    plans_[name] = sql;
+  }
+  static std::string plan(char const* name) {
+    std::lock_guard const alone{plans_mutex_};
+    return plans_[name];
+  }
+
+  /// While it lives, nothing fails.
+  class pause {
+   public:
+    pause() : asked_(std::exchange(before_, nullptr)) {}
+    pause(pause const&) = delete;
+    pause& operator=(pause const&) = delete;
+    ~pause() { before_ = asked_; }
+
+   private:
+    hook const asked_;
+  };
 
   static bool fails(char const* call, std::string_view sql = "") {
     if (!before_) return false;
-    hook const asked = std::exchange(before_, nullptr);
-    struct again {
-      hook const& asked;
-      ~again() { before_ = asked; }
-    } const afterwards{asked};
+    hook const asked = before_;
+    pause const meanwhile;
     return asked(call, sql);
   }
 
  private:
   static inline hook before_;
+  static inline std::mutex plans_mutex_;
+  static inline std::map<std::string, std::string> plans_;
 };
 
 /// No failure: asked after a PQflush that left nothing; true makes it say that something is left.
@@ -102,13 +122,13 @@ extern "C" {
   return REAL(PQsendQueryParams)(c, sql, n, types, values, sizes, formats, format);
 }
 [[gnu::weak]] int PQsendPrepare(PGconn* c, char const* name, char const* sql, int n, Oid const* types) {
-  support::faulty_libpq::plans[name] = sql;
+  support::faulty_libpq::note_plan(name, sql);
   if (support::faulty_libpq::fails("PQsendPrepare", sql)) return 0;
   return REAL(PQsendPrepare)(c, name, sql, n, types);
 }
 [[gnu::weak]] int PQsendQueryPrepared(PGconn* c, char const* name, int n, char const* const* values, int const* sizes,
                                       int const* formats, int format) {
-  if (support::faulty_libpq::fails("PQsendQueryPrepared", support::faulty_libpq::plans[name])) return 0;
+  if (support::faulty_libpq::fails("PQsendQueryPrepared", support::faulty_libpq::plan(name))) return 0;
   return REAL(PQsendQueryPrepared)(c, name, n, values, sizes, formats, format);
 }
 [[gnu::weak]] int PQenterPipelineMode(PGconn* c) {
@@ -118,7 +138,9 @@ extern "C" {
   return support::faulty_libpq::fails("PQexitPipelineMode") ? 0 : REAL(PQexitPipelineMode)(c);
 }
 [[gnu::weak]] int PQpipelineSync(PGconn* c) {
-  return support::faulty_libpq::fails("PQpipelineSync") ? 0 : REAL(PQpipelineSync)(c);
+  if (support::faulty_libpq::fails("PQpipelineSync")) return 0;
+  support::faulty_libpq::pause const within;  // it calls PQflush, through which nothing may be thrown
+  return REAL(PQpipelineSync)(c);
 }
 [[gnu::weak]] int PQsendQuery(PGconn* c, char const* sql) {
   return support::faulty_libpq::fails("PQsendQuery", sql) ? 0 : REAL(PQsendQuery)(c, sql);
