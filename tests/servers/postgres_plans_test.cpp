@@ -204,6 +204,15 @@ BOOST_AUTO_TEST_CASE(what_is_asked_often_is_found_by_its_key_however_small_the_t
   BOOST_TEST(scans("seq_scan") < whole_before + 10);
 }
 
+BOOST_AUTO_TEST_CASE(the_server_compiles_nothing_for_what_is_asked) {
+  s.put("k", some("words"));
+  query("CREATE FUNCTION " + quoted() +
+        ".tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'jit is %', current_setting('jit'); END $$");
+  query("CREATE TRIGGER t BEFORE INSERT ON " + table() + " FOR EACH ROW EXECUTE FUNCTION " + quoted() + ".tell()");
+  auto const told = support::message_of([&] { s.put("k", some("others")); });
+  BOOST_TEST(told.find("jit is off") != told.npos, told);
+}
+
 BOOST_AUTO_TEST_CASE(a_table_whose_columns_were_altered_meanwhile_is_read_and_written_as_before) {
   for (int i = 0; i < 8; ++i) {
     s.put("k", some("words"));
