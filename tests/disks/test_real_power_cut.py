@@ -1,8 +1,9 @@
-"""Real power cuts: an ext4 image (with a journal, and without), an xfs and a btrfs image, cut at each system call of a save, a clear, a guard, a recovery,
-with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree and a table of SQLite that are replaced.
+"""Real power cuts: an ext4 image (with a journal, and without), an xfs and a btrfs image, cut at each system call of a
+save, a clear, a guard, a recovery, with files, with a journal, and (with STASH_LONG) with SQLite; and of a tree and a table of SQLite that are replaced.
 
 A program works in a file system on a loop device and says what was acknowledged. At its n-th call it is stopped, the
-power is cut, the image is mounted again, which replays its journal (without one, e2fsck checks it first), and what is found must be what was acknowledged,
+power is cut, the image is mounted again, which replays its journal (without one, e2fsck checks it first), and what is
+found must be what was acknowledged,
 or that with the change under way. Then `recover` must bring the words back and leave no litter. n grows until the
 program ends before it; that last cut is the one after everything was acknowledged.
 
@@ -163,8 +164,10 @@ class Disk:
         return done.stdout
 
     def mount(self):
-        if self.name == PLAIN and subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, timeout=TIMEOUT).returncode > 1:
-            raise OSError("e2fsck could not mend it")  # 1: it could
+        if self.name == PLAIN:
+            checked = subprocess.run(["e2fsck", "-fy", self.image], capture_output=True, timeout=TIMEOUT)
+            if checked.returncode > 1:  # 1: it was damaged, and is mended
+                raise OSError("e2fsck could not mend it")
         self.command("mount", "-o", "loop", self.image, self.mounted)
         self.is_mounted = True
 

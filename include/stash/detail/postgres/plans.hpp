@@ -40,8 +40,7 @@ struct postgres_arguments {
 #error "stash needs libpq 14 or later"
 #endif
 
-/// The statements that the server of one session has read already, and plans no more than it must: by the hash of their
-/// text. Not thread safe.
+/// The statements that one session's server has prepared, named by the hash of their text. Not thread safe.
 class postgres_plans {
  public:
   /// What was sent, and is to be answered: a plan, by its name, or a question, "".
