@@ -151,27 +151,21 @@ void enlist_whole(std::string const& prefix, int count, std::shared_ptr<filled<S
 
 // A listing of so many records of 100 bytes, and the same by hand
 
-template <class List>
-void enlist_listing(std::string const& name, int count, List list) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [list](benchmark::State& state) {
-                                 try {
-                                   for (auto _ : state) state.SetIterationTime(list());
-                                 } catch (std::exception const& problem) {
-                                   state.SkipWithError(problem.what());
-                                 }
-                               })
-      ->Iterations(1)
-      ->Repetitions(count < 100'000 ? 3 : 2)
-      ->Unit(benchmark::kMillisecond)
-      ->UseManualTime();
+int listed(settings const& with) { return with.is_quick ? 10'000 : 1'000'000; }
+race listing(std::string const& policy, settings const& with) {
+  return {"scale/listing/" + policy, with, with.is_quick ? 2 : 5};
 }
-template <class Entries>
-double seconds_to_list(Entries entries, int count) {
-  std::size_t found = 0;
-  double const seconds = seconds_of([&] { found = entries(); });
-  if (found < static_cast<std::size_t>(count)) throw std::runtime_error("listed " + std::to_string(found));
-  return seconds;
+/// `make()` returns what lists `count` of them, and how many it found.
+template <class Make>
+void enter_listing(race& r, std::string const& who, int count, Make make) {
+  r.enter(who + "/" + std::to_string(count), [=](fs::path const&) -> turn {
+    return [list = make(), count]() mutable {
+      std::size_t found = 0;
+      double const seconds = seconds_of([&] { found = list(); });
+      if (found < static_cast<std::size_t>(count)) throw std::runtime_error("listed " + std::to_string(found));
+      return seconds;
+    };
+  });
 }
 
 /// What an entry holds, of a map that is in memory already.
@@ -233,34 +227,27 @@ std::size_t checked_rows_of(stash::detail::sqlite_connection& db) {
   }
   return found.size();
 }
-void enlist_sqlite(settings const& with, int count) {
-  auto const name = "/" + std::to_string(count);
-  auto const dir = with.directory / "sqlite" / std::to_string(count);
+void enlist_sqlite_listing(settings const& with) {
+  int const count = listed(with);
+  auto const dir = with.directory / "sqlite";
   fs::create_directories(dir);
   fs::permissions(dir, fs::owner_all);
   auto const store = std::make_shared<sqlite>(dir, stash::durability::process_crash);
-  auto const fill = [store, count, is_filled = std::make_shared<bool>()] {
-    if (std::exchange(*is_filled, true)) return;
+  auto const opened = [=] {
+    return std::make_shared<stash::detail::sqlite_connection>((dir / "stash.sqlite").native());
+  };
+  race r = listing("sqlite", with);
+  enter_listing(r, "entries", count, [=] {
     for (int i = 0; i < count; i += 1000) {
       std::vector<std::pair<stash::key, stash::record>> some;
       for (int j = i; j < std::min(i + 1000, count); ++j) some.emplace_back(new_key(-1 - j), bytes(100));
       store->put_all(some);
     }
-  };
-  enlist_listing("scale/listing/sqlite/entries" + name, count, [=] {
-    fill();
-    return seconds_to_list([&] { return store->entries().size(); }, count);
+    return [=] { return store->entries().size(); };
   });
-  enlist_listing("scale/listing/sqlite/plain" + name, count, [=] {
-    fill();
-    stash::detail::sqlite_connection db((dir / "stash.sqlite").native());
-    return seconds_to_list([&] { return rows_of(db); }, count);
-  });
-  enlist_listing("scale/listing/sqlite/checked" + name, count, [=] {
-    fill();
-    stash::detail::sqlite_connection db((dir / "stash.sqlite").native());
-    return seconds_to_list([&] { return checked_rows_of(db); }, count);
-  });
+  enter_listing(r, "plain", count, [=] { return [db = opened()] { return rows_of(*db); }; });
+  enter_listing(r, "checked", count, [=] { return [db = opened()] { return checked_rows_of(*db); }; });
+  race::enlist(std::move(r));
 }
 
 #ifdef STASH_HAS_POSTGRES
@@ -315,51 +302,56 @@ class postgres_rows {
   stash::postgres_storage storage_{server({}), {.table = name_}};
   std::unique_ptr<PGconn, decltype(&::PQfinish)> db_;
 };
-void enlist_postgres(int count) {
-  auto const name = "/" + std::to_string(count);
+void enlist_postgres_listing(settings const& with) {
+  int const count = listed(with);
   auto const rows = std::make_shared<std::optional<postgres_rows>>();
-  auto const filled = [rows, count]() -> postgres_rows& { return *rows ? **rows : rows->emplace(count); };
-  enlist_listing("scale/listing/postgres/entries" + name, count,
-                 [=] { return seconds_to_list([&, all = &filled()] { return all->entries(); }, count); });
-  enlist_listing("scale/listing/postgres/plain" + name, count,
-                 [=] { return seconds_to_list([&, all = &filled()] { return all->rows(); }, count); });
-  enlist_listing("scale/listing/postgres/checked" + name, count,
-                 [=] { return seconds_to_list([&, all = &filled()] { return all->checked_rows(); }, count); });
+  race r = listing("postgres", with);
+  enter_listing(r, "entries", count, [=] {
+    rows->emplace(count);
+    return [rows] { return (*rows)->entries(); };
+  });
+  enter_listing(r, "plain", count, [=] { return [rows] { return (*rows)->rows(); }; });
+  enter_listing(r, "checked", count, [=] { return [rows] { return (*rows)->checked_rows(); }; });
+  race::enlist(std::move(r));
 }
 #else
-void enlist_postgres(int) {}
+void enlist_postgres_listing(settings const&) {}
 #endif
 
-void enlist_listings(settings const& with) {
-  int const count = with.is_quick ? 10'000 : 1'000'000;
-  auto const name = "/" + std::to_string(count);
-  enlist_listing("scale/listing/memory/by hand" + name, count, [=] {
-    auto const map = filled_map(count);
-    return seconds_to_list([&] { return entries_by_hand(map, "memory"); }, count);
+/// Beside it, the same by hand: of a map, with as long a text in each entry, or of the same files.
+template <class Storage>
+void enlist_listing(settings const& with, std::string const& policy, fs::path const& directory,
+                    std::shared_ptr<filled<Storage>> store) {
+  int const count = listed(with);
+  race r = listing(policy, with);
+  enter_listing(r, "entries", count, [=] {
+    store->open();
+    return [store] { return store->open().entries().size(); };
   });
-  enlist_listing("scale/listing/memory/by hand, with a path" + name, count, [=, dir = with.directory] {
-    auto const map = filled_map(count);
-    auto const path = (dir / "journal" / std::to_string(count) / "stash.journal").native();
-    return seconds_to_list([&] { return entries_by_hand(map, path); }, count);
+  enter_listing(r, "by hand", count, [=] {
+    if constexpr (std::is_same_v<Storage, files>) {
+      return [=] { return files_by_hand(directory); };
+    } else {
+      auto const where = std::is_same_v<Storage, journal> ? (directory / "stash.journal").native() : policy;
+      return [=, map = filled_map(count)] { return entries_by_hand(map, where); };
+    }
   });
-  enlist_listing("scale/listing/files/by hand" + name, count,
-                 [=, dir = with.directory / "files" / std::to_string(count)] {
-                   return seconds_to_list([&] { return files_by_hand(dir); }, count);
-                 });
-  enlist_sqlite(with, count);
-  enlist_postgres(count);
+  race::enlist(std::move(r));
 }
 
 template <class Storage>
 void enlist_keys(settings const& with, std::string const& durability, std::string const& policy) {
   auto const prefix = "scale/" + durability + "/" + policy + "/";
   race saves{prefix + "save", with}, loads{prefix + "load", with};
-  for (int count = 10; count <= (with.is_quick ? 10'000 : 1'000'000); count *= 10) {
+  for (int count = 10; count <= listed(with); count *= 10) {
     auto const directory = with.directory / policy / std::to_string(count);
     fs::create_directories(directory);
     fs::permissions(directory, fs::owner_all);
     auto const store = std::make_shared<filled<Storage>>(directory, count);
-    if constexpr (requires(Storage const& s) { s.entries(); }) enlist_whole(prefix, count, store);
+    if constexpr (requires(Storage const& s) { s.entries(); }) {
+      enlist_whole(prefix, count, store);
+      if (count == listed(with)) enlist_listing(with, policy, directory, store);
+    }
     enter_keys(saves, loads, count, store);
   }
   race::enlist(std::move(saves));
@@ -372,7 +364,8 @@ void enlist(settings const& with) {
   enlist_keys<locked_map>(with, "memory", "unordered_map");
   enlist_keys<journal>(with, "power_loss", "journal");
   enlist_keys<files>(with, "power_loss", "files");
-  enlist_listings(with);
+  enlist_sqlite_listing(with);
+  enlist_postgres_listing(with);
 }
 
 }  // namespace
