@@ -3,8 +3,8 @@
 # 25 minutes; on a machine that does nothing else: on one that does, it says so and keeps nothing.
 #
 # usage: run.sh [--quick]
-# --quick tries everything with a tenth of the rounds and up to 10,000 keys, in 65 seconds once it is built, and writes to
-# .build/benchmarks/results.
+# --quick tries everything with a twentieth of the rounds and up to 10,000 keys, in less than a minute once it is built,
+# and writes to .build/benchmarks/results.
 # STASH_BENCHMARK_DIR: where to put what is measured, a directory on the disk in question (.build/benchmarks/data).
 set -eu
 cd "$(dirname "$0")/.."
