@@ -94,7 +94,7 @@ namespace detail {
 inline std::string line_of(event const& e) {
   constexpr std::size_t longest_reason = 4400;  // bytes: it may list all that was left behind
   std::string line = "stash: " + std::string(stash::to_string(e.kind)) + ' ' + detail::quoted(detail::printable(e.key));
-  if (e.age) line += ", age " + std::to_string(std::chrono::floor<std::chrono::seconds>(*e.age).count()) + " s";
+  if (e.age) line += ", age " + std::to_string(e.age->count() / 1'000'000) + " s";
   if (!e.where.empty()) line += ", at " + detail::printable(e.where);
   if (e.error) {
     try {

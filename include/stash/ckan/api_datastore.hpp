@@ -245,7 +245,7 @@ class api_datastore {
     mark(id, op);
   }
   void mark(std::string_view id, stash::detail::operation const& op) {
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = stash::detail::system_now();
     std::string const text = stash::detail::to_text(now);
     std::string why = "it does not keep the resource's key";
     try {

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <stash/detail/system/sleep.hpp>
 #include <stash/error.hpp>
 #include <string>
@@ -31,12 +30,12 @@ struct operation {
 /// a file system, that always says so.
 template <class Call>
 auto retried(Call call) {
-  std::optional<std::chrono::steady_clock::time_point> start;
-  for (;;) {
+  std::chrono::steady_clock::time_point start;
+  for (bool is_first = true;; is_first = false) {
     auto const result = call();
     if (result != -1 || errno != EINTR) return result;
-    if (!start) start = std::chrono::steady_clock::now();
-    if (detail::since(*start) >= std::chrono::seconds(2)) return result;
+    if (is_first) start = std::chrono::steady_clock::now();
+    if (detail::since(start) >= std::chrono::seconds(2)) return result;
   }
 }
 

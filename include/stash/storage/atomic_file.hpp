@@ -20,6 +20,7 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/file_names.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
 #include <stash/key.hpp>
@@ -172,7 +173,7 @@ class basic_atomic_file_storage {
     auto const name = detail::record_name(k, op.name);
     auto const dir = open(op, detail::access::write);
     if (!dir) op.fail(ENOENT, "open", directory_.native());
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::string const aside = detail::set_aside_name(k, op.name, reason, now, dir->random(), dir->name_max());
     std::string place = dir->path_of(aside);  // now: afterwards a lack of memory would hide that it is done
     // Not by a rename: were it not yet synced when the process dies, the next save of the key could reach the disk
@@ -198,7 +199,7 @@ class basic_atomic_file_storage {
     detail::operation const op{"purge", {}};
     auto const dir = open(op, detail::access::write);
     if (!dir) return 0;
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     auto const is_old = [&](std::string const& name) {
       auto const parsed = detail::parse_set_aside(name);
       return parsed && (older_than.count() <= 0 || detail::age_between(parsed->second, now) >= older_than);

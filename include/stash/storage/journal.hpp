@@ -188,7 +188,7 @@ class basic_journal_storage {
   /// Throws ENOENT where there is none, or as `put`.
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::string where = shown("");
     std::string name;
     detail::journal_change change;
@@ -232,7 +232,7 @@ class basic_journal_storage {
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many. Throws as
   /// `put`.
   std::size_t purge(std::chrono::microseconds older_than) {
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::vector<std::string> names;
     std::vector<detail::journal_change> changes;
     journal_->change({"purge", {}}, false, [&](detail::journal_index const& index) {

@@ -71,7 +71,7 @@ class basic_memory_storage {
   /// Moves the record to those set aside and returns its name there. Throws ENOENT where there is none,
   /// and `std::bad_alloc`: then the record stands.
   std::string set_aside(key const& k, std::string_view reason) {
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::lock_guard const only{state_->mutex};
     auto const found = state_->records.find(k);
     if (found == state_->records.end()) {
@@ -95,7 +95,7 @@ class basic_memory_storage {
 
   /// Destroys what was set aside `older_than` ago or earlier, zero or less: all of it. Returns how many.
   std::size_t purge(std::chrono::microseconds older_than) {
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::lock_guard const only{state_->mutex};
     return std::erase_if(state_->aside, [&](auto const& one) {
       return older_than.count() <= 0 || detail::age_between(one.when, now) >= older_than;

@@ -17,6 +17,7 @@
 #include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/file_names.hpp>
 #include <stash/detail/record/row.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/detail/text/utf8.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -139,7 +140,7 @@ class postgres_storage {
   /// Throws ENOENT where there is none, or as `put`.
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::string const name = detail::kept_name(k, reason, now, detail::random_number(posix_file_ops{}, op, {})),
                       at = detail::to_text(now);
     bool const was_there = session_->change(
@@ -171,7 +172,7 @@ class postgres_storage {
   /// destroyed.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     auto const before = detail::purged_until(older_than, now);
     return session_->read(op, [&](connection& db, detail::deadline until) {
       std::size_t count = 0;

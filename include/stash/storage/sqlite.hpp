@@ -22,6 +22,7 @@
 #include <stash/detail/sqlite/rows.hpp>
 #include <stash/detail/sqlite/session.hpp>
 #include <stash/detail/sqlite/table.hpp>
+#include <stash/detail/text/time.hpp>
 #include <stash/detail/text/utf8.hpp>
 #include <stash/key.hpp>
 #include <stash/record.hpp>
@@ -131,7 +132,7 @@ class sqlite_storage {
   /// Throws ENOENT where there is none, or as `put`.
   std::string set_aside(key const& k, std::string_view reason) {
     detail::operation const op{"set_aside", k};
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     std::string const name = detail::kept_name(k, reason, now, detail::random_number(ops_, op, {})),
                       at = detail::to_text(now);
     std::string where = session_->shown(name);
@@ -164,7 +165,7 @@ class sqlite_storage {
   /// knows when. Returns how many. Throws as `put`.
   std::size_t purge(std::chrono::microseconds older_than) {
     detail::operation const op{"purge", {}};
-    auto const now = std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+    auto const now = detail::system_now();
     auto const until = detail::purged_until(older_than, now);
     return session_->write(op, false, std::size_t{0}, [&](auto const& db) {
       detail::sqlite_statement{db,

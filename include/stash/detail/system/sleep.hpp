@@ -10,7 +10,7 @@ namespace stash::inline v1::detail {
 
 /// How long ago `start` was. In milliseconds: a wait of milliseconds::max() has no number of nanoseconds.
 inline std::chrono::milliseconds since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::floor<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
 }
 
 /// Sleeps for `pause`, or less: where there is no sleeping (a seccomp filter), it only lets others run. So whoever
@@ -18,8 +18,7 @@ inline std::chrono::milliseconds since(std::chrono::steady_clock::time_point sta
 inline void sleep_for(std::chrono::milliseconds pause) {
   auto const start = std::chrono::steady_clock::now();
   for (auto left = pause; left.count() > 0; left = pause - detail::since(start)) {
-    auto const seconds = std::chrono::floor<std::chrono::seconds>(left);
-    timespec const rest{static_cast<time_t>(seconds.count()), static_cast<long>((left - seconds).count()) * 1'000'000};
+    timespec const rest{static_cast<time_t>(left.count() / 1000), static_cast<long>(left.count() % 1000) * 1'000'000};
     if (::nanosleep(&rest, nullptr) != 0 && errno != EINTR) {
       ::sched_yield();
       return;

@@ -12,6 +12,11 @@ namespace stash::inline v1::detail {
 
 using time_point = std::chrono::sys_time<std::chrono::microseconds>;  // as record.hpp names it for users
 
+/// The system's time.
+inline time_point system_now() noexcept {
+  return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
+}
+
 /// How long ago `then` was: never negative (clocks jump), and the greatest duration rather than an overflow.
 inline std::chrono::microseconds age_between(time_point then, time_point now) noexcept {
   if (now <= then) return std::chrono::microseconds::zero();
