@@ -14,7 +14,6 @@
 #include <stash/record.hpp>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -46,7 +45,7 @@ class record_reader {
       if (auto e = examine(name, *k, {operation, *k})) result.push_back(std::move(*e));
     }
     std::sort(result.begin(), result.end(),
-              [](entry const& a, entry const& b) { return std::tie(a.key, a.where) < std::tie(b.key, b.where); });
+              [](entry const& a, entry const& b) { return a.key != b.key ? a.key < b.key : a.where < b.where; });
     return result;
   }
 
