@@ -216,7 +216,7 @@ class basic_atomic_file_storage {
         if (auto k = detail::key_of_temporary(name)) found.push_back(std::move(*k));
       }
     }
-    std::sort(found.begin(), found.end(), [](key const& a, key const& b) { return a < b; });
+    std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
     return found;
   }
@@ -229,12 +229,11 @@ class basic_atomic_file_storage {
     detail::operation const op{"sweep", all.size() == 1 ? all[0].str() : std::string_view()};
     auto const dir = open(op, detail::access::write);
     if (!dir) return;
-    std::vector<std::string_view> names;
-    for (auto const& k : all) names.push_back(k.str());
-    std::sort(names.begin(), names.end());
+    std::vector<key> sorted(all.begin(), all.end());
+    std::sort(sorted.begin(), sorted.end());
     auto const is_theirs = [&](std::string const& name) {
       auto const k = detail::key_of_temporary(name);
-      return k && std::binary_search(names.begin(), names.end(), k->str());
+      return k && std::binary_search(sorted.begin(), sorted.end(), *k);
     };
     mover(*dir, op).remove_all(is_theirs);
   }
