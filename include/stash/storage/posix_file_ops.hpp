@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <memory>
 #include <stash/detail/system/no_cancel.hpp>
 #include <stash/detail/system/standard_descriptors.hpp>
 #include <string>
@@ -133,14 +132,13 @@ struct posix_file_ops {
   /// thread or process at a time. (readdir(3) would need another descriptor and a stream, which take longer than to
   /// read a small directory.)
   int list(int fd, std::vector<std::string>& names) const {
-    constexpr std::size_t most = 8192;                 // of names that have up to 255 bytes
-    auto const some = std::make_unique<char[]>(most);  // zeros, for sanitizers that do not know the call
+    std::string some(8192, '\0');  // names of up to 255 bytes; zeros, for sanitizers that do not know the call
     if (::lseek(fd, 0, SEEK_SET) != 0) return -1;
     for (;;) {
-      auto const size = ::syscall(SYS_getdents64, fd, some.get(), most);
+      auto const size = ::syscall(SYS_getdents64, fd, some.data(), some.size());
       if (size < 0 && errno == ENOENT) return 0;
       if (size <= 0) return static_cast<int>(size);
-      for (char const *one = some.get(), *const end = one + size; one < end;) {
+      for (char const *one = some.data(), *const end = one + size; one < end;) {
         unsigned short length = 0;
         std::memcpy(&length, one + offsetof(dirent, d_reclen), sizeof length);
         names.emplace_back(one + offsetof(dirent, d_name));
