@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
-#include <span>
 #include <stash/detail/storage/locking.hpp>
 #include <stash/detail/storage/traits.hpp>
 #include <stash/key.hpp>
@@ -46,18 +45,16 @@ class sweep {
 
   template <class Failed>
   void take(lock_set<Storage>& locks, Failed& failed) noexcept {
-    for (std::span<key> all = left_behind_; !all.empty();) {
+    for (std::size_t at = 0; at < left_behind_.size(); ++at) {  // past the one that is busy
       std::size_t const before = locks.size();
       std::exception_ptr problem;
       try {
-        locks.try_take(storage_, all);
+        locks.try_take(storage_, {left_behind_.data() + at, left_behind_.size() - at});
       } catch (...) {
         problem = std::current_exception();
       }
-      std::size_t const taken = locks.size() - before;
-      for (std::size_t i = 0; i < taken; ++i) ours_.push_back(std::move(all[i]));
-      if (problem) failed(std::move(all[taken]), problem);
-      all = all.subspan(std::min(taken + 1, all.size()));  // the next is busy
+      for (auto taken = locks.size() - before; taken > 0; --taken) ours_.push_back(std::move(left_behind_[at++]));
+      if (problem) failed(std::move(left_behind_[at]), problem);
     }
   }
 
