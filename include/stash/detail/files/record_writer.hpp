@@ -38,8 +38,8 @@ class record_writer {
   void write_all(std::span<std::pair<key, record> const> all, operation const& op) const {
     for (auto const& [k, r] : all) dir_.check_name(k);
     constexpr std::size_t most = 128;  // files that are open at once
-    for (; !all.empty(); all = all.subspan(std::min(most, all.size()))) {
-      write_some(all.first(std::min(most, all.size())), op);
+    for (std::size_t at = 0; at < all.size(); at += most) {
+      write_some({all.data() + at, std::min(most, all.size() - at)}, op);
     }
   }
 

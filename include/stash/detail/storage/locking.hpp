@@ -105,7 +105,7 @@ class lock_set {
   /// For all together it waits as long as `wait`; then throws `errc::busy`, and has those before the one that is busy.
   void take(Storage& storage, std::vector<key> const& keys, std::chrono::milliseconds wait, char const* operation) {
     auto const in_vain = detail::wait_for(wait, [&] {
-      if (size() < keys.size()) try_take(storage, std::span(keys).subspan(size()));
+      if (size() < keys.size()) try_take(storage, {keys.data() + size(), keys.size() - size()});
       return size() == keys.size();
     });
     if (in_vain) detail::held_by_another(storage, operation, keys[size()], *in_vain);
