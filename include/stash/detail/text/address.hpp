@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,58 +45,23 @@ inline std::optional<std::string> address_in(std::string_view text) {
   auto behind = text.substr(word.size());
   if (behind.starts_with("://")) return std::string(word) + "://";
   auto const name = detail::in_lower_case(word);
+  auto const is_one_of = [&](std::string_view words) {  // with a space on either side of each
+    return words.find(std::string(" ").append(name).append(" ")) != words.npos;
+  };
   // pusher's own, and what libpq and JDBC have before an address.
-  constexpr std::array<std::string_view, 6> schemes{"postgresql", "postgres", "jdbc", "sqlite", "journal", "file"};
-  if (behind.starts_with(':') && std::find(schemes.begin(), schemes.end(), name) != schemes.end()) {
+  if (behind.starts_with(':') && is_one_of(" postgresql postgres jdbc sqlite journal file ")) {
     return std::string(word) + ':';
   }
   // libpq's, at https://www.postgresql.org/docs/15/libpq-connect.html, and what other programs call the first of them.
-  constexpr std::array<std::string_view, 42> keywords{"host",
-                                                      "hostaddr",
-                                                      "port",
-                                                      "dbname",
-                                                      "user",
-                                                      "password",
-                                                      "passfile",
-                                                      "channel_binding",
-                                                      "connect_timeout",
-                                                      "client_encoding",
-                                                      "options",
-                                                      "application_name",
-                                                      "fallback_application_name",
-                                                      "keepalives",
-                                                      "keepalives_idle",
-                                                      "keepalives_interval",
-                                                      "keepalives_count",
-                                                      "tcp_user_timeout",
-                                                      "replication",
-                                                      "gssencmode",
-                                                      "sslmode",
-                                                      "requiressl",
-                                                      "sslcompression",
-                                                      "sslcert",
-                                                      "sslkey",
-                                                      "sslpassword",
-                                                      "sslrootcert",
-                                                      "sslcrl",
-                                                      "sslcrldir",
-                                                      "sslsni",
-                                                      "requirepeer",
-                                                      "ssl_min_protocol_version",
-                                                      "ssl_max_protocol_version",
-                                                      "krbsrvname",
-                                                      "gsslib",
-                                                      "service",
-                                                      "target_session_attrs",
-                                                      "server",
-                                                      "database",
-                                                      "uid",
-                                                      "servicefile",
-                                                      "load_balance_hosts"};
+  constexpr std::string_view keywords =
+      " host hostaddr port dbname user password passfile channel_binding connect_timeout client_encoding "
+      "options application_name fallback_application_name keepalives keepalives_idle keepalives_interval "
+      "keepalives_count tcp_user_timeout replication gssencmode sslmode requiressl sslcompression sslcert "
+      "sslkey sslpassword sslrootcert sslcrl sslcrldir sslsni requirepeer ssl_min_protocol_version "
+      "ssl_max_protocol_version krbsrvname gsslib service target_session_attrs server database uid "
+      "servicefile load_balance_hosts ";
   behind.remove_prefix(std::min(behind.find_first_not_of(" \t\n\r\f\v"), behind.size()));
-  bool const is_setting =
-      behind.starts_with('=') && std::find(keywords.begin(), keywords.end(), name) != keywords.end();
-  if (is_setting) return std::string(word) + '=';
+  if (behind.starts_with('=') && is_one_of(keywords)) return std::string(word) + '=';
   return detail::has_password(text) ? std::optional<std::string>("") : std::nullopt;
 }
 
