@@ -20,6 +20,7 @@
 #include <stash/detail/operation.hpp>
 #include <stash/detail/record/check_size.hpp>
 #include <stash/detail/record/file_names.hpp>
+#include <stash/detail/sorted.hpp>
 #include <stash/detail/text/time.hpp>
 #include <stash/error.hpp>
 #include <stash/file_options.hpp>
@@ -216,7 +217,7 @@ class basic_atomic_file_storage {
         if (auto k = detail::key_of_temporary(name)) found.push_back(std::move(*k));
       }
     }
-    std::sort(found.begin(), found.end());
+    found = detail::sorted(std::move(found));
     found.erase(std::unique(found.begin(), found.end()), found.end());
     return found;
   }
@@ -229,8 +230,7 @@ class basic_atomic_file_storage {
     detail::operation const op{"sweep", all.size() == 1 ? all[0].str() : std::string_view()};
     auto const dir = open(op, detail::access::write);
     if (!dir) return;
-    std::vector<key> sorted(all.begin(), all.end());
-    std::sort(sorted.begin(), sorted.end());
+    auto const sorted = detail::sorted(std::vector<key>(all.begin(), all.end()));
     auto const is_theirs = [&](std::string const& name) {
       auto const k = detail::key_of_temporary(name);
       return k && std::binary_search(sorted.begin(), sorted.end(), *k);

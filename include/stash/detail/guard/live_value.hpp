@@ -1,12 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <boost/json/storage_ptr.hpp>
 #include <concepts>
 #include <exception>
 #include <optional>
 #include <stash/concepts.hpp>
 #include <stash/detail/guard/call.hpp>
+#include <stash/detail/sorted.hpp>
 #include <stash/detail/values/parts.hpp>
 #include <string>
 #include <type_traits>
@@ -79,11 +79,7 @@ concept live_type = !std::derived_from<T, no_live_value> && !pointer_like<T> && 
 template <class T>
 bool is_same_value(T const& a, T const& b, std::string const& bytes_of_a, std::string const& bytes_of_b) {
   if constexpr (has_unordered<T> && is_comparable<T>) {
-    auto const sorted = [](std::string bytes) {
-      std::sort(bytes.begin(), bytes.end());
-      return bytes;
-    };
-    return a == b && sorted(bytes_of_a) == sorted(bytes_of_b);
+    return a == b && detail::sorted(bytes_of_a) == detail::sorted(bytes_of_b);
   }
   return false;
 }
