@@ -23,7 +23,6 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace stash::inline v1 {
 
@@ -192,62 +191,45 @@ struct json_serializer {
     return parser.handler().release();
   }
 
-  /// Walks a value with a list of its own, not by recursion: the depth is what it has to find out.
+  /// Walks a value: no deeper than `max_depth`.
   class checker {
    public:
-    void check(boost::json::value const& v) {
+    template <class T>
+    void check(T const& v) {
       visit(v, 0);
-      walk();
     }
-    void check(boost::json::object const& o) {
-      visit(o, 1);
-      walk();
-    }
-    void check(boost::json::array const& a) {
-      visit(a, 1);
-      walk();
-    }
-    void check(boost::json::string const& s) { check_text(s); }
     /// Bytes that it has as JSON, about: more where numbers are short, fewer where much is escaped.
     std::size_t size() const noexcept { return size_; }
 
    private:
-    struct place {
-      boost::json::value const* container;
-      std::size_t depth;
-    };
-
-    void walk() {
-      while (!open_.empty()) {
-        auto const [v, depth] = open_.back();
-        open_.pop_back();
-        if (depth > max_depth) refuse("nested deeper than " + std::to_string(max_depth) + " levels");
-        if (v->is_object()) {
-          visit(v->get_object(), depth);
-        } else {
-          visit(v->get_array(), depth);
-        }
-      }
-    }
     void visit(boost::json::object const& o, std::size_t depth) {
+      enter(depth);
       for (auto const& member : o) {
         check_text(member.key());
-        visit(member.value(), depth);
+        visit(member.value(), depth + 1);
       }
     }
     void visit(boost::json::array const& a, std::size_t depth) {
-      for (auto const& element : a) visit(element, depth);
+      enter(depth);
+      for (auto const& element : a) visit(element, depth + 1);
     }
+    void visit(boost::json::string const& s, std::size_t) { check_text(s); }
+    /// `depth`: of the arrays and objects that it is in.
     void visit(boost::json::value const& v, std::size_t depth) {
       size_ += 6;  // of "null," and the like
-      if (v.is_structured()) {
-        open_.push_back({&v, depth + 1});
+      if (v.is_object()) {
+        visit(v.get_object(), depth);
+      } else if (v.is_array()) {
+        visit(v.get_array(), depth);
       } else if (v.is_string()) {
         check_text(v.get_string());
       } else if (v.is_double() && !std::isfinite(v.get_double())) {
         refuse("a number that is not finite");
       }
       if (v.is_number()) size_ += 20;
+    }
+    static void enter(std::size_t depth) {
+      if (depth == max_depth) refuse("nested deeper than " + std::to_string(max_depth) + " levels");
     }
     void check_text(boost::json::string_view s) {
       size_ += s.size() + 4;
@@ -257,7 +239,6 @@ struct json_serializer {
       throw error{errc::unserializable, "serialize", {}, std::move(why)};
     }
 
-    std::vector<place> open_;
     std::size_t size_ = 16;
   };
 };
