@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11,7 +10,6 @@
 #include <stash/key.hpp>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 // The names in a directory of `atomic_file_storage` (the journal's are in detail/journal/file.hpp):
@@ -76,12 +74,11 @@ inline std::optional<key> decoded(std::string_view name) {
       text += name[i];
       continue;
     }
-    unsigned value = 0;
     if (i + 2 >= name.size()) return std::nullopt;
-    auto const [end, failed] = std::from_chars(&name[i + 1], &name[i + 1] + 2, value, 16);
-    if (failed != std::errc{} || end != &name[i + 1] + 2) return std::nullopt;
-    text += static_cast<char>(value);
-    i += 2;
+    constexpr std::string_view digits = "0123456789abcdef";
+    auto const high = digits.find(name[++i]), low = digits.find(name[++i]);
+    if (high == digits.npos || low == digits.npos) return std::nullopt;
+    text += static_cast<char>(16 * high + low);
   }
   try {
     key k{text};
