@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <stash/error.hpp>
 #include <string>
-#include <vector>
 
 namespace stash::inline v1 {
 
@@ -36,7 +35,7 @@ inline boost::filesystem::path default_directory() {
   if (auto const xdg = variable("XDG_STATE_HOME"); xdg.starts_with('/')) return boost::filesystem::path(xdg) / "stash";
   auto home = variable("HOME");
   if (!home.starts_with('/')) {
-    std::vector<char> buffer(16384);
+    std::string buffer(16384, '\0');
     passwd entry = {};
     passwd* found = nullptr;
     ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);  // null where it fails (POSIX)

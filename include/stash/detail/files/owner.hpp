@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <string>
-#include <vector>
 
 namespace stash::inline v1::detail {
 
@@ -15,7 +14,7 @@ inline constexpr uid_t overflow_user = 65534;
 
 /// The name that the user database has for `user`; empty: none, or it cannot tell.
 inline std::string name_of(uid_t user) {
-  std::vector<char> buffer(16384);
+  std::string buffer(16384, '\0');
   passwd entry = {};
   passwd* found = nullptr;
   ::getpwuid_r(user, &entry, buffer.data(), buffer.size(), &found);  // null where it fails (POSIX)
