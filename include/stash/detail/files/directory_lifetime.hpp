@@ -1,10 +1,10 @@
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <boost/filesystem/path.hpp>
 #include <boost/system/error_code.hpp>
 #include <cerrno>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <stash/detail/files/descriptor.hpp>
@@ -59,9 +59,8 @@ class directory_maker {
     if (count == 0) return;
     try {
       auto const path = boost::filesystem::path(lock_file).parent_path();
-      std::vector<boost::filesystem::path> made{path};
-      while (made.size() < count) made.push_back(made.back().parent_path());
-      std::reverse(made.begin(), made.end());
+      std::vector<boost::filesystem::path> made(count, path);
+      for (std::size_t at = count - 1; at-- > 0;) made[at] = made[at + 1].parent_path();
       bool const is_gone = remove(ops, path, made, false);
       if (is_gone) levels.compare_exchange_strong(count, 0U);  // unless another has made it anew, or saved in it
     } catch (...) {                                            // no memory: it stays
