@@ -1,7 +1,5 @@
 #pragma once
 
-#include <boost/json/array.hpp>
-#include <boost/json/object.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,15 +22,6 @@ namespace detail {
 inline std::string list_of(std::vector<left_behind> const& all) {
   std::string list;
   for (auto const& one : all) list += (list.empty() ? "" : "; ") + one.what + " (" + one.why + ')';
-  return list;
-}
-
-/// As a member of a note that is kept.
-inline boost::json::array as_json(std::vector<left_behind> const& all) {
-  boost::json::array list;
-  for (auto const& one : all) {
-    list.push_back(boost::json::object{{"what", one.what}, {"why", one.why}, {"ddl", one.ddl}});
-  }
   return list;
 }
 

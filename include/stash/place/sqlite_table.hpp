@@ -18,6 +18,7 @@
 #include <stash/detail/sqlite/parking_steps.hpp>
 #include <stash/detail/text/quoted.hpp>
 #include <stash/detail/text/utf8.hpp>
+#include <stash/detail/values/left_behind_json.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
 #include <string>

@@ -6,6 +6,7 @@
 #include <stash/ckan/data_dictionary.hpp>
 #include <stash/ckan/datastore.hpp>
 #include <stash/ckan/swap.hpp>
+#include <stash/detail/values/left_behind_json.hpp>
 #include <stash/place/left_behind.hpp>
 #include <string>
 #include <string_view>

@@ -12,6 +12,7 @@
 #include <stash/detail/postgres/table_moves.hpp>
 #include <stash/detail/postgres/table_note.hpp>
 #include <stash/detail/postgres/table_swap.hpp>
+#include <stash/detail/values/left_behind_json.hpp>
 #include <stash/error.hpp>
 #include <stash/place/left_behind.hpp>
 #include <stash/storage/sqlstate.hpp>
