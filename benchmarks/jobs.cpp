@@ -227,6 +227,53 @@ auto recovered_by_hand(int count) {
   };
 }
 
+/// Each under a lock that is looked at before it is relied on, and removed so that a failed sync takes nothing.
+auto recovered_under_locks(int count) {
+  return [count](fs::path const& dir) {
+    return timed([=](int i) { return fill(dir, count, i * count), 0; },
+                 [=](int) {
+                   raw_read_checked const reader{dir, durability::power_loss};
+                   auto const lock_file = dir / ".lock";
+                   descriptor const at{::open(dir.c_str(), O_RDONLY | O_DIRECTORY)},
+                       locks{::open(lock_file.c_str(), O_RDWR | O_CREAT, 0600)};
+                   auto const look = [&] {
+                     struct stat ours, there;
+                     must(::fstat(locks.get(), &ours), "fstat");
+                     must(::lstat(lock_file.c_str(), &there), "lstat");
+                     if (ours.st_ino != there.st_ino) throw std::runtime_error("another lock file");
+                   };
+                   auto const set = [&](short type, std::size_t start, off_t bytes) {
+                     struct flock wanted = {};
+                     wanted.l_type = type;
+                     wanted.l_start = static_cast<off_t>(start);
+                     wanted.l_len = bytes;
+                     must(::fcntl(locks.get(), F_OFD_SETLK, &wanted), "lock");
+                   };
+                   auto const all = records_in(dir);
+                   for (auto const& name : all) benchmark::DoNotOptimize(reader.get(name));  // to see what there is
+                   constexpr std::size_t most = 256;                                         // locks at once
+                   for (std::size_t first = 0; first < all.size(); first += most) {
+                     auto const last = std::min(first + most, all.size());
+                     for (std::size_t i = first; i < last; ++i) {
+                       set(F_WRLCK, 2 * i, 1);  // apart, as those of keys are
+                       look();
+                       benchmark::DoNotOptimize(json::parse(reader.get(all[i]).payload));
+                     }
+                     for (std::size_t i = first; i < last; ++i) {
+                       look();
+                       must(::renameat(at.get(), (all[i] + ".stash").c_str(), at.get(), ("." + all[i]).c_str()),
+                            "rename");
+                     }
+                     must(::fsync(at.get()), "fsync");
+                     for (std::size_t i = first; i < last; ++i)
+                       must(::unlinkat(at.get(), ("." + all[i]).c_str(), 0), "unlink");
+                     set(F_UNLCK, 0, 0);
+                   }
+                 },
+                 1, count);
+  };
+}
+
 void enlist(settings const& with) {
   enlist_job(with);
 
@@ -240,6 +287,7 @@ void enlist(settings const& with) {
   int const orphans = with.is_quick ? 300 : 100'000;
   race r{"jobs/recover", with, with.is_quick ? 2 : 3};
   r.enter("stash: recover", recovered(orphans)).enter("raw: open, read, parse, unlink", recovered_by_hand(orphans));
+  r.enter("raw: the same, under locks", recovered_under_locks(orphans));
   race::enlist(std::move(r));
 }
 

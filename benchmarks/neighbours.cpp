@@ -44,7 +44,7 @@ void enlist_stores(settings const& with, stash::durability d, stash::record cons
   };
   all.operator()<raw_preallocated, raw_append, raw_rename, raw_tmpfile, python_store>("save new", save_new{value});
   all.operator()<raw_rename, python_store>("overwrite", overwrite{value});
-  all.operator()<raw_read, python_store>("load", load{value});
+  all.operator()<raw_read, raw_read_checked, python_store>("load", load{value});
   all.operator()<raw_unlink, raw_rename_unlink>("clear", clear{value});
   all.operator()<raw_preallocated, raw_append, raw_rename>("batch of 100, a key", batch{value});
 }

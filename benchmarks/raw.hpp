@@ -200,7 +200,12 @@ class raw_read : public files {
   raw_read(fs::path const& dir, stash::durability d) : files(dir, d), directory_(dir.native() + "/") {}
 
   stash::record get(stash::key const& k) const {
-    descriptor const file(::open((directory_ + std::string(k.str()) + ".stash").c_str(), O_RDONLY));
+    return read(descriptor(::open((directory_ + std::string(k.str()) + ".stash").c_str(), O_RDONLY)));
+  }
+
+ protected:
+  std::string const& directory() const { return directory_; }
+  static stash::record read(descriptor const& file) {
     struct stat s;
     must(::fstat(file.get(), &s), "fstat");
     std::string bytes(static_cast<std::size_t>(s.st_size), '\0');
@@ -229,6 +234,20 @@ class raw_read : public files {
   }
 
   std::string directory_;
+};
+
+/// The same, once it is known that nobody else may have written it.
+class raw_read_checked : public raw_read {
+ public:
+  static constexpr char name[] = "raw: the same, its directory opened and checked";
+  using raw_read::raw_read;
+  stash::record get(stash::key const& k) const {
+    descriptor const at(::open(directory().c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    struct stat s;
+    must(::fstat(at.get(), &s), "fstat");
+    if (s.st_uid != ::geteuid() || (s.st_mode & 022) != 0) throw std::runtime_error("others may write there");
+    return read(descriptor(::openat(at.get(), (std::string(k.str()) + ".stash").c_str(), O_RDONLY | O_NOFOLLOW)));
+  }
 };
 
 }  // namespace bench

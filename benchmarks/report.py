@@ -21,6 +21,8 @@ FLOOR = "raw: pwrite to a preallocated log, fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
 WITH_HEADER = "raw: the same, with a header"
 UNNAMED = "not safe: O_TMPFILE, fsync, link, sync directory"
+READ_CHECKED = "raw: the same, its directory opened and checked"
+UNDER_LOCKS = "raw: the same, under locks"
 BOOST = "Boost.JSON and Boost.Filesystem"
 FOREIGN = "all that stash.hpp includes"
 
@@ -60,6 +62,8 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      N + "batch of 100, a key/LevelDB", 0.7),
     ("journal batch of 100, a key / one pwrite each and one fdatasync", N + "batch of 100, a key/" + JOURNAL,
      N + "batch of 100, a key/" + FLOOR, None),
+    ("the floor of that: one pwrite each and one fdatasync / LevelDB WriteBatch", N + "batch of 100, a key/" + FLOOR,
+     N + "batch of 100, a key/LevelDB", None),
     ("file save of a new key / temporary, fsync, rename, sync directory", F + "save new/" + FILES,
      F + "save new/" + CAREFUL, 0.9),
     ("file save of a new key / the same, with a header", F + "save new/" + FILES, F + "save new/" + WITH_HEADER, 1.05),
@@ -78,6 +82,9 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
     ("the floor of that: rename, sync directory, unlink / unlink, sync directory",
      F + "clear/raw: rename, sync directory, unlink", F + "clear/raw: unlink, sync directory", None),
     ("file load / open, read, parse by hand", N + "load/" + FILES, N + "load/raw: open, read, parse by hand", 1.15),
+    ("file load / the same, its directory opened and checked", N + "load/" + FILES, N + "load/" + READ_CHECKED, 1.15),
+    ("the floor of that: the same, its directory opened and checked / open, read, parse by hand", N + "load/" + READ_CHECKED,
+     N + "load/raw: open, read, parse by hand", None),
     ("file save, 1,000,000 keys present / 1,000", S + "power_loss/files/save/1000000", S + "power_loss/files/save/1000",
      1.2),
     ("journal save, 1,000,000 keys present / 1,000", S + "power_loss/journal/save/1000000",
@@ -92,6 +99,9 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
      "jobs/guards/raw: 10000 files", None),
     ("recover of 100,000 orphans, files / open, read, parse, unlink by hand", "jobs/recover/stash: recover",
      "jobs/recover/raw: open, read, parse, unlink", 1.5),
+    ("recover of 100,000 orphans, files / the same, under locks", "jobs/recover/stash: recover", "jobs/recover/" + UNDER_LOCKS, 1.5),
+    ("the floor of that: the same, under locks / open, read, parse, unlink by hand", "jobs/recover/" + UNDER_LOCKS,
+     "jobs/recover/raw: open, read, parse, unlink", None),
     ("entries() of 1,000,000 files / open, read, parse by hand", S + "listing/files/entries/1000000",
      S + "listing/files/by hand/1000000", 1.2),
     ("entries() of 1,000,000 keys, journal / of a map in memory, with its path", S + "listing/journal/entries/1000000",
