@@ -343,21 +343,23 @@ template <class Storage>
 void enlist_keys(settings const& with, std::string const& durability, std::string const& policy) {
   auto const prefix = "scale/" + durability + "/" + policy + "/";
   race saves{prefix + "save", with}, loads{prefix + "load", with};
-  std::function<void()> list;  // behind what takes less time, for it leaves a heap full of holes
+  std::vector<std::function<void()>> listings;  // last: they leave a heap in which a save has to ask for new pages
   for (int count = 10; count <= listed(with); count *= 10) {
     auto const directory = with.directory / policy / std::to_string(count);
     fs::create_directories(directory);
     fs::permissions(directory, fs::owner_all);
     auto const store = std::make_shared<filled<Storage>>(directory, count);
     if constexpr (requires(Storage const& s) { s.entries(); }) {
-      enlist_whole(prefix, count, store);
-      list = [=] { enlist_listing(with, policy, directory, store); };
+      listings.push_back([=] {
+        enlist_whole(prefix, count, store);
+        if (count == listed(with)) enlist_listing(with, policy, directory, store);
+      });
     }
     enter_keys(saves, loads, count, store);
   }
   race::enlist(std::move(saves));
   race::enlist(std::move(loads));
-  if (list) list();
+  for (auto const& one : listings) one();
 }
 
 void enlist(settings const& with) {
