@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <set>
 #include <stash/storage/posix_file_ops.hpp>
 #include <stdexcept>
@@ -28,6 +29,17 @@ inline std::string stretched(std::string const& word, std::size_t bytes) {
 inline void say(std::string const& line) {
   std::string const text = line + '\n';
   if (::write(STDOUT_FILENO, text.data(), text.size()) != static_cast<ssize_t>(text.size())) ::_exit(3);
+}
+
+/// Where the disk below logs each write (see test_write_log.py), the log is to tell when this was: `what` is written
+/// into the last sector of $STASH_MARKS, which is that disk and stays open, for closing it would flush it.
+inline void mark(std::string const& what) {
+  static char const* const disk = std::getenv("STASH_MARKS");
+  if (disk == nullptr) return;
+  static int const fd = ::open(disk, O_WRONLY | O_CLOEXEC);
+  char sector[512] = {};
+  what.copy(sector, sizeof sector - 1);
+  if (::pwrite(fd, sector, sizeof sector, ::lseek(fd, -off_t{sizeof sector}, SEEK_END)) != sizeof sector) ::_exit(3);
 }
 
 /// Nothing of this process runs any more, destructors neither; it ends when the test does or says so.

@@ -27,6 +27,7 @@ struct place_job {
   }
   void acknowledge(std::string const& what) const {
     say(what);
+    mark("acknowledged");
     (*thing.ops.before)("acknowledged");
   }
   void sync() const {
@@ -58,6 +59,7 @@ struct place_job {
     bool const is_second = workload == "go on recovering";
     if (!is_second) thing.build("old"), sync();
     thing.prepare();
+    mark("prepared");
     if (!is_second) replace(workload);
     if (is_second || workload == "recover") recover();
   }

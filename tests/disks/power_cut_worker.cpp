@@ -3,7 +3,8 @@
 // end.
 //
 //     power_cut_worker run STORAGE DIRECTORY RESOURCES BYTES WORKLOAD N CALLS PROTOCOL
-//         STORAGE: "files", "journal" or "sqlite"; or "tree" or "table" (of SQLite), with the record in files
+//         STORAGE: "files", "journal" or "sqlite"; or "tree" or "table" (of SQLite), with the record in files;
+//         or "reload" or "reload words" (of an annotated table of SQLite, with either of ckan::keep)
 //         CALLS: "changes", counts only what may change or sync something; "all"
 //         PROTOCOL: "ours", or the same without a part: "no file sync", "no directory sync"; or with the kernel
 //         writing the first half of each file back at once: "half written"
@@ -23,6 +24,7 @@
 
 #include "cut_calls.hpp"
 #include "cut_places.hpp"
+#include "cut_reload.hpp"
 #include "faulty_vfs.hpp"
 #include "support.hpp"
 
@@ -48,8 +50,17 @@ struct catalog {
   }
   void build(std::string_view name, std::string const& value) const {
     support::write(dir / std::string(name), word_of(value));
+    mark_live();
   }
-  void drop(std::string const& name) const { fs::remove(dir / name); }
+  void drop(std::string const& name) const {
+    fs::remove(dir / name);
+    mark_live();
+  }
+  void mark_live() const {
+    std::string line = "live";
+    for (auto const& name : names(dir)) line += ' ' + name + '=' + support::read(dir / name);
+    mark(line);
+  }
 };
 
 template <class Stash>
@@ -131,6 +142,7 @@ struct job {
   /// The power may be cut before the next call, which finds more done.
   void acknowledge(std::string const& what) {
     say(what);
+    mark("acknowledged");
     (*ops.before)("acknowledged");
   }
   auto observer() {
@@ -147,6 +159,7 @@ struct job {
       for (auto const& [k, word] : records) store.save(k, value(word));
     }
     sync();
+    mark("prepared");
   }
   /// As a process that died before it synced anything leaves it.
   void leave_unsynced(char const* word) {
@@ -154,6 +167,7 @@ struct job {
     fs::permissions(dir(), fs::owner_all);
     sync();
     plain_store(stash::durability::process_crash).save("orders", value(word));
+    mark("prepared");
   }
   void sync() const {
     int const fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -460,6 +474,7 @@ int run(std::vector<std::string> const& args) {
   if (args.size() < 5) return 2;
   if (args[1] == "tree") return run_place<a_tree>(args);
   if (args[1] == "table") return run_place<a_table>(args);
+  if (args[1].starts_with("reload")) return run_reload(args);
   if (args[1] == "files") return run<in_files>(args);
   if (args[1] == "journal") return run<in_a_journal>(args);
   return args[1] == "sqlite" ? run<in_sqlite>(args) : 2;
