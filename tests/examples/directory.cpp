@@ -8,7 +8,9 @@
 void fetch(std::filesystem::path const& into, int day) {  // stands for a download
   std::filesystem::create_directories(into);
   if (day % 2 == 0) throw std::runtime_error("503 Service Unavailable");
-  std::ofstream{into / "report.csv"} << "day " << day << '\n';
+  std::ofstream report{into / "report.csv"};
+  report << "day " << day << '\n' << std::flush;
+  if (!report) throw std::runtime_error("report.csv cannot be written");  // or the guard would commit what is not there
 }
 
 int main(int argc, char** argv) {

@@ -737,9 +737,7 @@ void learn_secrets(std::vector<std::string> const& words) {
   masked().learn_environment();
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+exit_code run(int argc, char** argv) {
   arguments a;
   exit_code (*command)(arguments const&) = nullptr;
   learn_secrets({argv + std::min(argc, 1), argv + argc});
@@ -819,6 +817,17 @@ int main(int argc, char** argv) {
     return usage ? bad_input : failed;
   } catch (std::exception const& problem) {
     log(problem.what());
+    return failed;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (std::bad_alloc const&) {  // perhaps while it was to be told
+    std::fputs("pusher: memory ran out\n", stderr);
     return failed;
   }
 }
