@@ -158,6 +158,8 @@ if [ "$how" = --all ]; then
   in_pytest "headers, and ways into a project" tests/compile tests/consumers
   STASH_COMPILERS=clang++-19 in_pytest "what the other compiler must refuse" tests/compile_fail
 else
+  # shellcheck disable=SC2086
+  need $long_packages
   compile "clang-tsan concurrency" gcc clang
   in_build clang
   in_build clang-tsan --timeout-multiplier 20 concurrency
@@ -172,7 +174,6 @@ in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 if [ "$how" = --long ]; then
   step "coverage" sh tests/coverage.sh --junit "$results/coverage.xml"
   step "mutants" sh tests/mutants.sh --junit "$results/mutants.xml"
-  need $long_packages
   in_pytest "other releases of Debian" tests/releases
   echo
   echo "On $(date -u +%F), sh tests/run.sh --long:"
