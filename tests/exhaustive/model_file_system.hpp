@@ -159,6 +159,39 @@ class model_file_system {
     cut({root}, after, visit, ignored);
   }
 
+  /// One of these file systems: `below(n)` draws a number. Of the changes of names as many as one likes.
+  model_file_system cut_at_random(std::function<unsigned(unsigned)> const& below) const {
+    model_file_system after;
+    after.stale_ = stale_;
+    after.random = random;
+    after.inodes_.assign(inodes_.size(), std::make_shared<inode const>());
+    std::vector<int> open{root};
+    std::set<int> settled;
+    while (!open.empty()) {
+      int const n = open.back();
+      open.pop_back();
+      if (!settled.insert(n).second) continue;
+      auto& place = after.inodes_[static_cast<std::size_t>(n)];
+      if (!at(n).is_directory) {
+        auto const all = possible_bytes(n);
+        auto const& bytes = all[below(static_cast<unsigned>(all.size()))];
+        place = std::make_shared<inode const>(inode{.bytes = bytes, .bytes_on_disk = {bytes}});
+        continue;
+      }
+      auto const& d = at(n);
+      names image = *std::next(d.entries_on_disk.begin(), below(static_cast<unsigned>(d.entries_on_disk.size())));
+      auto changes = d.unsynced;
+      while (!changes.empty()) {
+        auto const one = changes.begin() + below(2) * below(static_cast<unsigned>(changes.size()));
+        if (below(2) == 0) apply(*one, image);
+        changes.erase(one);
+      }
+      for (auto const& child : image) open.push_back(child.second);
+      place = std::make_shared<inode const>(inode{.is_directory = true, .entries = image, .entries_on_disk = {image}});
+    }
+    return after;
+  }
+
   std::uint64_t random = 0;
 
  private:
