@@ -155,7 +155,7 @@ if [ "$how" = --all ]; then
   wait "$threads" || status=1
   cat "$build/clang-tsan.log"
   in_build gcc --suite all
-  in_pytest "headers, and ways into a project" tests/compile tests/consumers
+  in_pytest "headers, formats, and ways into a project" tests/compile tests/golden tests/consumers
   STASH_COMPILERS=clang++-19 in_pytest "what the other compiler must refuse" tests/compile_fail
 else
   # shellcheck disable=SC2086
@@ -167,7 +167,8 @@ else
   export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=180
   export STASH_LONG=1 STASH_COMPILERS="g++ clang++-19"
   in_build gcc --timeout-multiplier 20
-  in_pytest "headers, and ways into a project" tests/compile tests/compile_fail tests/consumers tests/examples/test_examples.py
+  in_pytest "headers, formats, and ways into a project" tests/compile tests/compile_fail tests/golden tests/consumers \
+    tests/examples/test_examples.py
 fi
 in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 
