@@ -34,8 +34,8 @@ namespace support {
 /// - A sync that fails has written any part of that, and marks all of it as clean: a later sync says yes and does
 ///   nothing for it, also where it has other blocks of the file to write.
 ///
-/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once, a
-/// rename of which one half survives, and a file system that turns read-only after an error.
+/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once (fleet.hpp adds
+/// that), a rename of which one half survives, and a file system that turns read-only after an error.
 class model_file_system {
  public:
   static constexpr int root = 0;
@@ -159,7 +159,8 @@ class model_file_system {
     cut({root}, after, visit, ignored);
   }
 
-  /// One of these file systems: `below(n)` draws a number. Of the changes of names as many as one likes.
+  /// One of these file systems, but for those that a check has taken names from: `below(n)` draws a number less than n.
+  /// Of the changes of names since the last sync there may be so many that nobody could list all their subsets.
   model_file_system cut_at_random(std::function<unsigned(unsigned)> const& below) const {
     model_file_system after;
     after.stale_ = stale_;
