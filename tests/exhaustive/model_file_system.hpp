@@ -34,8 +34,8 @@ namespace support {
 /// - A sync that fails has written any part of that, and marks all of it as clean: a later sync says yes and does
 ///   nothing for it, also where it has other blocks of the file to write.
 ///
-/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once (fleet.hpp adds
-/// that), a rename of which one half survives, and a file system that turns read-only after an error.
+/// A value: copies are independent. Not modelled: permissions, owners, time, space, more than one process at once
+/// (fleet.hpp adds that), a rename of which one half survives, and a file system that turns read-only after an error.
 class model_file_system {
  public:
   static constexpr int root = 0;
