@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cinttypes>
+#include <condition_variable>
+#include <cstdint>
 #include <cstdio>
+#include <mutex>
 #include <span>
 #include <stash/detail/record/format.hpp>
 #include <stash/file_options.hpp>
@@ -81,6 +84,55 @@ class raw_preallocated {
   descriptor file_;
   bool is_durable_;
   off_t at_ = 0;
+};
+
+/// The same for many threads, with one flush for all that have written when it begins, in a log that grows: by zeros,
+/// which are on the disk before anything is written there.
+class raw_shared {
+ public:
+  static constexpr char name[] = "raw: one pwrite each, a shared fdatasync";
+  raw_shared(fs::path const& dir, stash::durability) : file_(::open((dir / "log").c_str(), O_RDWR | O_CREAT, 0600)) {}
+
+  void put(stash::key const&, stash::record const& r) {
+    auto const n = static_cast<off_t>(r.payload.size());
+    std::unique_lock lock{mutex_};
+    if (at_ + n > size_) grow();
+    off_t const at = std::exchange(at_, at_ + n);
+    lock.unlock();
+    must(::pwrite(file_.get(), r.payload.data(), r.payload.size(), at), "pwrite");
+    lock.lock();
+    auto const mine = ++written_;
+    while (synced_ < mine) {
+      if (is_syncing_) {
+        ended_.wait(lock);
+        continue;
+      }
+      is_syncing_ = true;
+      auto const all = written_;
+      lock.unlock();
+      must(::fdatasync(file_.get()), "fdatasync");
+      lock.lock();
+      is_syncing_ = false;
+      synced_ = all;
+      ended_.notify_all();
+    }
+  }
+
+ private:
+  void grow() {
+    for (off_t const end = size_ + (8 << 20); size_ < end; size_ += static_cast<off_t>(zeros_.size())) {
+      must(::pwrite(file_.get(), zeros_.data(), zeros_.size(), size_), "pwrite");
+    }
+    must(::fdatasync(file_.get()), "fdatasync");
+  }
+
+  descriptor file_;
+  std::string const zeros_ = std::string(1U << 20, '\0');
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  off_t at_ = 0, size_ = 0;
+  std::uint64_t written_ = 0, synced_ = 0;
+  bool is_syncing_ = false;
 };
 
 class raw_append {

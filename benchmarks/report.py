@@ -18,6 +18,7 @@ JOURNAL, FILES, MEMORY = "stash: journal", "stash: atomic files", "stash: memory
 TREE = "stash: replace_guard of a tree"
 SQLITE, POSTGRES = "stash: SQLite", "stash: PostgreSQL"
 FLOOR = "raw: pwrite to a preallocated log, fdatasync"
+SHARED = "raw: one pwrite each, a shared fdatasync"
 CAREFUL = "raw: temporary, fsync, rename, sync directory"
 WITH_HEADER = "raw: the same, with a header"
 UNNAMED = "not safe: O_TMPFILE, fsync, link, sync directory"
@@ -58,6 +59,10 @@ RATIOS = [  # what, numerator, denominator, target; at most unless `at_least`
     # Saves a second against saves a second: the seconds of a save the other way round.
     ("journal / RocksDB, saves a second, 16 threads", S + "power_loss/threads/16/RocksDB",
      S + "power_loss/threads/16/" + JOURNAL, 1.5),
+    ("journal / one pwrite each and a shared fdatasync, saves a second, 16 threads",
+     S + "power_loss/threads/16/" + SHARED, S + "power_loss/threads/16/" + JOURNAL, None),
+    ("the floor of that: one pwrite each and a shared fdatasync / RocksDB, saves a second",
+     S + "power_loss/threads/16/RocksDB", S + "power_loss/threads/16/" + SHARED, None),
     ("journal batch of 100, a key / LevelDB WriteBatch", N + "batch of 100, a key/" + JOURNAL,
      N + "batch of 100, a key/LevelDB", 0.7),
     ("journal batch of 100, a key / one pwrite each and one fdatasync", N + "batch of 100, a key/" + JOURNAL,

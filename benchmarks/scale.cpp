@@ -57,6 +57,7 @@ void enlist_threads(settings const& with) {
     enter<files>(r, work, d);
     enter<leveldb_store>(r, work, d);
     enter<rocksdb_store>(r, work, d);
+    enter<raw_shared>(r, work, d);
     race::enlist(std::move(r));
   }
 }
