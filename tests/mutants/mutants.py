@@ -5,6 +5,7 @@ protection that is taken out; what is known of it, a line each; and one or more 
 
     the sync of the directory after a removal
     seen by: locks/locks/one_case, atomic_file    tests in this order: one case of locks_test.cpp, all of another file
+    and by: fleet                                 optional: one more mutant, which this test must see alone
     needs root                                    optional: skipped for anybody else
     may hang                                      optional: an end is taken out, and a test sees it by a time limit
     cannot be seen: reason                        optional: it must live, for nobody can tell it from the library
@@ -28,7 +29,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -80,6 +81,9 @@ def read(path):
             found.append(mutant)
         elif line.startswith("seen by: "):
             mutant.tests = tuple(line.removeprefix("seen by: ").split(", "))
+        elif line.startswith("and by: "):
+            alone = line.removeprefix("and by: ")
+            found.append(replace(mutant, name=f"{mutant.name}, seen by {alone}", tests=(alone,)))  # with the same edits
         elif line.startswith("cannot be seen: "):
             mutant.reason = line.removeprefix("cannot be seen: ")
         elif line in ("needs root", "may hang"):
