@@ -108,7 +108,7 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   std::optional<std::chrono::microseconds> age(key const& k) const { return at(k, "age").age(); }
 
   /// Destroys all records: what was built stands. From here on nothing will be restored, even if this throws. After a
-  /// commit, rollback or release it does nothing.
+  /// commit, rollback or release it does nothing. Of a key of which nothing was found, as `delete_guard::commit`.
   ///
   /// Throws the first error of what `delete_guard::commit` throws; the records of the other keys are destroyed all the
   /// same, unless they could only be destroyed together: then some or all may stand. The observer is told of each

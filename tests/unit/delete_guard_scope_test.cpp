@@ -143,6 +143,36 @@ BOOST_AUTO_TEST_CASE(a_commit_syncs_the_directory_even_where_there_was_no_record
   BOOST_TEST(syncs == 1);
 }
 
+BOOST_AUTO_TEST_CASE(a_commit_of_a_guard_that_found_nothing_sets_aside_what_was_brought_back_by_hand_since) {
+  {
+    auto g = guard();
+    store.storage().put("orders", {"\"from a backup\"", {}});
+    g.commit();
+  }
+  BOOST_TEST(log.kinds == "superseded committed");
+  BOOST_TEST(!stashed());
+  BOOST_REQUIRE(aside() == 1U);
+  auto const where = store.set_aside_entries()[0].where;
+  BOOST_TEST(log.lines[0].find(where) != std::string::npos);
+  BOOST_TEST(support::read(where).find("\"from a backup\"") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_of_a_guard_that_found_nothing_sets_aside_what_was_brought_back_damaged) {
+  auto g = guard();
+  support::write(file(), "damaged");
+  g.commit();
+  BOOST_TEST(log.kinds == "corrupt committed");
+  BOOST_TEST(aside() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_after_a_damaged_record_was_set_aside_sets_nothing_aside_again) {
+  store.save("orders", "words");
+  support::write(file(), "damaged");
+  guard().commit();
+  BOOST_TEST(log.kinds == "corrupt committed");
+  BOOST_TEST(aside() == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(a_release_leaves_the_record_for_a_later_run) {
   live = "words";
   {

@@ -47,6 +47,16 @@ BOOST_AUTO_TEST_CASE(each_key_walks_the_guards_table_alone) {
   BOOST_TEST(all_stashed() == "- - - ");
 }
 
+BOOST_AUTO_TEST_CASE(a_commit_sets_aside_what_was_brought_back_by_hand_of_a_key_of_which_nothing_was_found) {
+  live["b"] = std::nullopt;
+  auto g = guard();
+  store.storage().put("b", {"\"from a backup\"", {}});
+  g.commit();
+  BOOST_TEST(all_stashed() == "- - - ");
+  BOOST_TEST(log.kinds == "saved saved superseded committed committed committed");
+  BOOST_TEST(store.set_aside_entries().size() == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(a_corrupt_record_of_one_is_set_aside) {
   store.save("a", "another"s);
   support::write(store.storage().path("a"), "rot");

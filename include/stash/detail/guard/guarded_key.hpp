@@ -50,8 +50,7 @@ class guarded_key : guarded_checks<Stash, T> {
 
   /// It must outlive this.
   void borrow(typename Stash::storage_type::lock_type& lock) noexcept { record_.borrow(lock); }
-  /// Lets go of a lock of its own, which it takes where the borrowed one was lost: one descriptor for each key is too
-  /// much for a guard of many.
+  /// Lets go of a lock of its own, taken where the borrowed one was lost: a descriptor for each key is too much.
   void drop_own_lock() noexcept { static_cast<void>(record_.take_own()); }
   /// Throws `problem`, unless `best_effort` forgives that no lock can be made at all: then the next step tells it.
   void lock_failed(std::exception_ptr const& problem) {
@@ -159,8 +158,7 @@ class guarded_key : guarded_checks<Stash, T> {
     if (record_.was_locked()) record_.require_held(guard_);
   }
 
-  /// Restores, unless there is no value. Throws what `restore` throws, and `errc::busy` where the lock was lost to
-  /// another: then the record stays.
+  /// Restores, unless there is no value. Throws as a guard's `rollback`: then the record stays.
   template <class Restore>
   void roll_back(Restore&& restore) {
     if (!value_) return;
@@ -185,7 +183,7 @@ class guarded_key : guarded_checks<Stash, T> {
   void commit(char const* reason, std::exception_ptr const& left = {}) {
     std::string where;
     try {
-      if (clearable_) {
+      if (may_erase()) {
         if (reason != nullptr) where = record_.set_aside(reason, "commit");
         record_.erase("commit");  // where there is none too: an earlier removal may not be durable yet
       }
@@ -198,10 +196,15 @@ class guarded_key : guarded_checks<Stash, T> {
 
   // `commit` in parts.
 
-  /// Whether there is anything that a commit may remove. Throws `errc::busy` where the lock was lost.
-  bool may_erase() const {
-    if (clearable_) record_.require_held("commit");
-    return clearable_;
+  /// Whether there is anything that a commit may remove. What stands there though the guard found nothing and put
+  /// nothing was brought back by hand since, and is set aside. Throws `errc::busy` where the lock was lost.
+  bool may_erase() {
+    if (!clearable_) return false;
+    record_.require_held("commit");
+    if (value_) return true;
+    if (look()) tell(event_kind::superseded, {.where = record_.set_aside("superseded", "commit")});
+    set_damaged_aside();
+    return true;
   }
   void clear_failed(std::exception_ptr const& problem) noexcept {
     tell(event_kind::clear_failed, {.where = place(), .error = problem});
@@ -229,8 +232,7 @@ class guarded_key : guarded_checks<Stash, T> {
     age_ = detail::age_between(pending_->saved_at, now());
   }
 
-  /// Whether it is of another value than the one to put. Throws `errc::mismatch` where it is no T: it is not ours to
-  /// move.
+  /// Whether it is of another value. Throws `errc::mismatch` where it is no T: it is not ours to move.
   bool is_another(record const& old) const {
     return old.payload != pending_->payload &&
            !detail::is_same_value(deserialize(old), *value_, old.payload, pending_->payload);
@@ -249,8 +251,8 @@ class guarded_key : guarded_checks<Stash, T> {
 
   void set_damaged_aside() {
     if (!damage_) return;
-    std::string const where = record_.set_aside("corrupt", guard_);
-    tell(event_kind::corrupt, {.where = where, .error = damage_});
+    tell(event_kind::corrupt,
+         {.where = record_.set_aside("corrupt", guard_), .error = std::exchange(damage_, nullptr)});
   }
 
   /// A step of a save, unless one has failed before.
