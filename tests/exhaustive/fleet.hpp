@@ -2,10 +2,15 @@
 
 #include <cxxabi.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
-#include <deque>
+#include <map>
 #include <random>
+#include <stash/record.hpp>
+#include <stdexcept>
 
 #include "model_file_system.hpp"
 #include "support.hpp"
@@ -106,20 +111,66 @@ class fiber {
   bool is_over_ = false;
 };
 
+/// The one clock of a history. In nanoseconds.
+struct virtual_clock {
+  std::int64_t elapsed = 0;
+  std::int64_t wall_at_start = 1'500'000'000'000'000'000;  // since 1970, UTC; it may jump
+};
+/// That of the history that runs, which is what the system is asked for the time; null: none runs.
+inline virtual_clock* told_time = nullptr;
+
+/// The words in a table: of each person those that were typed last.
+using words = std::map<std::string, std::string>;
+
+/// A database server: the tables; and the records and locks, where the stash is there too. It answers as one that has
+/// a synchronous standby: a failover loses nothing but sessions.
+struct server {
+  struct key_lock {
+    std::string session{};  // empty: nobody has it
+    std::string last{};     // the process that had it last
+  };
+  std::map<std::string, words> tables{};
+  std::map<std::string, stash::record> records{}, aside{};  // by key; by the name that they got
+  std::map<std::string, key_lock> locks{};
+  unsigned failovers = 0;
+  bool is_down = false;
+
+  template <class Those>
+  void end_sessions(Those those) {
+    for (auto& one : locks) {
+      if (those(one.second.session)) one.second.session.clear();
+    }
+  }
+};
+
 class process;
 
-/// A machine with the stash's directory, a server with the tables, and a clock; all that the jobs share.
+/// A machine with the stash's directory, a server, and a clock; all that the jobs share.
 struct world {
   source& draw;
+  bool is_stash_on_server = false;
+  bool has_locks = true;  // false: each is granted
+  bool is_calm = false;   // nothing goes wrong any more
   model_machine machine{};
   std::map<std::pair<int, off_t>, process const*> locks{};  // by inode and byte
-  std::map<std::string, std::string> tables{};              // the words of each that is there
-  bool is_server_down = false;
-  bool has_locks = true;  // false: each is granted
-  stash::manual_clock clock{stash::time_point{std::chrono::hours(24 * 365 * 50)}};
+  // Linux tells of a sync that failed whoever had the file open then, each once (vfs.rst, "Handling errors during
+  // writeback"): how many did, by inode; and were told, by descriptor.
+  std::map<int, unsigned> failed_syncs{}, failures_told{};
+  fleet::server server{};
+  virtual_clock clock{};
+  unsigned moved_by_hand = 0;  // how often
   std::vector<std::string> history{};
+  std::string wrong{};  // the first thing that a job saw and must not see; empty: none
 
   void note(std::string const& what) { history.push_back(what); }
+  bool goes_wrong(unsigned once_in) { return !is_calm && draw.once_in(once_in); }
+};
+
+struct unreachable : std::runtime_error {
+  unreachable() : runtime_error("the server cannot be reached") {}
+};
+struct no_answer : std::runtime_error {
+  no_answer() : runtime_error("the server did not answer") {}
 };
 
 /// One that may be killed between any two of its calls. From then on its calls fail, and change nothing, so that it
@@ -130,8 +181,6 @@ class process {
       : name_(std::move(name)), world_(w), fiber_([this, j = std::move(job)] {
           try {
             j(*this);
-          } catch (stash::error const& problem) {  // its text has how long it waited, by the system's clock
-            if (!is_dead_) world_.note(name_ + " failed: " + problem.operation() + ": " + problem.code().message());
           } catch (std::exception const& problem) {
             if (!is_dead_) world_.note(name_ + " failed: " + problem.what());
           }
@@ -141,10 +190,15 @@ class process {
   void kill() {
     is_dead_ = true;
     std::erase_if(world_.locks, [this](auto const& one) { return one.second == this; });
+    end_session();
     while (!fiber_.is_over()) fiber_.resume();
   }
   bool is_over() const { return fiber_.is_over(); }
   std::string const& name() const { return name_; }
+  /// Between a look at its lock and the change that it is for: nothing protects it from a lock file that is removed
+  /// then.
+  bool is_amid_a_change = false;
+  fleet::server& server() const { return world_.server; }
 
   /// Before each call: another may have its turn.
   bool may_go_on() {
@@ -153,18 +207,37 @@ class process {
   }
   /// A call of the server. It may be lost, or its answer.
   template <class F>
-  auto ask(F f) -> decltype(f(std::declval<world&>().tables)) {
-    if (!may_go_on() || world_.is_server_down) throw std::runtime_error("the server cannot be reached");
-    bool const is_answer_lost = world_.draw.once_in(100);
-    auto const answer = f(world_.tables);
-    if (is_answer_lost) throw std::runtime_error("the server did not answer");
+  auto ask(F f) -> decltype(f(std::declval<fleet::server&>())) {
+    if (!may_go_on() || server().is_down) throw unreachable{};
+    bool const is_answer_lost = world_.goes_wrong(100);
+    auto const answer = f(server());
+    if (is_answer_lost) throw no_answer{};
     return answer;
+  }
+
+  /// The stash's session with the server. One that ends loses its locks.
+  std::string session() const {
+    return name_ + '/' + std::to_string(sessions_) + '/' + std::to_string(server().failovers);
+  }
+  void end_session() {
+    server().end_sessions([mine = session()](std::string const& one) { return one == mine; });
+    ++sessions_;
+  }
+
+  /// Whether the key's lock is its own at this instant.
+  bool holds(std::string const& key, std::string const& lock_file) const {
+    if (!world_.has_locks) return true;
+    if (world_.is_stash_on_server) return server().locks[key].session == session();
+    int const inode = world_.machine.files.find(lock_file);
+    return std::any_of(world_.locks.begin(), world_.locks.end(),
+                       [&](auto const& one) { return one.first.first == inode && one.second == this; });
   }
 
  private:
   std::string name_;
   world& world_;
   bool is_dead_ = false;
+  unsigned sessions_ = 0;
   fiber fiber_;
 
   friend class fleet_ops;
@@ -177,22 +250,28 @@ class fleet_ops : public model_ops {
   explicit fleet_ops(process& me) : model_ops(me.world_.machine), me_(&me) {}
 
   int open(int d, char const* n, int flags, mode_t m = 0) const {
-    return call([&] { return model_ops::open(d, n, flags, m); });
+    return call([&] {
+      int const fd = model_ops::open(d, n, flags, m);
+      if (fd >= 0) me_->world_.failures_told[fd] = me_->world_.failed_syncs[inode(fd)];
+      return fd;
+    });
   }
   int open_lock(int d, char const* n, int flags, mode_t m) const { return open(d, n, flags, m); }
   ssize_t read(int fd, void* to, std::size_t size) const {
     return call([&] { return model_ops::read(fd, to, size); });
   }
   ssize_t writev(int fd, iovec const* parts, int count) const {
-    return call([&] { return me_->world_.draw.once_in(400) ? fails(ENOSPC) : model_ops::writev(fd, parts, count); });
+    return call([&] { return me_->world_.goes_wrong(400) ? fails(ENOSPC) : model_ops::writev(fd, parts, count); });
   }
   int fsync(int fd) const {
     return call([&] {
-      auto& failing = me_->world_.machine.syncs_until_failure;
-      failing = me_->world_.draw.once_in(400) ? 0 : -1;
-      int const result = model_ops::fsync(fd);
-      failing = -1;
-      return result;
+      auto& w = me_->world_;
+      if (w.goes_wrong(100)) w.clock.elapsed += 20'000'000'000;  // a slow disk
+      auto& failed = w.failed_syncs[inode(fd)];
+      w.machine.syncs_until_failure = w.goes_wrong(400) ? 0 : -1;
+      failed += model_ops::fsync(fd) != 0;
+      w.machine.syncs_until_failure = -1;
+      return std::exchange(w.failures_told[fd], failed) == failed ? 0 : fails(EIO);
     });
   }
   int fdatasync(int fd) const { return fsync(fd); }
