@@ -8,7 +8,8 @@
 # --all adds clang++ 19 with the address, undefined behaviour and thread sanitizers, real power cuts, PostgreSQL, fuzzing,
 # the ways into a project, lint, and the tests without root's rights. What has just passed is not run again.
 # --long runs everything to its full figures, with both compilers, the mutants and the coverage too, and prints them as
-# one table: hours.
+# one table: hours. Where it was stopped, the next one goes on: a part that has passed is not run again before something
+# changes.
 set -eu
 cd "$(dirname "$0")/.."
 case "$#${1-}" in
@@ -92,9 +93,12 @@ in_pytest() { # NAME ARGUMENT...
 }
 # What was run must have been counted, and a run that died before it could count is a failure.
 finish() {
+  set -- "$quick"
+  [ "$how" != --all ] || set -- "$quick" "$rest"
+  [ "$how" != --long ] || set -- "$quick" "$parts"/*/
   echo "in $((($(date +%s) - began) / 60)) min $((($(date +%s) - began) % 60)) s"
   [ -n "$how" ] || echo "sh tests/run.sh --all adds the sanitizers, PostgreSQL, real disks, fuzzing and lint, in some 20 minutes"
-  python3 tests/support/count.py "$status" "$quick" ${how:+"$rest"}
+  python3 tests/support/count.py "$status" "$@"
   exit
 }
 
@@ -106,9 +110,30 @@ fingerprint() {
   } | sha256sum
 }
 
-quick=$build/junit/quick rest=$build/junit/rest
+# NAME COMMAND...: a part of --long, with results and figures of its own.
+part() {
+  [ "$how" = --long ] || {
+    shift
+    "$@"
+    return
+  }
+  results=$parts/$1 passed=$parts/$1.passed figures=$parts/$1.tsv earlier=$status status=0
+  [ -z "${STASH_LONG-}" ] || export STASH_FIGURES="$figures"
+  if [ "$(cat "$passed" 2>/dev/null)" = "$now" ]; then
+    echo "$1: has passed, and counts"
+  else
+    rm -rf "$results" "$figures" "$passed"
+    mkdir -p "$results"
+    shift
+    "$@"
+    [ "$status" != 0 ] || echo "$now" >"$passed"
+  fi
+  [ "$earlier" = 0 ] || status=1
+}
+
+quick=$build/junit/quick rest=$build/junit/rest parts=$build/junit/parts
 now=$(fingerprint)
-if [ "$how" = --all ] && [ "$(cat "$build/quick-passed" 2>/dev/null)" = "$now" ]; then
+if [ -n "$how" ] && [ "$(cat "$build/quick-passed" 2>/dev/null)" = "$now" ]; then
   echo "what sh tests/run.sh runs has passed just now, and counts"
 else
   rm -rf "$quick" "$build/quick-passed"
@@ -127,9 +152,7 @@ needed_for="for the sanitizers, lint, servers, disks and the ways into a project
 # shellcheck disable=SC2086
 need $all_packages
 need_postgres
-rm -rf "$rest"
-mkdir -p "$rest" "$build/locale"
-results=$rest
+mkdir -p "$build/locale"
 # A locale with a decimal comma: numbers must come back in it too.
 [ -e "$build/locale/de_DE.UTF-8" ] || localedef -i de_DE -f UTF-8 "$build/locale/de_DE.UTF-8"
 export LOCPATH="$build/locale"
@@ -141,6 +164,9 @@ step "set up" setup clang clang++-19 -Dbuildtype=debug -Ddebug=false -Db_sanitiz
   -Dunity=on -Dunity_size=8
 step "set up" setup clang-tsan clang++-19 -Dbuildtype=debug -Ddebug=false -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 if [ "$how" = --all ]; then
+  rm -rf "$rest"
+  mkdir -p "$rest"
+  results=$rest
   export STASH_FUZZ_SECONDS="${STASH_FUZZ_SECONDS-10}" STASH_COMPILERS="clang++-19 g++"
   compile "clang-tsan concurrency" \
     "gcc postgres_worker power_cut_worker power_cut_postgres_worker power_cut_variants power_cut_tree" \
@@ -161,24 +187,23 @@ else
   # shellcheck disable=SC2086
   need $long_packages
   compile "clang-tsan concurrency" gcc clang
-  in_build clang
-  in_build clang-tsan --timeout-multiplier 20 concurrency
-  rm -f "$build/figures.tsv"
-  export STASH_FIGURES="$build/figures.tsv" STASH_FUZZ_SECONDS=180
-  export STASH_LONG=1 STASH_COMPILERS="g++ clang++-19"
-  in_build gcc --timeout-multiplier 20
-  in_pytest "headers, formats, and ways into a project" tests/compile tests/compile_fail tests/golden tests/consumers \
-    tests/examples/test_examples.py
+  part clang in_build clang
+  part threads in_build clang-tsan --timeout-multiplier 20 concurrency
+  export STASH_FUZZ_SECONDS=180 STASH_LONG=1 STASH_COMPILERS="g++ clang++-19"
+  part gcc in_build gcc --timeout-multiplier 20
+  part ways in_pytest "headers, formats, and ways into a project" tests/compile tests/compile_fail tests/golden \
+    tests/consumers tests/examples/test_examples.py
 fi
-in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
+part texts in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 
 if [ "$how" = --long ]; then
-  step "coverage" sh tests/coverage.sh --junit "$results/coverage.xml"
-  step "mutants" sh tests/mutants.sh --junit "$results/mutants.xml"
-  in_pytest "other releases of Debian" tests/releases
+  part coverage step "coverage" sh tests/coverage.sh --junit "$parts/coverage/coverage.xml"
+  part mutants step "mutants" sh tests/mutants.sh --junit "$parts/mutants/mutants.xml"
+  part releases in_pytest "other releases of Debian" tests/releases
   echo
   echo "On $(date -u +%F), sh tests/run.sh --long:"
   echo
+  cat "$parts"/*.tsv >"$build/figures.tsv"
   python3 tests/support/figures.py "$build/figures.tsv" || status=1
   echo
 fi
