@@ -98,11 +98,12 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   std::optional<std::chrono::microseconds> age() const noexcept { return key_.age(); }
 
   /// Destroys the record: what was built stands. From here on nothing will be restored, even if this throws.
-  /// After a commit, rollback or release it does nothing. Where the guard had found nothing to save, a record that was
-  /// brought back by hand since is set aside (`superseded`).
+  /// After a commit, rollback or release it does nothing. Where the guard had found nothing to save, or could not, it
+  /// first looks for a record that was brought back by hand since, and sets it aside (`superseded`, of whatever type).
   ///
-  /// Throws what the storage's `erase` throws, and `errc::busy` where the lock was lost, for another may have adopted
-  /// the record and need it still: then the record may stand, and a later guard finds it.
+  /// Throws what the storage's `erase` throws, or `get` and `set_aside` where it looks first, and `errc::busy` where the
+  /// lock was lost, for another may have adopted the record and need it still: then the record may stand, and a later
+  /// guard finds it.
   void commit() { end(nullptr); }
 
   /// Restores now. After a commit, rollback or release it does nothing.

@@ -168,9 +168,9 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     std::vector<std::pair<key, record>> records;
     std::vector<guarded*> waiting;
     std::exception_ptr first;
-    auto const failed = [&](guarded& one, std::exception_ptr const& problem) {
+    auto const failed = [&](guarded& one, std::exception_ptr const& problem, std::optional<record> r = {}) {
       try {
-        one.put_failed(problem);
+        one.put_failed(problem, std::move(r));
       } catch (...) {
         if (!first) first = std::current_exception();
       }
@@ -189,7 +189,9 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
     try {
       traits::put_all(stash_.storage(), records);
     } catch (...) {
-      for (auto* const one : waiting) failed(*one, std::current_exception());
+      for (std::size_t i = 0; i < waiting.size(); ++i) {
+        failed(*waiting[i], std::current_exception(), std::move(records[i].second));
+      }
       waiting.clear();
     }
     if (first) std::rethrow_exception(first);

@@ -193,6 +193,36 @@ BOOST_AUTO_TEST_CASE(best_effort_without_a_lock_goes_on_only_with_a_live_value) 
   }
 }
 
+BOOST_AUTO_TEST_CASE(where_nothing_could_be_saved_the_end_sets_aside_what_was_brought_back_by_hand_since) {
+  for (bool const commits : {true, false}) {
+    log = {};
+    live = "words";
+    auto const before = aside();
+    spoil("writev", ENOSPC);
+    auto g = guard({.best_effort = true, .clear_after_restore = true});
+    heal();
+    store.storage().put("orders", {"\"from a backup\"", {}});
+    commits ? g.commit() : g.rollback();
+    BOOST_TEST(log.kinds == (commits ? "save_failed superseded committed" : "save_failed restored superseded"));
+    BOOST_TEST(!stashed());
+    BOOST_TEST(aside() == before + 1);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_commit_removes_a_record_that_stands_though_its_save_had_failed) {
+  live = "words";
+  store.save("other", 1);
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return call == "fsync" && ++syncs == 2 ? EIO : 0; };
+  auto g = guard({.best_effort = true});
+  heal();
+  BOOST_TEST((stashed() == "words"));
+  g.commit();
+  BOOST_TEST(log.kinds == "save_failed committed");
+  BOOST_TEST(!stashed());
+  BOOST_TEST(aside() == 0U);
+}
+
 BOOST_AUTO_TEST_CASE(after_a_failed_save_of_what_stood_there_already_a_commit_still_removes_it) {
   store.save("orders", "words"s);
   live = "words";

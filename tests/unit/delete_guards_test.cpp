@@ -144,6 +144,18 @@ BOOST_AUTO_TEST_CASE(a_save_that_fails_throws_so_that_no_delete_starts) {
   }
   BOOST_TEST(store.storage().temporaries().empty());
 }
+BOOST_AUTO_TEST_CASE(a_commit_removes_records_that_stand_though_their_save_had_failed) {
+  store.save("other", 1);
+  int syncs = 0;
+  *ops.before = [&](std::string_view call) { return call == "fsync" && ++syncs == 4 ? EIO : 0; };  // the directory's
+  auto g = guard({.best_effort = true});
+  heal();
+  BOOST_TEST(all_stashed() == "of a of b of c ");
+  g.commit();
+  BOOST_TEST(all_stashed() == "- - - ");
+  BOOST_TEST(store.set_aside_entries().empty());
+}
+
 BOOST_AUTO_TEST_CASE(best_effort_goes_on_with_what_is_in_memory) {
   live["a"] = std::nullopt;
   spoil("writev", ENOSPC);

@@ -331,6 +331,30 @@ BOOST_AUTO_TEST_CASE(what_could_not_be_carried_over_is_told_and_set_aside_with_t
   BOOST_TEST(!stashed());
 }
 
+BOOST_AUTO_TEST_CASE(what_a_settle_keeps_is_written_over_no_record_that_was_brought_back_by_hand) {
+  at.stands.reset();
+  at.left = {{"view sales", "a column is gone", "CREATE VIEW sales ..."}};
+  auto g = guard();
+  BOOST_TEST(g.origin() == origin::none);
+  store.storage().put("orders", {"\"from a backup\"", {}});
+  at.stands = "new";
+  g.commit();
+  BOOST_TEST(log.kinds == "superseded saved settled left_behind committed");
+  BOOST_TEST(store.set_aside_entries().size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_could_not_be_set_aside_is_not_destroyed_either) {
+  at.parked = std::exchange(at.stands, {});
+  store.save("orders", "note"s);
+  auto const file = store.storage().path("orders");
+  support::write(file, "damaged");
+  spoil("rename_noreplace", EIO);
+  auto g = guard({.best_effort = true});
+  heal();
+  g.commit();
+  BOOST_TEST(support::read(file) == "damaged");
+}
+
 BOOST_AUTO_TEST_CASE(a_second_guard_is_busy_and_touches_nothing) {
   auto g = guard();
   BOOST_CHECK(code_of([&] { auto const second = guard(); }) == errc::busy);

@@ -19,6 +19,16 @@ inline bool no_lock_can_be_made(boost::system::error_code const& code) {
   return code == boost::system::error_code(EDQUOT, boost::system::system_category());
 }
 
+inline bool no_lock_can_be_made(std::exception_ptr const& problem) {
+  try {
+    std::rethrow_exception(problem);
+  } catch (boost::system::system_error const& e) {
+    return detail::no_lock_can_be_made(e.code());
+  } catch (...) {
+    return false;
+  }
+}
+
 inline bool is_busy(std::exception_ptr const& problem) {
   try {
     std::rethrow_exception(problem);

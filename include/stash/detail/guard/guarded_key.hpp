@@ -54,11 +54,7 @@ class guarded_key : guarded_checks<Stash, T> {
   void drop_own_lock() noexcept { static_cast<void>(record_.take_own()); }
   /// Throws `problem`, unless `best_effort` forgives that no lock can be made at all: then the next step tells it.
   void lock_failed(std::exception_ptr const& problem) {
-    try {
-      std::rethrow_exception(problem);
-    } catch (boost::system::system_error const& e) {
-      if (!options_.best_effort || !detail::no_lock_can_be_made(e.code())) throw;
-    }
+    if (!options_.best_effort || !detail::no_lock_can_be_made(problem)) std::rethrow_exception(problem);
     no_lock_ = problem;
   }
 
@@ -69,6 +65,7 @@ class guarded_key : guarded_checks<Stash, T> {
       return inspect_orphan();
     }
     origin_ = stash::origin::live;
+    clearable_ = false;  // until what stands there is out of the way
     saving([&] {
       record r{detail::bytes_of(stash_, key_, *live), {}};
       value_.emplace(deserialize(r));  // what a later run would restore, and in memory of its own
@@ -88,11 +85,7 @@ class guarded_key : guarded_checks<Stash, T> {
     if (origin_ != stash::origin::live) return set_damaged_aside();
     saving([&] {
       set_damaged_aside();
-      if (old_) {
-        auto const age = detail::age_between(old_->saved_at, now());
-        std::string const where = record_.set_aside("superseded", guard_);
-        tell(event_kind::superseded, {.age = age, .where = where});
-      }
+      if (old_) supersede(*old_, guard_);
       clearable_ = true;  // from here on, what stands there is ours or nothing
     });
   }
@@ -104,8 +97,7 @@ class guarded_key : guarded_checks<Stash, T> {
       r = to_put();
       if (r) stash_.storage().put(key_, *r);
     } catch (...) {
-      put_failed(std::current_exception());
-      r.reset();
+      put_failed(std::current_exception(), std::exchange(r, std::nullopt));
     }
     if (r) was_put(std::move(*r));
     require_lock();
@@ -120,10 +112,11 @@ class guarded_key : guarded_checks<Stash, T> {
     if (origin_ == stash::origin::live) pending_->saved_at = now();
     return std::exchange(pending_, std::nullopt);
   }
-  /// Throws `problem`, unless `best_effort` forgives it.
-  void put_failed(std::exception_ptr const& problem) {
+  /// Throws `problem`, unless `best_effort` forgives it. `r` may stand there all the same.
+  void put_failed(std::exception_ptr const& problem, std::optional<record> r = {}) {
     pending_.reset();
     save_error_ = problem;
+    if (r) record_.know(std::move(*r));
     bool const is_forgiven = origin_ == stash::origin::live && options_.best_effort && !detail::is_busy(problem);
     if (is_forgiven || options_.observer) tell(event_kind::save_failed, {.where = place(), .error = problem});
     if (!is_forgiven) std::rethrow_exception(problem);
@@ -131,6 +124,7 @@ class guarded_key : guarded_checks<Stash, T> {
   /// Puts another value in place of the one that was put or found, which it may set aside. Throws what these throw.
   void put_again(T const& value, bool sets_aside) {
     record_.require_held(guard_);
+    spare_stranger(guard_);
     record r{detail::bytes_of(stash_, key_, value), now()};
     T again = deserialize(r);
     if (sets_aside && value_) {
@@ -144,12 +138,9 @@ class guarded_key : guarded_checks<Stash, T> {
   }
   void was_put(record r) {
     record_.know(std::move(r));
-    if (origin_ == stash::origin::live) {
-      tell(event_kind::saved, {.where = place()});
-    } else {
-      origin_ = stash::origin::adopted;
-      tell(event_kind::adopted, {.age = age_, .where = place()});
-    }
+    if (origin_ == stash::origin::live) return tell(event_kind::saved, {.where = place()});
+    origin_ = stash::origin::adopted;
+    tell(event_kind::adopted, {.age = age_, .where = place()});
   }
 
   /// Throws `errc::busy` where the lock was lost: no delete must start without it. A put may take its time, and a
@@ -173,6 +164,7 @@ class guarded_key : guarded_checks<Stash, T> {
     tell(event_kind::restored, {.age = age_});
     if (!options_.clear_after_restore || !clearable_) return;
     try {
+      spare_stranger("rollback");
       record_.erase("rollback");
     } catch (...) {
       clear_failed(std::current_exception());
@@ -196,15 +188,11 @@ class guarded_key : guarded_checks<Stash, T> {
 
   // `commit` in parts.
 
-  /// Whether there is anything that a commit may remove. What stands there though the guard found nothing and put
-  /// nothing was brought back by hand since, and is set aside. Throws `errc::busy` where the lock was lost.
+  /// Whether there is anything that a commit may remove. Throws `errc::busy` where the lock was lost.
   bool may_erase() {
-    if (!clearable_) return false;
-    record_.require_held("commit");
-    if (value_) return true;
-    if (look()) tell(event_kind::superseded, {.where = record_.set_aside("superseded", "commit")});
-    set_damaged_aside();
-    return true;
+    if (clearable_) record_.require_held("commit");
+    if (clearable_) spare_stranger("commit");
+    return clearable_;
   }
   void clear_failed(std::exception_ptr const& problem) noexcept {
     tell(event_kind::clear_failed, {.where = place(), .error = problem});
@@ -213,11 +201,7 @@ class guarded_key : guarded_checks<Stash, T> {
 
   /// Where the save had failed there is no record to leave.
   void release() noexcept {
-    if (save_error_) {
-      tell(event_kind::save_failed, {.error = save_error_});
-    } else {
-      tell(event_kind::released);
-    }
+    save_error_ ? tell(event_kind::save_failed, {.error = save_error_}) : tell(event_kind::released);
   }
 
  private:
@@ -253,6 +237,20 @@ class guarded_key : guarded_checks<Stash, T> {
     if (!damage_) return;
     tell(event_kind::corrupt,
          {.where = record_.set_aside("corrupt", guard_), .error = std::exchange(damage_, nullptr)});
+  }
+
+  /// Where the guard found nothing, or could not save, what stands there at its end may have been brought back by hand.
+  /// Where it has saved it does not look: each commit would take a read longer.
+  void spare_stranger(char const* operation) {
+    if (value_ && !save_error_) return;
+    auto const ours = record_.known();
+    auto const found = look();
+    if (found && found != ours) supersede(*found, operation);
+    set_damaged_aside();
+  }
+  void supersede(record const& old, char const* operation) {
+    auto const age = detail::age_between(old.saved_at, now());
+    tell(event_kind::superseded, {.age = age, .where = record_.set_aside("superseded", operation)});
   }
 
   /// A step of a save, unless one has failed before.

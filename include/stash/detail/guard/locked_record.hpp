@@ -49,8 +49,9 @@ class locked_record {
     return known_;
   }
 
-  /// `r` was put, with the lock held.
+  /// `r` was put, with the lock held, or may have been.
   void know(record r) noexcept { known_ = std::move(r); }
+  std::optional<record> const& known() const noexcept { return known_; }
   bool erase(char const* operation) {
     require_held(operation);
     bool const was_there = storage_.erase(key_);
