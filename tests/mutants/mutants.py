@@ -56,6 +56,7 @@ class Mutant:
     needs_root: bool = False
     may_hang: bool = False
     reason: str = ""  # why nobody can see it
+    alone: str = ""  # a test that must see it without the others
     edits: list = field(default_factory=list)  # of (text, what stands there instead)
 
 
@@ -82,8 +83,7 @@ def read(path):
         elif line.startswith("seen by: "):
             mutant.tests = tuple(line.removeprefix("seen by: ").split(", "))
         elif line.startswith("and by: "):
-            alone = line.removeprefix("and by: ")
-            found.append(replace(mutant, name=f"{mutant.name}, seen by {alone}", tests=(alone,)))  # with the same edits
+            mutant.alone = line.removeprefix("and by: ")
         elif line.startswith("cannot be seen: "):
             mutant.reason = line.removeprefix("cannot be seen: ")
         elif line in ("needs root", "may hang"):
@@ -93,7 +93,7 @@ def read(path):
     for one in found:
         if not one.tests or not one.edits or text is not None:
             raise ValueError(f"{path}: {one.name}: no tests, no change, or one that does not end")
-    return found
+    return found + [replace(one, name=f"{one.name}, seen by {one.alone}", tests=(one.alone,)) for one in found if one.alone]
 
 
 everything = [m for path in sorted(HERE.rglob("*.txt")) for m in read(path)]
