@@ -9,6 +9,7 @@
 
 #include <map>
 #include <random>
+#include <set>
 #include <stash/record.hpp>
 #include <stdexcept>
 
@@ -132,7 +133,7 @@ struct server {
   std::map<std::string, words> tables{};
   std::map<std::string, stash::record> records{}, aside{};  // by key; by the name that they got
   std::map<std::string, key_lock> locks{};
-  unsigned failovers = 0;
+  unsigned failovers = 0, set_aside = 0;  // how often
   bool is_down = false;
 
   template <class Those>
@@ -158,7 +159,7 @@ struct world {
   std::map<int, unsigned> failed_syncs{}, failures_told{};
   fleet::server server{};
   virtual_clock clock{};
-  unsigned moved_by_hand = 0;  // how often
+  std::map<std::string, std::uint64_t> happened{};  // how often, of what says how much was tried
   std::vector<std::string> history{};
   std::string wrong{};  // the first thing that a job saw and must not see; empty: none
 
@@ -195,9 +196,11 @@ class process {
   }
   bool is_over() const { return fiber_.is_over(); }
   std::string const& name() const { return name_; }
-  /// Between a look at its lock and the change that it is for: nothing protects it from a lock file that is removed
-  /// then.
-  bool is_amid_a_change = false;
+  /// The keys of which it is between a look and the change that this is for: nothing protects these from what is moved
+  /// by hand just then.
+  std::set<std::string> amid{};
+  /// It is to be killed after this step.
+  bool is_doomed = false;
   fleet::server& server() const { return world_.server; }
 
   /// Before each call: another may have its turn.

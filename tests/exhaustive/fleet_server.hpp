@@ -71,7 +71,7 @@ class server_storage {
     });
   }
   std::string set_aside(stash::key const& k, std::string_view reason) {
-    auto const name = k.string() + '.' + std::string(reason) + '-' + std::to_string(me_->server().aside.size());
+    auto const name = k.string() + '.' + std::string(reason) + '-' + std::to_string(++me_->server().set_aside);
     bool const is_done = change("set_aside", k, [&](server& s) {
       auto const found = s.records.find(k.string());
       if (found == s.records.end()) return s.aside.contains(name);  // done before the answer was lost

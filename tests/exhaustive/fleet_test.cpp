@@ -95,36 +95,43 @@ bool has_record(world const& w, std::string const& k) {
 void reload(world& w, process& me, std::string const& k) {
   with_stash(w, me, [&](auto& store) {
     std::optional<words> seen;
-    auto const live = [&] { return seen = me.ask([&](server& s) { return words_in(s, k); }); };
+    auto const live = [&] {
+      me.amid.insert(k);
+      return seen = me.ask([&](server& s) { return words_in(s, k); });
+    };
     auto const restore = [&](words const& saved) { build(me, k, saved); };
-    auto const moved_by_hand = w.moved_by_hand;
-    me.is_amid_a_change = true;
     stash::delete_guard guard{store, k, live, restore, {.observer = stash::silent}};
-    me.is_amid_a_change = false;
-    if (!seen && guard.value() == nullptr && has_record(w, k) && moved_by_hand == w.moved_by_hand)
+    me.amid.erase(k);
+    if (!seen && guard.value() == nullptr && has_record(w, k))
       w.wrong = me.name() + " adopted nothing, though there was a record";
-    // As `ckan::reload` it asks for the lock just before; here at once, for nobody is safe in between.
+    ++w.happened[guard.origin() == stash::origin::live      ? "guards that saved"
+                 : guard.origin() == stash::origin::adopted ? "guards that adopted a record"
+                                                            : "guards that found nothing"];
+    // A lock that is lost between the guard and the drop protects nobody: here the drop asks for it.
     bool const is_dropped = me.ask([&](server& s) {
       return words_in(s, k) == seen && me.holds(k, lock_file) &&
              (s.tables.erase(k), w.note(me.name() + " dropped"), true);
     });
     if (!is_dropped) throw std::runtime_error("somebody typed something new, or the lock was lost");
+    me.is_doomed = w.goes_wrong(5);
     if (w.goes_wrong(5)) throw std::runtime_error("no rows today");
     build(me, k, guard.value_or({}));
     w.note(me.name() + " built");
     if (w.goes_wrong(9)) throw std::runtime_error("no more rows today");
-    me.is_amid_a_change = true;
+    me.amid.insert(k);
     guard.commit();
     w.note(me.name() + " committed");
   });
 }
 
 void recover(world& w, process& me) {
-  me.is_amid_a_change = true;
   with_stash(w, me, [&](auto& store) {
     auto const report = stash::recover<words>(
         store,
-        [&](stash::key const& k) { return me.ask([&](server& s) { return words_in(s, k.string()).has_value(); }); },
+        [&](stash::key const& k) {
+          me.amid.insert(k.string());
+          return me.ask([&](server& s) { return words_in(s, k.string()).has_value(); });
+        },
         [&](stash::key const& k, words const& saved) { build(me, k.string(), saved); }, {.observer = stash::silent});
     w.note(me.name() + " restored " + std::to_string(report.restored));
     if (!w.is_calm) return;
@@ -155,7 +162,7 @@ class history {
     bool const is_large = draw.once_in(100);
     keys_ = is_large ? 24 : 1 + draw.below(2);
     left_ = is_large ? 200 : 2 + draw.below(10);
-    at_once_ = is_large ? 40 : 6;
+    at_once_ = is_large ? 40 : 1 + draw.below(6);
     for (unsigned k = 0; k < keys_; ++k) {
       world_.server.tables.try_emplace(name_of(k));
       type(name_of(k));
@@ -181,6 +188,7 @@ class history {
     return found();
   }
   std::vector<std::string> const& told() const { return world_.history; }
+  std::map<std::string, std::uint64_t> const& happened() const { return world_.happened; }
 
  private:
   static std::string name_of(unsigned k) { return "table" + std::to_string(k); }
@@ -193,10 +201,14 @@ class history {
       world_.server.is_down = false;
       return world_.note("the server is up");
     }
-    if (draw.once_in(25)) return happen();
+    if (draw.once_in(15)) return happen();
     auto const which = running_.begin() + draw.below(static_cast<unsigned>(running_.size()));
     (*which)->step();
-    if ((*which)->is_over()) running_.erase(which);
+    if ((*which)->is_over()) {
+      running_.erase(which);
+    } else if ((*which)->is_doomed) {
+      kill(static_cast<unsigned>(which - running_.begin()));
+    }
   }
   void start() {
     --left_;
@@ -214,7 +226,7 @@ class history {
   }
   void happen() {
     auto& draw = world_.draw;
-    switch (auto const what = draw.below(18)) {
+    switch (auto const what = draw.below(20)) {
       case 0:
         return;
       case 10:
@@ -233,9 +245,11 @@ class history {
         return bring_back();
       case 16:
         ++world_.server.failovers;
+        if (world_.is_stash_on_server && !running_.empty()) ++world_.happened["failovers of the stash's server"];
         world_.server.end_sessions([](std::string const&) { return true; });
         return world_.note("another server takes over");
       case 17:
+      case 18:
         return remove_lock_file();
       default:
         if (what < 7) return type(name_of(draw.below(keys_)));
@@ -269,19 +283,21 @@ class history {
   static std::string moved(std::string const& name) {
     return is_moved(name) ? name.substr(0, name.size() - 6) : name + ".moved";
   }
-  bool is_anyone_amid_a_change() const {
-    return std::any_of(running_.begin(), running_.end(), [](auto const& one) { return one->is_amid_a_change; });
+  /// Of the key that the record of this name is of.
+  bool is_anyone_amid(std::string const& name) const {
+    return std::any_of(running_.begin(), running_.end(),
+                       [k = name.substr(0, name.find('.'))](auto const& one) { return one->amid.contains(k); });
   }
   /// A record gets another name; or one that did gets its own back.
   void move_by_hand() {
     auto const all = payloads(world_);
-    if (is_anyone_amid_a_change() || all.empty()) return;
+    if (all.empty()) return;
     auto const from = std::next(all.begin(), world_.draw.below(static_cast<unsigned>(all.size())))->first;
     auto const to = moved(from);
-    if (all.contains(to)) return;
+    if (all.contains(to) || is_anyone_amid(from)) return;
     auto& s = world_.server;
     if (s.aside.contains(from) && !is_moved(from)) return;
-    ++world_.moved_by_hand;
+    ++world_.happened["records that operators moved or brought back"];
     world_.note(from + " is moved to " + to);
     if (world_.is_stash_on_server) {
       auto one = (is_moved(from) ? s.aside : s.records).extract(from);
@@ -306,15 +322,17 @@ class history {
   }
   /// As cp -n and ON CONFLICT DO NOTHING do it: what stands there is newer.
   void bring_back() {
-    if (is_anyone_amid_a_change()) return;
     world_.note("yesterday's backup is brought back");
-    ++world_.moved_by_hand;
-    world_.server.records.insert(records_backed_up_.begin(), records_backed_up_.end());
+    auto& brought = world_.happened["records that operators moved or brought back"];
+    for (auto const& one : records_backed_up_) {
+      if (!is_anyone_amid(one.first)) brought += world_.server.records.insert(one).second;
+    }
     auto& files = world_.machine.files;
     int const d = files.find(directory);
     if (d == model_file_system::nothing) return;
     for (auto const& [name, bytes] : files_backed_up_) {
-      if (files.find(d, name) != model_file_system::nothing) continue;
+      if (files.find(d, name) != model_file_system::nothing || is_anyone_amid(name)) continue;
+      ++brought;
       int const n = files.create(d, name, false);
       files.append(n, bytes);
       files.sync(n);
@@ -323,8 +341,11 @@ class history {
   }
   void remove_lock_file() {
     auto& files = world_.machine.files;
-    if (is_anyone_amid_a_change() || files.find(lock_file) == model_file_system::nothing) return;
+    bool const is_anyone_amid_a_change =
+        std::any_of(running_.begin(), running_.end(), [](auto const& one) { return !one->amid.empty(); });
+    if (is_anyone_amid_a_change || files.find(lock_file) == model_file_system::nothing) return;
     world_.note("the lock file is removed");
+    if (!world_.locks.empty()) ++world_.happened["lock files removed under a lock"];
     int const d = files.find(directory);
     files.change(d, {{".lock", model_file_system::nothing}});
     files.sync(d);
@@ -357,9 +378,12 @@ class history {
   std::vector<std::unique_ptr<process>> running_{};
 };
 
+std::map<std::string, std::uint64_t> happened;  // in all histories
+
 std::string outcome(source& draw, std::string* told = nullptr, lack of = lack::nothing) {
   history h{draw, of};
   auto const lost = h.run();
+  for (auto const& [what, count] : h.happened()) happened[what] += count;
   if (told != nullptr) {
     for (auto const& line : h.told()) *told += line + '\n';
     *told += lost;
@@ -370,9 +394,12 @@ std::string outcome(source& draw, std::string* told = nullptr, lack of = lack::n
 /// Leaves out of what was drawn all without which it is lost as well, as far as that is found in some seconds.
 std::vector<unsigned> shortest(std::vector<unsigned> drawn) {
   auto const until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  auto const is_lost = [](std::vector<unsigned> const& tried) {
+  auto const kind_of = [](std::vector<unsigned> const& tried) {
     source draw{tried};
-    return !outcome(draw).empty();
+    return outcome(draw).substr(0, 5);
+  };
+  auto const is_lost = [&, kind = kind_of(drawn)](std::vector<unsigned> const& tried) {
+    return kind_of(tried) == kind;
   };
   for (std::size_t size = drawn.size(); size > 0; size /= 2) {
     for (std::size_t at = 0; at < drawn.size() && std::chrono::steady_clock::now() < until;) {
@@ -423,6 +450,7 @@ BOOST_AUTO_TEST_CASE(what_a_person_typed_is_never_lost) {
     ++tried;
   }
   BOOST_TEST((lost > 0 || tried > 100U));
+  for (auto const& [what, count] : happened) support::figure("a fleet in simulation", what, count, 0);
   support::figure("a fleet in simulation", "histories of jobs, persons and operators, with what goes wrong", tried,
                   lost);
 }
