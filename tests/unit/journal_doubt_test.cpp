@@ -390,7 +390,7 @@ BOOST_AUTO_TEST_CASE(of_what_is_behind_the_end_only_the_beginning_of_a_head_is_t
     crash_with([](auto& s) { s.put("a", first); });
     auto const end = frames().back().at + frames().back().size;
     std::string front(80, 'x');
-    stash::detail::append_number(front, key_size | frames().back().key.size() << 32);
+    stash::detail::append_number(front, key_size | std::uint64_t{frames().back().key.size()} << 32);
     overwrite(end, front + "the key");
     bool const may_be_a_head = key_size <= stash::key::max_size;
     BOOST_TEST(got(open(), "a") == (may_be_a_head ? "first" : "corrupt"));

@@ -37,7 +37,8 @@ extern "C" int fstatat(int at, char const* name, struct stat* found, int flags) 
   using namespace sqlite_file_reading_test;                                                 // function in a namespace
   if (before_journal && std::string_view(name).ends_with("-journal")) before_journal();
   if (before_file && std::string_view(name) == "stash.sqlite") before_file();
-  return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, "fstatat"))(at, name, found, flags);
+  char const* const own_name = sizeof(long) < sizeof(off_t) ? "fstatat64" : "fstatat";  // which <sys/stat.h> renames
+  return reinterpret_cast<decltype(&::fstatat)>(::dlsym(RTLD_NEXT, own_name))(at, name, found, flags);
 }
 
 namespace sqlite_file_reading_test {
