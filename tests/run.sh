@@ -181,7 +181,7 @@ if [ "$how" = --all ]; then
   wait "$threads" || status=1
   cat "$build/clang-tsan.log"
   in_build gcc --suite all
-  in_pytest "headers, formats, and ways into a project" tests/compile tests/golden tests/consumers
+  in_pytest "headers, formats, and ways into a project" tests/compile tests/golden/test_golden.py tests/consumers
   STASH_COMPILERS=clang++-19 in_pytest "what the other compiler must refuse" tests/compile_fail
 else
   # shellcheck disable=SC2086
@@ -191,14 +191,15 @@ else
   part threads in_build clang-tsan --timeout-multiplier 20 concurrency
   export STASH_FUZZ_SECONDS=180 STASH_LONG=1 STASH_COMPILERS="g++ clang++-19"
   part gcc in_build gcc --timeout-multiplier 20
-  part ways in_pytest "headers, formats, and ways into a project" tests/compile tests/compile_fail tests/golden \
-    tests/consumers tests/examples/test_examples.py
+  part ways in_pytest "headers, formats, and ways into a project" tests/compile tests/compile_fail tests/consumers \
+    tests/golden/test_golden.py tests/examples/test_examples.py
 fi
 part texts in_pytest "the READMEs, lint, and fuzzing" tests/readme tests/lint tests/fuzz
 
 if [ "$how" = --long ]; then
   part coverage step "coverage" sh tests/coverage.sh --junit "$parts/coverage/coverage.xml"
   part mutants step "mutants" sh tests/mutants.sh --junit "$parts/mutants/mutants.xml"
+  part machines in_memory in_pytest "other machines" tests/golden/test_other_machines.py
   part releases in_pytest "other releases of Debian" tests/releases
   echo
   echo "On $(date -u +%F), sh tests/run.sh --long:"
