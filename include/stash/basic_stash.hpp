@@ -111,7 +111,8 @@ class basic_stash {
   ///
   /// Throws `error`: `errc::unserializable`, `errc::too_large` (nothing was written); `errc::busy`: a guard holds
   /// `k`; `errc::indeterminate`: old or new may stand; or the operating system's error as it came. Unless it
-  /// is `errc::indeterminate`, the earlier record stands unchanged.
+  /// is `errc::indeterminate`, the earlier record stands unchanged; or, where a storage lost the lock and throws
+  /// `errc::busy`, what another left there since, and this value may have stood before that.
   template <class T = typename Serializer::value_type>
   void save(key const& k, T const& value) {
     detail::no_cancel const whole;
@@ -180,7 +181,7 @@ class basic_stash {
   /// directory, table or file), it is not made.
   ///
   /// Throws `errc::busy`: a guard holds `k`; `errc::indeterminate`; or the operating system's error. Unless it is
-  /// `errc::indeterminate`, the record stands.
+  /// `errc::indeterminate`, the record stands; or what another left there since, as with `save`.
   bool clear(key const& k) {
     detail::no_cancel const whole;
     if (!detail::storage_traits<Storage>::exists(storage_)) return false;

@@ -566,6 +566,63 @@ BOOST_AUTO_TEST_CASE(an_erase_is_not_done_again_where_another_adopted_the_record
   BOOST_TEST((s.get("k") == some("old")));
 }
 
+/// A record that was not there before, and is not there now: whether it has been there between is known by the server.
+BOOST_AUTO_TEST_CASE(a_save_is_not_written_again_where_another_cleared_it_meanwhile) {
+  for (bool const is_cleared : {true, false}) {
+    s.put("k", some("old"));
+    std::string lock_key;
+    {
+      auto const lock = s.try_lock("k");
+      s.erase("k");
+      lock_key =
+          query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+    }
+    std::future<std::string> saved;
+    {
+      missing_standby const waiting{query};
+      saved = std::async(std::launch::async, [&] { return put(s, "k", "mine"); });
+      wait_until(waits_for_standby);
+      auto another = std::async(std::launch::async, [&] {
+        client theirs;
+        theirs("SET synchronous_commit = local");
+        theirs("SELECT pg_advisory_lock(" + lock_key + ")::text");
+        if (is_cleared) theirs("DELETE FROM " + table());
+      });
+      wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'");
+      end_sessions();
+      another.get();
+    }
+    BOOST_TEST(saved.get() == (is_cleared ? stash::make_error_code(errc::busy).message() : "Success"));
+    BOOST_TEST(s.get("k").has_value() == !is_cleared);
+  }
+}
+
+/// Of two that remove a record one is told so.
+BOOST_AUTO_TEST_CASE(an_erase_that_was_not_done_says_so_where_another_cleared_the_record_meanwhile) {
+  s.put("k", some("old"));
+  // The connection breaks in the middle of the first removal, before it is committed.
+  query("CREATE FUNCTION " + quoted() +
+        ".break_off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF current_setting('application_name') = 'stash' THEN PERFORM pg_sleep(60); END IF; RETURN OLD; END $$");
+  query("CREATE TRIGGER t BEFORE DELETE ON " + table() + " FOR EACH ROW EXECUTE FUNCTION " + quoted() + ".break_off()");
+  auto erased = std::async(std::launch::async, [&] {
+    auto const lock = s.try_lock("k");
+    return code_of([&] { s.erase("k"); });
+  });
+  wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+  auto const lock_key =
+      query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+  auto another = std::async(std::launch::async, [&] {
+    client theirs;
+    theirs("SELECT pg_advisory_lock(" + lock_key + ")::text");
+    theirs("DELETE FROM " + table());
+  });
+  wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'advisory'");
+  end_sessions();
+  another.get();
+  BOOST_TEST(erased.get() == errc::busy);
+}
+
 BOOST_AUTO_TEST_CASE(a_save_of_which_the_server_warns_is_indeterminate) {
   s.put("k", some("old"));
   std::future<boost::system::error_code> saved;

@@ -87,7 +87,8 @@ class postgres_storage {
   /// Throws `errc::too_large`, `errc::invalid_key` (the database's encoding cannot hold it) or the server's error: the
   /// old record stands. Throws `errc::indeterminate` where the server warned (as when it stopped waiting for a
   /// standby), or where the session ended and the record could not be written again in time: the old or the new one
-  /// stands. Throws `errc::busy` where the session ended and another changed the record since.
+  /// stands. Throws `errc::busy` where the session ended and another changed the record since: what the other left
+  /// stands, and `r` may have stood there before it.
   void put(key const& k, record const& r) {
     std::pair<key, record> const one{k, r};
     put_rows({"put", k}, {&one, 1});

@@ -121,10 +121,10 @@ class postgres_session {
     auto const until = end();
     for (auto const& one : all) require_lock(one.k, op);
     auto& db = connected(op, until);
-    found_records before;
+    tried_change tried;
     auto there = postgres_table::place::nothing;
     try {
-      there = detail::standing(table_, db, all, before, op, until);
+      there = detail::standing(table_, db, all, tried.before, op, until);
     } catch (error const& problem) {
       if (!db.is_lost()) throw;
       db_.reset();  // and the locks with it, before anything was written
@@ -136,13 +136,13 @@ class postgres_session {
         error{errc::indeterminate, std::string(op.name), std::string(op.subject),
               shown(op.subject) + ": memory ran out"});
     try {
-      return write_once(db, all, before, op, until, write);
+      return write_once(db, all, tried, op, until, write);
     } catch (...) {
       if (!db.is_lost()) throw;
     }
     db_.reset();
     try {
-      T result = write_again(all, before, op, until, write);
+      T result = write_again(all, tried, op, until, write);
       unlock_all(op, until);
       return result;
     } catch (std::bad_alloc const&) {
@@ -217,8 +217,9 @@ class postgres_session {
 
   /// In a transaction, so that what it wrote is looked at before it counts.
   template <class Write>
-  auto write_once(postgres_connection& db, std::vector<change_of> const& all, found_records const& before,
-                  operation const& op, deadline until, Write& write) {
+  auto write_once(postgres_connection& db, std::vector<change_of> const& all, tried_change& tried, operation const& op,
+                  deadline until, Write& write) {
+    tried.number.reset();
     return detail::in_words(table_, db, op, until, [&] {
       postgres_transaction together{db, op, [=] { return until; }, postgres_transaction::later()};
       if (table_.has_old()) {
@@ -230,10 +231,11 @@ class postgres_session {
         questions.push_back(table_.question_of_kind());
         auto answers = together.run_all(questions);
         has_triggers = table_.check_kind(answers.back(), op);
+        tried.note_number(answers.back());
         return answers;
       };
       std::vector<postgres_written> written;
-      auto result = write(db, before, ask, written);
+      auto result = write(db, tried.before, ask, written);
       if (has_triggers) table_.check_written(db, written, op, until);  // else it is as it was sent
       together.commit();
       return result;
@@ -241,9 +243,9 @@ class postgres_session {
   }
 
   template <class Write>
-  auto write_again(std::vector<change_of> const& all, found_records const& before, operation const& op, deadline until,
+  auto write_again(std::vector<change_of> const& all, tried_change& tried, operation const& op, deadline until,
                    Write& write)
-      -> decltype(write_once(std::declval<postgres_connection&>(), all, before, op, until, write)) {
+      -> decltype(write_once(std::declval<postgres_connection&>(), all, tried, op, until, write)) {
     for (;;) {
       try {
         auto& db = connected(op, until);
@@ -254,13 +256,10 @@ class postgres_session {
             detail::sleep_for(pause);
           }
         }
-        found_records now;
-        detail::standing(table_, db, all, now, op, until);
-        for (std::size_t i = 0; i < all.size(); ++i) {
-          if (now[i] == before[i] || detail::checksum_of(now[i]) == all[i].after) continue;
-          op.fail(errc::busy, shown(all[i].k), "the session ended, and another changed the record since");
+        if (key const* const k = detail::changed_by_another(table_, db, all, tried, op, until)) {
+          op.fail(errc::busy, shown(*k), "the session ended, and another changed the record since");
         }
-        return write_once(db, all, before, op, until, write);
+        return write_once(db, all, tried, op, until, write);
       } catch (error const& problem) {
         bool const is_lost = db_ && db_->is_lost();
         if (db_ && !is_lost) {

@@ -192,12 +192,13 @@ class postgres_table {
     refuse(shown(row) + ": the table did not take it as it was sent; a trigger may have changed it", op);
   }
 
-  /// What kind of table it is. Of what a transaction has written to, nobody can alter that before its end.
+  /// What kind of table it is; the transaction's number. Of what that has written to, nobody can alter it before its
+  /// end.
   postgres_question question_of_kind() const {
     return {
         "SELECT c.relkind::text, c.relpersistence::text, (EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhparent,"
         " inhrelid)))::text, (EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN'))"
-        "::text, c.relhastriggers::text FROM pg_class c JOIN pg_namespace n"
+        "::text, c.relhastriggers::text, txid_current_if_assigned()::text FROM pg_class c JOIN pg_namespace n"
         " ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = $2::text",
         {schema_, name_}};
   }
