@@ -101,9 +101,9 @@ class [[nodiscard("a guard without a name ends, and restores, at once")]] delete
   /// After a commit, rollback or release it does nothing. Where the guard had found nothing to save, or could not, it
   /// first looks for a record that was brought back by hand since, and sets it aside (`superseded`, of whatever type).
   ///
-  /// Throws what the storage's `erase` throws, or `get` and `set_aside` where it looks first, and `errc::busy` where the
-  /// lock was lost, for another may have adopted the record and need it still: then the record may stand, and a later
-  /// guard finds it.
+  /// Throws what the storage's `erase` throws, or `get` and `set_aside` where it looks first, and `errc::busy` where
+  /// the lock was lost, for another may have adopted the record and need it still: then the record may stand, and a
+  /// later guard finds it.
   void commit() { end(nullptr); }
 
   /// Restores now. After a commit, rollback or release it does nothing.

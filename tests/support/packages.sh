@@ -54,7 +54,7 @@ build_packages="$pusher_packages meson ninja-build libboost-test$boost-dev libxx
 test_packages="$build_packages python3-pytest python3-pytest-xdist sqlite3 util-linux"
 # What --all needs beside these (and PostgreSQL, see above); then what --long, the coverage and the mutants need.
 all_packages="clang-14 clang-19 libclang-rt-19-dev libc++-19-dev locales mount e2fsprogs xfsprogs btrfs-progs
-qemu-system-common eatmydata strace fiu-utils faketime cmake jq clang-format-14 clang-tidy-19 doxygen codespell"
+qemu-system-common eatmydata strace fiu-utils faketime nftables iproute2 cmake jq clang-format-14 clang-tidy-19 doxygen codespell"
 long_packages="debootstrap f2fs-tools stress-ng qemu-user g++-s390x-linux-gnu g++-aarch64-linux-gnu g++-i686-linux-gnu
 patroni python3-pysyncobj"
 coverage_packages="clang-19 llvm-19 libclang-rt-19-dev locales"

@@ -67,8 +67,8 @@ std::shared_ptr<hidden> tag_invoke(json::value_to_tag<std::shared_ptr<hidden>>, 
 void tag_invoke(json::value_from_tag, json::value& v, std::variant<undescribed, cells> const&);
 std::variant<undescribed, cells> tag_invoke(json::value_to_tag<std::variant<undescribed, cells>>, json::value const&);
 
-/// A text by its conversions; what it is made of, JSON does not ask. (It is too small for a pointer on any machine: what
-/// has room for one is taken for a view.)
+/// A text by its conversions; what it is made of, JSON does not ask. (It is too small for a pointer on any machine:
+/// what has room for one is taken for a view.)
 enum class undescribed_byte : char { a };
 struct word {
   word() = default;
