@@ -94,7 +94,7 @@ def test_the_quick_run_passes(root):
 
 def set_up(root, boost):
     """Installs this Boost in place of another."""
-    root.run(". tests/support/packages.sh; need $test_packages clang-19 libclang-rt-19-dev;"
+    root.run(". tests/support/packages.sh; need $test_packages clang-19 libclang-rt-19-dev nftables iproute2;"
              " need_postgres", **({"STASH_BOOST": boost} if boost else {}))
     found = root.run("printf BOOST_LIB_VERSION | g++ -E -x c++ -include boost/version.hpp - | tail -n 1")
     assert boost.replace(".", "_") in found
@@ -115,6 +115,8 @@ def test_unit_tests_and_a_server_pass(root, boost, compiler, standard):
     set_up(root, boost)
     build = f".build/{compiler}{boost}"
     root.run(f"meson setup {build} tests -Dbuildtype=debug -Ddebug=false -Dcpp_std={standard};"
-             f" ninja -C {build} unit_core unit_rest postgres; {build}/unit_core --log_level=error;"
-             f" {build}/unit_rest --log_level=error; python3 tests/servers/postgres_cluster.py {build}/postgres --log_level=error",
+             f" ninja -C {build} unit_core unit_rest postgres postgres_worker; {build}/unit_core --log_level=error;"
+             f" {build}/unit_rest --log_level=error; python3 tests/servers/postgres_cluster.py {build}/postgres --log_level=error;"
+             f" STASH_POSTGRES_WORKER=/stash/{build}/postgres_worker python3 -m pytest -q -p no:cacheprovider"
+             " tests/servers/test_postgres_histories.py",
              CXX=compiler)

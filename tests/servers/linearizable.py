@@ -45,7 +45,7 @@ class Operation:
         words = f"{self.what} {self.value}" if self.what == "save" else self.what
         if self.what == "save" and self.outcome == "ok":
             said = ""
-        return f"{begin:12.3f} .. {until:>12} ms  process {self.process:<5} {words}{said}{' (' + self.why + ')' if self.why else ''}"
+        return f"{begin:12.3f} .. {until:>12} ms  process {self.process:<5} {words}{said}{f' ({self.why[:150]})' if self.why else ''}"
 
 
 @dataclasses.dataclass(frozen=True)

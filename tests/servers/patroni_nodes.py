@@ -147,7 +147,10 @@ class PatroniNodes:
         return next(m for m in self.members if m.is_primary())
 
     def fail_over(self, how, network, seconds):
-        """Where only the server dies, Patroni may start it again, or let another take over."""
+        """Where only the server dies, Patroni may start it again, or let another take over. It lets none where it does not know
+        of one that has everything: then all wait until the machine is back."""
+        time.sleep(2)
+        self.wait_until_whole()
         old = self.primary
         next_ones = [m for m in self.members if m is not old or how == "server killed"]
         if how == "cut off":
@@ -157,7 +160,8 @@ class PatroniNodes:
             os.kill(old.server(), signal.SIGKILL)
         else:
             old.stop()
-        wait_until(lambda: any(m.is_primary() for m in next_ones))
+        latest = time.monotonic() + 60
+        wait_until(lambda: any(m.is_primary() for m in next_ones) or time.monotonic() > latest)
         network.heal()
         if how == "killed":
             old.start()

@@ -134,7 +134,7 @@ def cut_now_and_then(nodes, wires, rng):
 
 def test_what_jobs_saw_amid_failovers_and_network_cuts_can_be_explained(nodes, wires, rng, tmp_path):
     with workers(nodes, tmp_path) as running:
-        for turn in range(20 if IS_LONG else 2):
+        for turn in range(10 if IS_LONG else 2):
             cut_now_and_then(nodes, wires, rng)
             if rng.random() < 0.5:
                 running.kill_one()
@@ -150,7 +150,7 @@ def test_what_jobs_saw_whose_sessions_end_amid_commits_can_be_explained(nodes, w
     written is written again, unless another came between."""
     port, ended = nodes.primary.port, 0
     with workers(nodes, tmp_path, keys=2, count=6) as running:
-        end = time.monotonic() + (90 if IS_LONG else 5)
+        end = time.monotonic() + (40 if IS_LONG else 5)
         while time.monotonic() < end:
             wires.cut(port, "both ways", PEERS)
             wires.cut(port, "of new connections", CLIENTS)
@@ -167,16 +167,19 @@ def test_what_jobs_saw_whose_sessions_end_amid_commits_can_be_explained(nodes, w
 
 
 def test_this_finds_a_failover_to_a_standby_that_nobody_waited_for_guilty(nodes, wires, tmp_path):
-    nodes.wait_for_standbys(False)
-    try:
+    def is_found():
         with workers(nodes, tmp_path) as running:
             time.sleep(1)
             nodes.fail_over("killed alone", wires, 1)
             time.sleep(1)
             running.end()
+        return verdicts_on(running.operations(), "guilty", None) != []
+
+    nodes.wait_for_standbys(False)
+    try:
+        assert any(is_found() for _ in range(5))  # what was lost shows only where it was the last that was written
     finally:
         nodes.wait_for_standbys(True)
-    assert verdicts_on(running.operations(), "guilty", None)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="takes minutes: with STASH_LONG only")
@@ -186,7 +189,7 @@ def test_what_jobs_saw_while_patroni_decided_can_be_explained(servers, wires, rn
     nodes = patroni_nodes.PatroniNodes(servers / "patroni")
     try:
         with workers(nodes, tmp_path) as running:
-            for how in ["killed", "server killed", "cut off"] * 3:
+            for how in ["killed", "server killed", "cut off"] * 2:
                 cut_now_and_then(nodes, wires, rng)
                 nodes.fail_over(how, wires, rng.uniform(0.1, 1.5))
             time.sleep(1)
