@@ -343,6 +343,18 @@ BOOST_AUTO_TEST_CASE(what_a_settle_keeps_is_written_over_no_record_that_was_brou
   BOOST_TEST(store.set_aside_entries().size() == 2U);
 }
 
+BOOST_AUTO_TEST_CASE(what_a_settle_keeps_is_written_over_no_record_that_could_not_be_set_aside) {
+  store.save("orders", "another"s);
+  at.left = {{"view sales", "a column is gone", "CREATE VIEW sales ..."}};
+  spoil("rename_noreplace", EIO);
+  auto g = guard({.best_effort = true});
+  heal();
+  at.stands = "new";
+  g.commit();
+  BOOST_TEST(log.kinds == "save_failed parked superseded saved settled left_behind committed");
+  BOOST_TEST(store.set_aside_entries().size() == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(a_record_that_could_not_be_set_aside_is_not_destroyed_either) {
   at.parked = std::exchange(at.stands, {});
   store.save("orders", "note"s);

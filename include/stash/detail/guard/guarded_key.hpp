@@ -243,7 +243,7 @@ class guarded_key : guarded_checks<Stash, T> {
   /// Where it has saved it does not look: each commit would take a read longer.
   void spare_stranger(char const* operation) {
     if (value_ && !save_error_) return;
-    auto const ours = record_.known();
+    auto const ours = clearable_ ? record_.known() : std::nullopt;  // else it is what stood in the way, and still does
     auto const found = look();
     if (found && found != ours) supersede(*found, operation);
     set_damaged_aside();
