@@ -92,6 +92,9 @@ struct fixture : schema {
   }
 };
 
+/// As pg_advisory_lock takes it.
+constexpr char the_lock_that_is_held[] =
+    "SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'";
 constexpr char waits_for_standby[] =
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'stash'";
 
@@ -508,8 +511,7 @@ BOOST_AUTO_TEST_CASE(a_save_is_not_written_again_over_what_another_wrote_meanwhi
   std::string lock_key;
   {
     auto const lock = s.try_lock("k");
-    lock_key =
-        query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+    lock_key = query(the_lock_that_is_held);
   }
   std::future<std::string> saved;
   {
@@ -542,8 +544,7 @@ BOOST_AUTO_TEST_CASE(an_erase_is_not_done_again_where_another_adopted_the_record
   std::string lock_key;
   {
     auto const lock = s.try_lock("k");
-    lock_key =
-        query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+    lock_key = query(the_lock_that_is_held);
   }
   {
     missing_standby const waiting{query};
@@ -574,8 +575,7 @@ BOOST_AUTO_TEST_CASE(a_save_is_not_written_again_where_another_cleared_it_meanwh
     {
       auto const lock = s.try_lock("k");
       s.erase("k");
-      lock_key =
-          query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+      lock_key = query(the_lock_that_is_held);
     }
     std::future<std::string> saved;
     {
@@ -610,8 +610,7 @@ BOOST_AUTO_TEST_CASE(an_erase_that_was_not_done_says_so_where_another_cleared_th
     return code_of([&] { s.erase("k"); });
   });
   wait_until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
-  auto const lock_key =
-      query("SELECT ((classid::bigint << 32) | objid::bigint)::text FROM pg_locks WHERE locktype = 'advisory'");
+  auto const lock_key = query(the_lock_that_is_held);
   auto another = std::async(std::launch::async, [&] {
     client theirs;
     theirs("SELECT pg_advisory_lock(" + lock_key + ")::text");
