@@ -331,40 +331,33 @@ BOOST_AUTO_TEST_CASE(what_could_not_be_carried_over_is_told_and_set_aside_with_t
   BOOST_TEST(!stashed());
 }
 
-BOOST_AUTO_TEST_CASE(what_a_settle_keeps_is_written_over_no_record_that_was_brought_back_by_hand) {
-  at.stands.reset();
+BOOST_AUTO_TEST_CASE(what_a_settle_keeps_goes_over_no_record_brought_back_by_hand_or_that_could_not_be_set_aside) {
   at.left = {{"view sales", "a column is gone", "CREATE VIEW sales ..."}};
-  auto g = guard();
-  BOOST_TEST(g.origin() == origin::none);
-  store.storage().put("orders", {"\"from a backup\"", {}});
-  at.stands = "new";
-  g.commit();
-  BOOST_TEST(log.kinds == "superseded saved settled left_behind committed");
-  BOOST_TEST(store.set_aside_entries().size() == 2U);
-}
-
-BOOST_AUTO_TEST_CASE(what_a_settle_keeps_is_written_over_no_record_that_could_not_be_set_aside) {
-  store.save("orders", "another"s);
-  at.left = {{"view sales", "a column is gone", "CREATE VIEW sales ..."}};
-  spoil("rename_noreplace", EIO);
-  auto g = guard({.best_effort = true});
-  heal();
-  at.stands = "new";
-  g.commit();
-  BOOST_TEST(log.kinds == "save_failed parked superseded saved settled left_behind committed");
-  BOOST_TEST(store.set_aside_entries().size() == 2U);
+  for (bool const was_there : {false, true}) {
+    log = {}, at.stands = was_there ? text("old") : std::nullopt;
+    if (was_there) store.save("orders", "another"s);
+    spoil("rename_noreplace", EIO);
+    auto g = guard({.best_effort = true});
+    heal();
+    BOOST_TEST((g.origin() == origin::none) == !was_there);
+    if (!was_there) store.storage().put("orders", {"\"from a backup\"", {}});
+    at.stands = "new";
+    g.commit();
+    BOOST_TEST(log.kinds ==
+               (was_there ? "save_failed parked "s : ""s) + "superseded saved settled left_behind committed");
+    BOOST_TEST(store.set_aside_entries().size() == (was_there ? 4U : 2U));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_record_that_could_not_be_set_aside_is_not_destroyed_either) {
   at.parked = std::exchange(at.stands, {});
   store.save("orders", "note"s);
-  auto const file = store.storage().path("orders");
-  support::write(file, "damaged");
+  support::write(store.storage().path("orders"), "damaged");
   spoil("rename_noreplace", EIO);
   auto g = guard({.best_effort = true});
   heal();
   g.commit();
-  BOOST_TEST(support::read(file) == "damaged");
+  BOOST_TEST(support::read(store.storage().path("orders")) == "damaged");
 }
 
 BOOST_AUTO_TEST_CASE(a_second_guard_is_busy_and_touches_nothing) {
